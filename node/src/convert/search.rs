@@ -1,0 +1,64 @@
+//! Searches, scrolls and their answers.
+
+use std::time::Duration;
+
+use engram_proto::v1;
+use engram_query::request::{Hit, QueryVector, ScrollRequest, SearchAnswer, SearchRequest, StoredPoint};
+use tonic::Status;
+
+use super::{filter, point_id, read_options, selection, vector, wire_point};
+use crate::status::invalid;
+
+/// Page of a scroll that names no limit.
+const DEFAULT_PAGE: usize = 10;
+
+pub(crate) fn search(wire: v1::SearchRequest, call: Option<Duration>) -> Result<SearchRequest, Status> {
+    let query = match (wire.vector, &wire.like) {
+        (Some(v), None) => QueryVector::Vector(vector::vector("vector", v)?),
+        (None, Some(id)) => QueryVector::Like(point_id("like", Some(id))?),
+        (None, None) => return Err(invalid("vector", "is missing; give a vector, or the id of a point in `like`")),
+        (Some(_), Some(_)) => return Err(invalid("like", "is given beside vector; give one of them")),
+    };
+    let params = wire.params.unwrap_or_default();
+    if wire.score_threshold.is_some_and(|t| !t.is_finite()) {
+        return Err(invalid("score_threshold", "is no finite number"));
+    }
+    Ok(SearchRequest {
+        collection: wire.collection,
+        query,
+        field: wire.field,
+        filter: wire.filter.map(filter::filter).transpose()?,
+        k: wire.k as usize,
+        offset: wire.offset as usize,
+        ef: (params.ef > 0).then_some(params.ef as usize),
+        exact: params.exact,
+        score_threshold: wire.score_threshold,
+        selection: selection(wire.selection),
+        read: read_options(wire.token.as_ref(), wire.timeout_ms, call, wire.regions)?,
+        allow_partial: wire.allow_partial,
+    })
+}
+
+pub(crate) fn wire_search_answer(answer: SearchAnswer, took: Duration) -> v1::SearchResponse {
+    let hit = |hit: Hit| v1::ScoredPoint { point: Some(wire_point(hit.point)), score: hit.score };
+    v1::SearchResponse {
+        hits: answer.hits.into_iter().map(hit).collect(),
+        partial: answer.partial,
+        took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+    }
+}
+
+pub(crate) fn scroll(wire: v1::ScrollRequest, call: Option<Duration>) -> Result<ScrollRequest, Status> {
+    Ok(ScrollRequest {
+        collection: wire.collection,
+        filter: wire.filter.map(filter::filter).transpose()?,
+        from: wire.from.as_ref().map(|id| point_id("from", Some(id))).transpose()?,
+        limit: if wire.limit == 0 { DEFAULT_PAGE } else { wire.limit as usize },
+        selection: selection(wire.selection),
+        read: read_options(wire.token.as_ref(), 0, call, wire.regions)?,
+    })
+}
+
+pub(crate) fn wire_points(points: Vec<StoredPoint>) -> Vec<v1::Point> {
+    points.into_iter().map(wire_point).collect()
+}

@@ -1,0 +1,365 @@
+//! Payloads: checking them without building a tree, and projections.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::error::{QueryError, Result};
+use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS};
+
+/// Objects with more keys look for duplicates by hashing, smaller ones by comparing.
+const FEW_KEYS: usize = 16;
+
+/// Checks that `json` is one JSON object within the limits of a payload, without building it.
+///
+/// # Errors
+/// [`QueryError::Limit`] for a payload that is too long, too deep or has too many keys; [`QueryError::Invalid`] for
+/// what is no JSON object or repeats a key.
+pub fn check(json: &[u8]) -> Result<()> {
+    if json.len() > MAX_PAYLOAD_BYTES {
+        let (len, max) = (json.len(), MAX_PAYLOAD_BYTES);
+        let advice = "keep large texts elsewhere and store a reference";
+        return Err(QueryError::Limit(format!("the payload has {len} bytes, the limit is {max}: {advice}")));
+    }
+    let limits = Counter::default();
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let outcome = Object(&limits).deserialize(&mut reader).and_then(|()| reader.end());
+    match (outcome, limits.exceeded.take()) {
+        (Ok(()), _) => Ok(()),
+        (Err(_), Some(limit)) => Err(QueryError::Limit(limit)),
+        (Err(e), None) => {
+            Err(QueryError::invalid("invalid_payload", format!("the payload must be one JSON object: {e}")))
+        }
+    }
+}
+
+/// Counts over one payload.
+#[derive(Default)]
+struct Counter {
+    depth: Cell<usize>,
+    keys: Cell<usize>,
+    /// The limit that was exceeded; tells such errors from those of the syntax.
+    exceeded: Cell<Option<String>>,
+}
+
+impl Counter {
+    fn enter<E: serde::de::Error>(&self) -> Result<(), E> {
+        self.depth.set(self.depth.get() + 1);
+        if self.depth.get() > MAX_PAYLOAD_DEPTH {
+            return self.refuse(format!("the payload nests deeper than {MAX_PAYLOAD_DEPTH}: flatten it"));
+        }
+        Ok(())
+    }
+
+    fn leave(&self) {
+        self.depth.set(self.depth.get() - 1);
+    }
+
+    fn key<E: serde::de::Error>(&self) -> Result<(), E> {
+        self.keys.set(self.keys.get() + 1);
+        if self.keys.get() > MAX_PAYLOAD_KEYS {
+            return self.refuse(format!("the payload has more than {MAX_PAYLOAD_KEYS} keys: store fewer fields"));
+        }
+        Ok(())
+    }
+
+    fn refuse<T, E: serde::de::Error>(&self, limit: String) -> Result<T, E> {
+        self.exceeded.set(Some(limit));
+        Err(E::custom("limit"))
+    }
+}
+
+/// Accepts one JSON object.
+struct Object<'a>(&'a Counter);
+
+impl<'de> DeserializeSeed<'de> for Object<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.0.enter()?;
+        let mut seen = Keys::default();
+        while let Some(key) = map.next_key_seed(Key)? {
+            self.0.key()?;
+            if let Some(key) = seen.insert(key) {
+                return Err(A::Error::custom(format_args!("key {key:?} is repeated")));
+            }
+            map.next_value_seed(Any(self.0))?;
+        }
+        self.0.leave();
+        Ok(())
+    }
+}
+
+/// Accepts any JSON value.
+struct Any<'a>(&'a Counter);
+
+impl<'de> DeserializeSeed<'de> for Any<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Any<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        self.0.enter()?;
+        while seq.next_element_seed(Any(self.0))?.is_some() {}
+        self.0.leave();
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        Object(self.0).visit_map(map)
+    }
+}
+
+/// A key, borrowed from the text where it has no escapes.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+/// Keys of one object.
+#[derive(Default)]
+struct Keys<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Keys<'de> {
+    /// Adds `key`; hands it back if it was there.
+    fn insert(&mut self, key: Cow<'de, str>) -> Option<Cow<'de, str>> {
+        if self.many.is_empty() {
+            if self.few.contains(&key) {
+                return Some(key);
+            }
+            if self.few.len() < FEW_KEYS {
+                self.few.push(key);
+                return None;
+            }
+            self.many.extend(self.few.drain(..));
+        }
+        if self.many.contains(&key) {
+            return Some(key);
+        }
+        self.many.insert(key);
+        None
+    }
+}
+
+/// Which parts of a payload a reader wants.
+#[derive(Clone, Debug, Default)]
+pub struct Projection {
+    include: Option<PathTree>,
+    exclude: Option<PathTree>,
+}
+
+/// Dotted paths by their first segment; a leaf stands for everything below.
+#[derive(Clone, Debug, Default)]
+struct PathTree {
+    leaf: bool,
+    children: std::collections::BTreeMap<String, PathTree>,
+}
+
+impl PathTree {
+    fn new(paths: &[String]) -> Option<Self> {
+        let mut root = Self::default();
+        for path in paths {
+            let end = path.split('.').fold(&mut root, |at, key| at.children.entry(key.to_owned()).or_default());
+            end.leaf = true;
+        }
+        (!paths.is_empty()).then_some(root)
+    }
+}
+
+impl Projection {
+    /// A projection to the dotted paths `include` (all when empty) without the dotted paths `exclude`. Where a path
+    /// meets an array it goes on into each element.
+    pub fn new(include: &[String], exclude: &[String]) -> Self {
+        Self { include: PathTree::new(include), exclude: PathTree::new(exclude) }
+    }
+
+    /// The wanted part of `payload`. Shares the bytes when everything is wanted.
+    ///
+    /// # Errors
+    /// [`QueryError::Storage`] (corrupt) where a stored payload is no JSON object.
+    pub fn apply(&self, payload: Bytes) -> Result<Bytes> {
+        if self.include.is_none() && self.exclude.is_none() {
+            return Ok(payload);
+        }
+        let corrupt = |e: serde_json::Error| engram_storage::StorageError::corrupt("payload", e.to_string());
+        let mut object: Map<String, Value> = serde_json::from_slice(&payload).map_err(corrupt)?;
+        if let Some(tree) = &self.include {
+            object.retain(|key, value| tree.children.get(key).is_some_and(|child| retain(value, child)));
+        }
+        if let Some(tree) = &self.exclude {
+            remove_keys(&mut object, tree);
+        }
+        Ok(serde_json::to_vec(&object).map_err(corrupt)?.into())
+    }
+}
+
+/// Cuts `value` down to the paths of `tree`; false when nothing of it was asked for.
+fn retain(value: &mut Value, tree: &PathTree) -> bool {
+    if tree.leaf {
+        return true;
+    }
+    match value {
+        Value::Object(object) => {
+            object.retain(|key, inner| tree.children.get(key).is_some_and(|child| retain(inner, child)));
+            !object.is_empty()
+        }
+        Value::Array(items) => {
+            items.retain_mut(|item| retain(item, tree));
+            !items.is_empty()
+        }
+        _ => false,
+    }
+}
+
+fn remove_keys(object: &mut Map<String, Value>, tree: &PathTree) {
+    object.retain(|key, value| {
+        let Some(child) = tree.children.get(key) else { return true };
+        if !child.leaf {
+            remove(value, child);
+        }
+        !child.leaf
+    });
+}
+
+fn remove(value: &mut Value, tree: &PathTree) {
+    match value {
+        Value::Object(object) => remove_keys(object, tree),
+        Value::Array(items) => items.iter_mut().for_each(|item| remove(item, tree)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(json: &str) -> &'static str {
+        check(json.as_bytes()).err().map_or("ok", |e| e.code())
+    }
+
+    #[test]
+    fn only_one_object_is_a_payload() {
+        for good in ["{}", " {\"a\":[1,null,true,1.5e3,\"x\"]} ", r#"{"a":{"a":1},"b":{"a":1}}"#, r#"{"":1}"#] {
+            assert_eq!(code(good), "ok", "{good}");
+        }
+        for bad in ["", "[]", "1", "null", "{", "{}{}", "{} x", r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":NaN}"#, r#"{"a":1e999}"#, r#"{a:1}"#, r#"{"x":{"b":1,"b":1}}"#]
+        {
+            assert_eq!(code(bad), "invalid_payload", "{bad}");
+        }
+        assert!(check(b"{\"a\":\"\xff\"}").is_err());
+        let e = check(br#"{"a":1,"a":2}"#).unwrap_err();
+        assert!(e.to_string().contains("key \"a\" is repeated"), "{e}");
+    }
+
+    #[test]
+    fn limits_hold_at_the_limit_and_refuse_one_more() {
+        let deep = |n: usize| code(&format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n)));
+        assert_eq!((deep(MAX_PAYLOAD_DEPTH), deep(MAX_PAYLOAD_DEPTH + 1)), ("ok", "limit_exceeded"));
+        let arrays = |n: usize| code(&format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n)));
+        assert_eq!((arrays(MAX_PAYLOAD_DEPTH - 1), arrays(MAX_PAYLOAD_DEPTH)), ("ok", "limit_exceeded"));
+        assert_eq!(arrays(100_000), "limit_exceeded");
+        let keys = |n: usize| {
+            let fields: Vec<_> = (0..n).map(|i| format!("\"k{i}\":0")).collect();
+            code(&format!("{{{}}}", fields.join(",")))
+        };
+        assert_eq!((keys(MAX_PAYLOAD_KEYS), keys(MAX_PAYLOAD_KEYS + 1)), ("ok", "limit_exceeded"));
+        let long = |n: usize| code(&format!("{{\"a\":\"{}\"}}", "x".repeat(n - 8)));
+        assert_eq!((long(MAX_PAYLOAD_BYTES), long(MAX_PAYLOAD_BYTES + 1)), ("ok", "limit_exceeded"));
+    }
+
+    #[test]
+    fn a_late_duplicate_among_many_keys_is_found() {
+        let mut fields: Vec<_> = (0..40).map(|i| format!("\"k{i}\":0")).collect();
+        fields.push("\"k3\":1".to_owned());
+        assert_eq!(code(&format!("{{{}}}", fields.join(","))), "invalid_payload");
+    }
+
+    fn projected(include: &[&str], exclude: &[&str]) -> String {
+        let own = |paths: &[&str]| paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+        let payload = r#"{"z":1,"a":{"b":[{"c":1,"d":2},{"c":3}],"e":4},"n":null}"#;
+        let out = Projection::new(&own(include), &own(exclude)).apply(Bytes::from_static(payload.as_bytes())).unwrap();
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn projections() {
+        assert_eq!(projected(&["z"], &[]), r#"{"z":1}"#);
+        assert_eq!(projected(&["a.b.c", "n"], &[]), r#"{"a":{"b":[{"c":1},{"c":3}]},"n":null}"#);
+        assert_eq!(projected(&["a", "a.e"], &["a.b"]), r#"{"a":{"e":4}}"#);
+        assert_eq!(projected(&[], &["a.b.d", "z", "absent.x"]), r#"{"a":{"b":[{"c":1},{"c":3}],"e":4},"n":null}"#);
+        assert_eq!(projected(&["absent", "z.x"], &[]), "{}");
+    }
+}

@@ -1,0 +1,106 @@
+//! The seam between the coordinator and a shard, wherever it lives.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use engram_storage::log::Offset;
+use engram_storage::point::PointId;
+use engram_storage::schema::{CollectionSchema, ShardKey};
+
+use crate::error::Result;
+use crate::filter::Filter;
+use crate::request::{Selection, StoredPoint};
+
+/// What every request to a shard carries.
+#[derive(Clone, Debug)]
+pub struct ShardScope {
+    /// The shard.
+    pub shard: ShardKey,
+    /// The collection as the coordinator knows it.
+    pub schema: Arc<CollectionSchema>,
+    /// Wait until this offset is applied.
+    pub min_offset: Offset,
+    /// Give up then.
+    pub deadline: Instant,
+}
+
+/// A search of one shard.
+#[derive(Clone, Debug)]
+pub struct ShardSearchRequest {
+    /// Where and until when.
+    pub scope: ShardScope,
+    /// Field number.
+    pub field: u16,
+    /// Admitted query vector.
+    pub vector: Arc<[f32]>,
+    /// Which points.
+    pub filter: Option<Arc<Filter>>,
+    /// Results wanted (k + offset of the user's request).
+    pub k: usize,
+    /// Candidate list of graph walks.
+    pub ef: usize,
+    /// Compare with every matching vector.
+    pub exact: bool,
+    /// Id to leave out.
+    pub without: Option<PointId>,
+}
+
+/// One candidate; the point itself is fetched in the second phase.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShardHit {
+    /// Identity.
+    pub id: PointId,
+    /// Exact distance; smaller is closer.
+    pub distance: f32,
+    /// Version, so that the second phase can tell a changed point.
+    pub version: u64,
+}
+
+/// Answer of one shard.
+#[derive(Clone, Debug, Default)]
+pub struct ShardHits {
+    /// Ascending by (distance, id).
+    pub hits: Vec<ShardHit>,
+    /// Offset the answer is true for.
+    pub served: Offset,
+}
+
+/// Points of one shard by id.
+#[derive(Clone, Debug)]
+pub struct FetchRequest {
+    /// Where and until when.
+    pub scope: ShardScope,
+    /// Which.
+    pub ids: Vec<PointId>,
+    /// What of them.
+    pub selection: Arc<Selection>,
+}
+
+/// Matching points of one shard in the order of ids.
+#[derive(Clone, Debug)]
+pub struct ShardScrollRequest {
+    /// Where and until when.
+    pub scope: ShardScope,
+    /// Which.
+    pub filter: Option<Arc<Filter>>,
+    /// First id.
+    pub from: Option<PointId>,
+    /// At most so many.
+    pub limit: usize,
+    /// What of them.
+    pub selection: Arc<Selection>,
+}
+
+/// A shard as the coordinator sees it: local, or on another node.
+#[async_trait]
+pub trait ShardSearcher: Send + Sync {
+    /// The nearest matching points.
+    async fn search(&self, request: ShardSearchRequest) -> Result<ShardHits>;
+    /// The points of these ids, in the order of the request; absent ones are left out.
+    async fn fetch(&self, request: FetchRequest) -> Result<Vec<StoredPoint>>;
+    /// One page of matching points.
+    async fn scroll(&self, request: ShardScrollRequest) -> Result<Vec<StoredPoint>>;
+    /// Number of matching points.
+    async fn count(&self, scope: ShardScope, filter: Option<Arc<Filter>>) -> Result<u64>;
+}

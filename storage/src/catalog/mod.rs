@@ -1,0 +1,109 @@
+//! The catalog: tenants, collections, aliases, epochs and receipts.
+//!
+//! Every value carries its own checksum; a damaged one is reported as [`crate::StorageError::Corrupt`], never served.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::log::Epoch;
+use crate::schema::{CollectionId, CollectionSchema, TenantId};
+
+pub mod conformance;
+pub mod redb;
+
+/// Proof of one erasure run, part of a hash chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Server-made identity (UUID v7: sorts by time).
+    pub id: String,
+    /// Owner.
+    pub tenant: u32,
+    /// Collection name, empty for every collection.
+    pub collection: String,
+    /// Region, empty for every region.
+    pub region: String,
+    /// Points created before this were erased, milliseconds since the epoch.
+    pub cutoff_ms: i64,
+    /// `running`, `complete` or `failed`.
+    pub state: String,
+    /// Why it failed.
+    pub error: String,
+    /// Shards visited.
+    pub shards: u64,
+    /// Points before.
+    pub points_before: u64,
+    /// Points erased.
+    pub points_erased: u64,
+    /// Points after.
+    pub points_after: u64,
+    /// Files written in place of others.
+    pub created: Vec<FileChange>,
+    /// Files removed.
+    pub removed: Vec<FileChange>,
+    /// Bytes of log files removed.
+    pub log_bytes_removed: u64,
+    /// Intent recorded.
+    pub accepted_at_ms: i64,
+    /// No path returned the points any more.
+    pub invisible_at_ms: i64,
+    /// No live file held the bytes any more.
+    pub erased_at_ms: i64,
+    /// Version of the server.
+    pub server_version: String,
+    /// `hash` of the receipt before this one, empty for the first.
+    pub previous_hash: String,
+    /// BLAKE3 (hex) over the canonical JSON of this receipt with an empty `hash`.
+    pub hash: String,
+}
+
+/// A file in a receipt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    /// Path relative to the data directory.
+    pub path: String,
+    /// Size.
+    pub bytes: u64,
+    /// BLAKE3 of the content, hex.
+    pub blake3: String,
+}
+
+/// Tenants, collections, aliases, epochs and receipts, durable when a call returns.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// Stores a new collection.
+    ///
+    /// # Errors
+    /// `Conflict` where the tenant has a collection or an alias of that name.
+    async fn create_collection(&self, schema: &CollectionSchema) -> Result<()>;
+    /// Replaces the definition of a collection if its stored revision is `schema.revision - 1`.
+    ///
+    /// # Errors
+    /// `Conflict` for another revision, `NotFound`.
+    async fn update_collection(&self, schema: &CollectionSchema) -> Result<()>;
+    /// Marks a collection as dropped: gone for `collections` and for its name (and aliases), listed by `dropped`
+    /// until [`Catalog::forget_collection`]. Returns false if there was none.
+    async fn drop_collection(&self, tenant: TenantId, id: CollectionId) -> Result<bool>;
+    /// Collections that were dropped and whose files may still be there.
+    async fn dropped(&self) -> Result<Vec<CollectionSchema>>;
+    /// Forgets a dropped collection once its files are gone.
+    async fn forget_collection(&self, id: CollectionId) -> Result<()>;
+    /// All collections of all tenants.
+    async fn collections(&self) -> Result<Vec<CollectionSchema>>;
+    /// Points `alias` at a collection name, replacing what it pointed at.
+    ///
+    /// # Errors
+    /// `Conflict` where a collection has that name, `NotFound` where the target does not exist.
+    async fn set_alias(&self, tenant: TenantId, alias: &str, collection: CollectionId) -> Result<()>;
+    /// Removes an alias; false if there was none.
+    async fn delete_alias(&self, tenant: TenantId, alias: &str) -> Result<bool>;
+    /// All aliases of all tenants.
+    async fn aliases(&self) -> Result<Vec<(TenantId, String, CollectionId)>>;
+    /// Raises the epoch of this node by one, durably, and returns it. Every shard it opens is opened with it.
+    async fn next_epoch(&self) -> Result<Epoch>;
+    /// Appends a receipt to the chain or replaces the one of the same id that is still `running`; fills in
+    /// `previous_hash` and `hash` and returns the receipt as stored.
+    async fn put_receipt(&self, receipt: Receipt) -> Result<Receipt>;
+    /// The newest receipts of a tenant, newest first.
+    async fn receipts(&self, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>>;
+}

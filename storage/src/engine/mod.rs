@@ -1,0 +1,199 @@
+//! The storage engine of one node: collections, their shards, and the work that spans them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, OnceCell, Semaphore};
+
+use crate::catalog::{Catalog, Receipt};
+use crate::clock::Clock;
+use crate::error::{Result, StorageError};
+use crate::log::{Epoch, LogProvider};
+use crate::object::DurableStore;
+use crate::schema::{CollectionId, CollectionSchema, ShardKey, TenantId};
+use crate::shard::{Shard, ShardOptions, ShardParts};
+
+mod collections;
+mod purge;
+mod registry;
+mod upkeep;
+
+pub use collections::NewCollection;
+pub use purge::{PurgePlan, PurgeRequest};
+
+/// The engines under this one, chosen by the configuration.
+pub struct EngineParts {
+    /// Collections, epochs, receipts.
+    pub catalog: Arc<dyn Catalog>,
+    /// Logs of shards.
+    pub logs: Arc<dyn LogProvider>,
+    /// Segments and manifests.
+    pub store: DurableStore,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Sizes and limits of a node.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Of each shard.
+    pub shard: ShardOptions,
+    /// Unflushed bytes of all shards; beyond it the largest memtables are flushed.
+    pub unflushed_bytes: u64,
+    /// Shards kept open; beyond it idle ones are closed, the longest idle first.
+    pub max_open_shards: usize,
+    /// Flushes, compactions and index builds at once.
+    pub background_jobs: usize,
+    /// Threads of graph builds.
+    pub build_threads: usize,
+    /// Name of this node, in manifests.
+    pub node: String,
+    /// Version of the server, in receipts.
+    pub server_version: String,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            shard: ShardOptions::default(),
+            unflushed_bytes: 512 << 20,
+            max_open_shards: 1024,
+            background_jobs: 2,
+            build_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            node: "local".into(),
+            server_version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+}
+
+/// Names of collections, as searches and writes look them up.
+#[derive(Default)]
+struct Names {
+    by_id: HashMap<CollectionId, Arc<CollectionSchema>>,
+    by_name: HashMap<(TenantId, String), CollectionId>,
+    aliases: HashMap<(TenantId, String), CollectionId>,
+}
+
+type ShardCell = Arc<OnceCell<Arc<Shard>>>;
+
+/// The storage engine of one node.
+pub struct Engine {
+    catalog: Arc<dyn Catalog>,
+    logs: Arc<dyn LogProvider>,
+    parts: Arc<ShardParts>,
+    options: EngineOptions,
+    epoch: Epoch,
+    names: RwLock<Names>,
+    /// Changes of collections happen one at a time.
+    defining: tokio::sync::Mutex<()>,
+    shards: Mutex<HashMap<ShardKey, ShardCell>>,
+    /// One erasure at a time.
+    purging: tokio::sync::Mutex<()>,
+    stopped: AtomicBool,
+    stop: Notify,
+}
+
+impl Engine {
+    /// Opens the engine: raises the epoch, reads the catalog, finishes dropped collections and interrupted purges in
+    /// the background. Shards are opened when they are first used.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn open(engines: EngineParts, options: EngineOptions) -> Result<Arc<Self>> {
+        let builders = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.build_threads.max(1))
+            .thread_name(|i| format!("engram-build-{i}"))
+            .build()
+            .map_err(|e| StorageError::Internal(format!("cannot start the build threads: {e}")))?;
+        let parts = ShardParts {
+            store: engines.store,
+            clock: engines.clock,
+            options: options.shard.clone(),
+            builders: Arc::new(builders),
+            background: Arc::new(Semaphore::new(options.background_jobs.max(1))),
+            unflushed: Arc::new(AtomicU64::new(0)),
+            grown: Arc::new(Notify::new()),
+            writer: options.node.clone(),
+        };
+        let epoch = engines.catalog.next_epoch().await?;
+        let engine = Arc::new(Self {
+            names: RwLock::new(Names::load(&*engines.catalog).await?),
+            catalog: engines.catalog,
+            logs: engines.logs,
+            parts: Arc::new(parts),
+            options,
+            epoch,
+            defining: tokio::sync::Mutex::default(),
+            shards: Mutex::default(),
+            purging: tokio::sync::Mutex::default(),
+            stopped: AtomicBool::new(false),
+            stop: Notify::new(),
+        });
+        let dropped = engine.catalog.dropped().await?;
+        tokio::spawn(engine.clone().upkeep(dropped));
+        Ok(engine)
+    }
+
+    /// Time, as the engine sees it.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.parts.clock
+    }
+
+    /// Fencing number of this start.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The newest receipts of a tenant, newest first.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn receipts(&self, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>> {
+        self.catalog.receipts(tenant, limit).await
+    }
+
+    /// Stops background work. What is acknowledged is in the logs, so nothing has to be written.
+    pub async fn shutdown(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.stop.notify_waiters();
+        for shard in self.open_shards() {
+            shard.close();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}
+
+impl Names {
+    async fn load(catalog: &dyn Catalog) -> Result<Self> {
+        let mut names = Self::default();
+        for schema in catalog.collections().await? {
+            names.insert(Arc::new(schema));
+        }
+        for (tenant, alias, id) in catalog.aliases().await? {
+            names.aliases.insert((tenant, alias), id);
+        }
+        Ok(names)
+    }
+
+    fn insert(&mut self, schema: Arc<CollectionSchema>) {
+        self.by_name.insert((schema.tenant, schema.name.clone()), schema.id);
+        self.by_id.insert(schema.id, schema);
+    }
+
+    fn remove(&mut self, schema: &CollectionSchema) {
+        self.by_name.remove(&(schema.tenant, schema.name.clone()));
+        self.by_id.remove(&schema.id);
+        self.aliases.retain(|_, id| *id != schema.id);
+    }
+
+    fn find(&self, tenant: TenantId, name: &str) -> Option<&Arc<CollectionSchema>> {
+        let key = (tenant, name.to_owned());
+        let id = self.by_name.get(&key).or_else(|| self.aliases.get(&key))?;
+        self.by_id.get(id)
+    }
+}

@@ -1,0 +1,196 @@
+//! Erasure over collections and regions, with a receipt for each run.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Engine;
+use crate::catalog::Receipt;
+use crate::error::{Result, StorageError};
+use crate::schema::{CollectionSchema, RegionName, ShardKey, TenantId};
+use crate::shard::Shard;
+
+/// What to erase.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PurgeRequest {
+    /// Whose points.
+    pub tenant: TenantId,
+    /// One collection, or all.
+    pub collection: Option<String>,
+    /// One region, or all.
+    pub region: Option<RegionName>,
+    /// Points created before this time go; without it those that a retention rule or their expiry names.
+    pub created_before: Option<i64>,
+}
+
+/// What a purge would reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PurgePlan {
+    /// Collections visited.
+    pub collections: u64,
+    /// Shards visited.
+    pub shards: u64,
+    /// Points that would go.
+    pub points: u64,
+    /// Segments that would be rewritten or dropped.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A shard a purge visits, with its own age limit.
+struct Target {
+    key: ShardKey,
+    created_before: i64,
+}
+
+impl Engine {
+    /// Counts what a purge would reach; changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of opening a shard.
+    pub async fn plan_purge(&self, request: &PurgeRequest) -> Result<PurgePlan> {
+        let now = self.clock().now_ms();
+        let schemas = self.purge_collections(request)?;
+        let mut plan = PurgePlan { collections: schemas.len() as u64, ..PurgePlan::default() };
+        for target in targets(&schemas, request, now) {
+            if let Some(shard) = self.existing_shard(&target.key).await? {
+                let part = shard.plan_erase(target.created_before, now);
+                plan.shards += 1;
+                plan.points += part.points;
+                plan.segments += part.segments;
+                plan.bytes += part.bytes;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Records the intent, durably. [`Engine::run_purge`] does the work; an interrupted one is resumed at start.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the catalog.
+    pub async fn accept_purge(&self, request: &PurgeRequest) -> Result<Receipt> {
+        self.purge_collections(request)?;
+        let now = self.clock().now_ms();
+        let receipt = Receipt {
+            id: Uuid::now_v7().to_string(),
+            tenant: request.tenant.0,
+            collection: request.collection.clone().unwrap_or_default(),
+            region: request.region.as_ref().map(ToString::to_string).unwrap_or_default(),
+            cutoff_ms: request.created_before.unwrap_or(0),
+            state: "running".into(),
+            accepted_at_ms: now,
+            server_version: self.options.server_version.clone(),
+            ..Receipt::default()
+        };
+        self.catalog.put_receipt(receipt).await
+    }
+
+    /// Erases what an accepted purge names and completes its receipt: when it returns, no live file holds the bytes.
+    ///
+    /// # Errors
+    /// Those of the shards; the receipt then says `failed` with the reason.
+    pub async fn run_purge(&self, mut receipt: Receipt) -> Result<Receipt> {
+        let _purging = self.purging.lock().await;
+        let outcome = self.erase_all(&mut receipt).await;
+        receipt.erased_at_ms = self.clock().now_ms();
+        match outcome {
+            Ok(()) => receipt.state = "complete".into(),
+            Err(e) if self.is_stopped() => return Err(e),
+            Err(e) => {
+                receipt.state = "failed".into();
+                receipt.error = e.to_string();
+                self.catalog.put_receipt(receipt).await?;
+                return Err(e);
+            }
+        }
+        self.catalog.put_receipt(receipt).await
+    }
+
+    /// [`Engine::accept_purge`] and [`Engine::run_purge`] in one.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub async fn purge(&self, request: &PurgeRequest) -> Result<Receipt> {
+        let receipt = self.accept_purge(request).await?;
+        self.run_purge(receipt).await
+    }
+
+    /// Goes on with purges that an earlier run of the server did not finish.
+    pub(super) async fn resume_purges(&self) {
+        let mut tenants: Vec<TenantId> = self.all_collections().iter().map(|s| s.tenant).collect();
+        tenants.push(crate::schema::DEFAULT_TENANT);
+        tenants.sort_unstable();
+        tenants.dedup();
+        for tenant in tenants {
+            let receipts = self.catalog.receipts(tenant, 1000).await.unwrap_or_default();
+            for receipt in receipts.into_iter().filter(|r| r.state == "running") {
+                tracing::info!(receipt = receipt.id, "resuming a purge that was interrupted");
+                if let Err(e) = self.run_purge(receipt).await {
+                    tracing::error!(error = %e, "an interrupted purge failed again");
+                }
+            }
+        }
+    }
+
+    /// First everything becomes invisible, then the files are rewritten.
+    async fn erase_all(&self, receipt: &mut Receipt) -> Result<()> {
+        let request = request_of(receipt)?;
+        let now = self.clock().now_ms();
+        let schemas = self.purge_collections(&request)?;
+        let mut shards: Vec<Arc<Shard>> = Vec::new();
+        for target in targets(&schemas, &request, now) {
+            let Some(shard) = self.existing_shard(&target.key).await? else { continue };
+            let (before, erased) = shard.delete_older(target.created_before, now).await?;
+            receipt.points_before += before;
+            receipt.points_erased += erased;
+            receipt.shards += 1;
+            shards.push(shard);
+        }
+        receipt.invisible_at_ms = self.clock().now_ms();
+        for shard in shards {
+            let report = shard.scrub().await?;
+            receipt.points_after += report.points_after;
+            receipt.created.extend(report.created);
+            receipt.removed.extend(report.removed);
+            receipt.log_bytes_removed += report.log_bytes_removed;
+        }
+        Ok(())
+    }
+
+    fn purge_collections(&self, request: &PurgeRequest) -> Result<Vec<Arc<CollectionSchema>>> {
+        match &request.collection {
+            Some(name) => Ok(vec![self.collection(request.tenant, name)?]),
+            None => Ok(self.collections(request.tenant)),
+        }
+    }
+}
+
+/// Shards of the request's regions with their age limits: the request's, or that of the retention rules.
+fn targets(schemas: &[Arc<CollectionSchema>], request: &PurgeRequest, now: i64) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for schema in schemas {
+        for key in schema.shards() {
+            if request.region.as_ref().is_some_and(|region| *region != key.region) {
+                continue;
+            }
+            let by_rule = || schema.retention_cutoff(&key.region, now);
+            let created_before = request.created_before.or_else(by_rule).unwrap_or(i64::MIN);
+            targets.push(Target { key, created_before });
+        }
+    }
+    targets
+}
+
+fn request_of(receipt: &Receipt) -> Result<PurgeRequest> {
+    let region = match receipt.region.as_str() {
+        "" => None,
+        name => Some(RegionName::try_from(name).map_err(StorageError::Internal)?),
+    };
+    Ok(PurgeRequest {
+        tenant: TenantId(receipt.tenant),
+        collection: (!receipt.collection.is_empty()).then(|| receipt.collection.clone()),
+        region,
+        created_before: (receipt.cutoff_ms != 0).then_some(receipt.cutoff_ms),
+    })
+}

@@ -1,0 +1,86 @@
+//! Open shards: opened when first used, closed when idle.
+
+use std::sync::Arc;
+
+use super::{Engine, ShardCell};
+use crate::error::{Result, StorageError};
+use crate::schema::ShardKey;
+use crate::shard::Shard;
+
+impl Engine {
+    /// The shard, opened if it is not; an empty one is made.
+    ///
+    /// # Errors
+    /// `NotFound` for a collection that is gone, and those of opening.
+    pub async fn shard(&self, key: &ShardKey) -> Result<Arc<Shard>> {
+        let cell = self.cell(key);
+        let shard = cell.get_or_try_init(|| self.open_shard(key)).await;
+        match shard {
+            Ok(shard) => Ok(shard.clone()),
+            Err(e) => {
+                self.forget_failed(key, &cell);
+                Err(e)
+            }
+        }
+    }
+
+    /// The shard, unless nothing was ever written to it.
+    ///
+    /// # Errors
+    /// Those of [`Engine::shard`].
+    pub async fn existing_shard(&self, key: &ShardKey) -> Result<Option<Arc<Shard>>> {
+        let open = self.shards.lock().get(key).and_then(|cell| cell.get().cloned());
+        if open.is_some() {
+            return Ok(open);
+        }
+        if self.logs.exists(key).await? { self.shard(key).await.map(Some) } else { Ok(None) }
+    }
+
+    /// Shards that are open now.
+    pub fn open_shards(&self) -> Vec<Arc<Shard>> {
+        self.shards.lock().values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    /// Takes a shard out of the registry.
+    pub(super) fn forget_shard(&self, key: &ShardKey) -> Option<Arc<Shard>> {
+        self.shards.lock().remove(key).and_then(|cell| cell.get().cloned())
+    }
+
+    /// Closes shards that nobody uses, the longest idle first, until at most `keep` are open. What they hold in
+    /// memory is in their logs.
+    pub(super) fn close_idle(&self, keep: usize) {
+        let mut shards = self.shards.lock();
+        if shards.len() <= keep {
+            return;
+        }
+        let mut idle: Vec<(i64, ShardKey)> = shards
+            .iter()
+            .filter_map(|(key, cell)| cell.get().map(|shard| (shard, key)))
+            .filter(|(shard, _)| Arc::strong_count(shard) == 1)
+            .map(|(shard, key)| (shard.last_used(), key.clone()))
+            .collect();
+        idle.sort();
+        let surplus = shards.len() - keep;
+        for (_, key) in idle.into_iter().take(surplus) {
+            shards.remove(&key);
+        }
+    }
+
+    fn cell(&self, key: &ShardKey) -> ShardCell {
+        self.shards.lock().entry(key.clone()).or_default().clone()
+    }
+
+    /// A shard that could not be opened leaves nothing behind, so that the next use tries again.
+    fn forget_failed(&self, key: &ShardKey, cell: &ShardCell) {
+        let mut shards = self.shards.lock();
+        if shards.get(key).is_some_and(|now| Arc::ptr_eq(now, cell) && now.get().is_none()) {
+            shards.remove(key);
+        }
+    }
+
+    async fn open_shard(&self, key: &ShardKey) -> Result<Arc<Shard>> {
+        let gone = || StorageError::NotFound("the collection was deleted".into());
+        let schema = self.collection_by_id(key.collection).ok_or_else(gone)?;
+        Shard::open(key.clone(), schema, self.epoch, &*self.logs, self.parts.clone()).await
+    }
+}

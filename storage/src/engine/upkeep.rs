@@ -1,0 +1,64 @@
+//! Background work of a node: memory pressure, idle shards, leftovers of an earlier run.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Engine;
+use crate::schema::CollectionSchema;
+
+/// Time between two looks at idle shards.
+const TICK: Duration = Duration::from_secs(2);
+/// A memtable of some size whose shard was quiet for this long is flushed, so that it gets a graph.
+const QUIET_MS: i64 = 4_000;
+/// Smaller memtables stay: scanning them costs less than a file.
+const WORTH_FLUSHING_BYTES: u64 = 4 << 20;
+
+impl Engine {
+    /// Runs until the engine is shut down.
+    pub(super) async fn upkeep(self: Arc<Self>, dropped: Vec<CollectionSchema>) {
+        for schema in dropped {
+            if let Err(e) = self.remove_files(&schema).await {
+                tracing::warn!(collection = %schema.id, error = %e, "files of a dropped collection remain; the next start tries again");
+            }
+        }
+        self.resume_purges().await;
+        while !self.is_stopped() {
+            tokio::select! {
+                () = self.stop.notified() => return,
+                () = self.parts.grown.notified() => self.relieve_memory(),
+                () = tokio::time::sleep(TICK) => {
+                    self.relieve_memory();
+                    self.flush_quiet();
+                    self.close_idle(self.options.max_open_shards);
+                }
+            }
+        }
+    }
+
+    /// Flushes the largest memtables while all together are too large.
+    fn relieve_memory(&self) {
+        let mut over = self.parts.unflushed.load(Ordering::Relaxed).saturating_sub(self.options.unflushed_bytes);
+        if over == 0 {
+            return;
+        }
+        let mut shards = self.open_shards();
+        shards.sort_by_key(|shard| std::cmp::Reverse(shard.unflushed_bytes()));
+        for shard in shards {
+            if over == 0 {
+                return;
+            }
+            over = over.saturating_sub(shard.unflushed_bytes());
+            shard.want_flush();
+        }
+    }
+
+    fn flush_quiet(&self) {
+        let now = self.clock().now_ms();
+        for shard in self.open_shards() {
+            if shard.unflushed_bytes() >= WORTH_FLUSHING_BYTES && now - shard.last_used() >= QUIET_MS {
+                shard.want_flush();
+            }
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Bytes of an [`OpBatch`], as a record of the log holds them.
+//!
+//! ```text
+//! batch   = version(1) flags(1) [idempotency: key(16) content(8) at(8)] count(varint) op*
+//! op      = tag(1; bit 7: conditional) [if_version(8)] content
+//! point id = kind(1) 8 or 16 bytes          vector = field(2) dimension(varint) f32 LE *
+//! bytes, text, list = length(varint) content
+//! ```
+//! Integers are little-endian. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
+//! every length against the bytes that are left before it takes memory for it.
+
+use bytes::Bytes;
+
+use super::{ConditionalOp, Idempotency, Op, OpBatch, PayloadChange};
+use crate::error::{Result, StorageError};
+use crate::point::{FieldId, Point, PointId};
+
+/// Most operations of one batch.
+pub const MAX_OPS: usize = 1 << 20;
+
+const VERSION: u8 = 1;
+const HAS_IDEMPOTENCY: u8 = 1;
+const CONDITIONAL: u8 = 0x80;
+
+const UPSERT: u8 = 1;
+const DELETE: u8 = 2;
+const SET_PAYLOAD: u8 = 3;
+const UPDATE_VECTORS: u8 = 4;
+const DELETE_OLDER: u8 = 5;
+
+const MERGE: u8 = 1;
+const OVERWRITE: u8 = 2;
+const DELETE_KEYS: u8 = 3;
+const CLEAR: u8 = 4;
+
+/// The shortest operation is the delete of a number: tag, kind and eight bytes.
+const MIN_OP: usize = 10;
+
+impl OpBatch {
+    /// The bytes of this batch. `Point::version` is left out: the offset of the record becomes it.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Writer(Vec::with_capacity(self.encoded_len_hint()));
+        out.0.push(VERSION);
+        out.0.push(if self.idempotency.is_some() { HAS_IDEMPOTENCY } else { 0 });
+        if let Some(i) = &self.idempotency {
+            out.0.extend_from_slice(&i.key);
+            out.0.extend_from_slice(&i.content);
+            out.0.extend_from_slice(&i.at.to_le_bytes());
+        }
+        out.varint(self.ops.len());
+        for op in &self.ops {
+            out.op(op);
+        }
+        Bytes::from(out.0)
+    }
+
+    /// The batch whose bytes these are; points come back with version 0.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] for anything [`OpBatch::encode`] does not write.
+    pub fn decode(bytes: Bytes) -> Result<Self> {
+        let mut r = Reader { all: &bytes, at: 0 };
+        if r.u8()? != VERSION {
+            return Err(r.corrupt("unknown version of the batch"));
+        }
+        let idempotency = match r.u8()? {
+            0 => None,
+            HAS_IDEMPOTENCY => {
+                Some(Idempotency { key: r.array()?, content: r.array()?, at: i64::from_le_bytes(r.array()?) })
+            }
+            _ => return Err(r.corrupt("unknown flags of the batch")),
+        };
+        let count = r.count(MIN_OP)?;
+        if count > MAX_OPS {
+            return Err(r.corrupt("too many operations"));
+        }
+        let mut ops = Vec::with_capacity(count);
+        for _ in 0..count {
+            ops.push(r.op()?);
+        }
+        if r.at != bytes.len() {
+            return Err(r.corrupt("bytes after the last operation"));
+        }
+        Ok(Self { ops, idempotency })
+    }
+
+    /// At least the length of the encoding, close to it: one allocation without growing.
+    fn encoded_len_hint(&self) -> usize {
+        fn vectors(v: &[(FieldId, Vec<f32>)]) -> usize {
+            10 + v.iter().map(|(_, x)| 12 + x.len() * 4).sum::<usize>()
+        }
+        let of = |op: &Op| match op {
+            Op::Upsert(p) => 64 + p.payload.len() + vectors(&p.vectors),
+            Op::Delete(_) | Op::DeleteOlderThan { .. } => 32,
+            Op::SetPayload { change, .. } => match change {
+                PayloadChange::Merge(b) | PayloadChange::Overwrite(b) => 48 + b.len(),
+                PayloadChange::DeleteKeys(keys) => 58 + keys.iter().map(|k| 10 + k.len()).sum::<usize>(),
+                PayloadChange::Clear => 48,
+            },
+            Op::UpdateVectors { set, remove, .. } => 64 + vectors(set) + remove.len() * 2,
+        };
+        64 + self.ops.iter().map(|o| 8 + of(&o.op)).sum::<usize>()
+    }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn varint(&mut self, n: usize) {
+        let mut n = n as u64;
+        while n >= 0x80 {
+            self.0.push((n as u8) | 0x80);
+            n >>= 7;
+        }
+        self.0.push(n as u8);
+    }
+
+    fn bytes(&mut self, b: &[u8]) {
+        self.varint(b.len());
+        self.0.extend_from_slice(b);
+    }
+
+    fn i64(&mut self, n: i64) {
+        self.0.extend_from_slice(&n.to_le_bytes());
+    }
+
+    fn id(&mut self, id: &PointId) {
+        match id {
+            PointId::Num(n) => {
+                self.0.push(0);
+                self.0.extend_from_slice(&n.to_le_bytes());
+            }
+            PointId::Uuid(u) => {
+                self.0.push(1);
+                self.0.extend_from_slice(u.as_bytes());
+            }
+        }
+    }
+
+    fn vectors(&mut self, vectors: &[(FieldId, Vec<f32>)]) {
+        self.varint(vectors.len());
+        for (field, vector) in vectors {
+            self.0.extend_from_slice(&field.to_le_bytes());
+            self.varint(vector.len());
+            if cfg!(target_endian = "little") {
+                self.0.extend_from_slice(bytemuck::cast_slice(vector));
+            } else {
+                self.0.extend(vector.iter().flat_map(|x| x.to_le_bytes()));
+            }
+        }
+    }
+
+    fn op(&mut self, op: &ConditionalOp) {
+        let tag = match &op.op {
+            Op::Upsert(_) => UPSERT,
+            Op::Delete(_) => DELETE,
+            Op::SetPayload { .. } => SET_PAYLOAD,
+            Op::UpdateVectors { .. } => UPDATE_VECTORS,
+            Op::DeleteOlderThan { .. } => DELETE_OLDER,
+        };
+        self.0.push(if op.if_version.is_some() { tag | CONDITIONAL } else { tag });
+        if let Some(v) = op.if_version {
+            self.0.extend_from_slice(&v.to_le_bytes());
+        }
+        match &op.op {
+            Op::Upsert(p) => self.point(p),
+            Op::Delete(id) => self.id(id),
+            Op::SetPayload { id, change, ingested_at } => {
+                self.id(id);
+                self.i64(*ingested_at);
+                self.change(change);
+            }
+            Op::UpdateVectors { id, set, remove, ingested_at } => {
+                self.id(id);
+                self.i64(*ingested_at);
+                self.vectors(set);
+                self.varint(remove.len());
+                for field in remove {
+                    self.0.extend_from_slice(&field.to_le_bytes());
+                }
+            }
+            Op::DeleteOlderThan { created_before, now } => {
+                self.i64(*created_before);
+                self.i64(*now);
+            }
+        }
+    }
+
+    fn point(&mut self, p: &Point) {
+        self.id(&p.id);
+        self.i64(p.created_at);
+        self.i64(p.ingested_at);
+        self.0.push(u8::from(p.expires_at.is_some()));
+        if let Some(t) = p.expires_at {
+            self.i64(t);
+        }
+        self.bytes(&p.payload);
+        self.vectors(&p.vectors);
+    }
+
+    fn change(&mut self, change: &PayloadChange) {
+        match change {
+            PayloadChange::Merge(b) => {
+                self.0.push(MERGE);
+                self.bytes(b);
+            }
+            PayloadChange::Overwrite(b) => {
+                self.0.push(OVERWRITE);
+                self.bytes(b);
+            }
+            PayloadChange::DeleteKeys(keys) => {
+                self.0.push(DELETE_KEYS);
+                self.varint(keys.len());
+                for key in keys {
+                    self.bytes(key.as_bytes());
+                }
+            }
+            PayloadChange::Clear => self.0.push(CLEAR),
+        }
+    }
+}
+
+struct Reader<'a> {
+    all: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn corrupt(&self, why: &str) -> StorageError {
+        StorageError::corrupt("operations of a log record", format!("{why}, at byte {}", self.at))
+    }
+
+    fn left(&self) -> usize {
+        self.all.len() - self.at
+    }
+
+    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+        if n > self.left() {
+            return Err(self.corrupt("it ends too early"));
+        }
+        let part = &self.all[self.at..self.at + n];
+        self.at += n;
+        Ok(part)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    fn u8(&mut self) -> Result<u8> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    fn i64(&mut self) -> Result<i64> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    fn varint(&mut self) -> Result<u64> {
+        let mut n = 0u64;
+        for shift in (0..63).step_by(7) {
+            let byte = self.u8()?;
+            n |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(n);
+            }
+        }
+        Err(self.corrupt("a length is too long"))
+    }
+
+    /// A number of things of at least `each` bytes, of which as many can follow.
+    fn count(&mut self, each: usize) -> Result<usize> {
+        let n = self.varint()?;
+        match usize::try_from(n) {
+            Ok(n) if n <= self.left() / each => Ok(n),
+            _ => Err(self.corrupt("a length goes past the end")),
+        }
+    }
+
+    /// A copy, since a slice would keep the whole batch in memory as long as one point lives.
+    fn bytes(&mut self) -> Result<Bytes> {
+        let n = self.count(1)?;
+        Ok(Bytes::copy_from_slice(self.take(n)?))
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let n = self.count(1)?;
+        let text = self.take(n)?.to_vec();
+        String::from_utf8(text).map_err(|_| self.corrupt("a path is not UTF-8"))
+    }
+
+    fn id(&mut self) -> Result<PointId> {
+        match self.u8()? {
+            0 => Ok(PointId::Num(u64::from_le_bytes(self.array()?))),
+            1 => Ok(PointId::Uuid(uuid::Uuid::from_bytes(self.array()?))),
+            _ => Err(self.corrupt("unknown kind of point id")),
+        }
+    }
+
+    fn vectors(&mut self) -> Result<Vec<(FieldId, Vec<f32>)>> {
+        let count = self.count(3)?;
+        // One entry takes 32 bytes of memory for at least 3 of input: reserve for the usual few only.
+        let mut out = Vec::with_capacity(count.min(16));
+        for _ in 0..count {
+            let field = self.u16()?;
+            let dimension = self.count(4)?;
+            let raw = self.take(dimension * 4)?;
+            let mut vector = vec![0f32; dimension];
+            if cfg!(target_endian = "little") {
+                bytemuck::cast_slice_mut(&mut vector).copy_from_slice(raw);
+            } else {
+                for (x, b) in vector.iter_mut().zip(raw.as_chunks::<4>().0) {
+                    *x = f32::from_le_bytes(*b);
+                }
+            }
+            out.push((field, vector));
+        }
+        Ok(out)
+    }
+
+    fn op(&mut self) -> Result<ConditionalOp> {
+        let tag = self.u8()?;
+        let if_version = if tag & CONDITIONAL == 0 { None } else { Some(u64::from_le_bytes(self.array()?)) };
+        let op = match tag & !CONDITIONAL {
+            UPSERT => Op::Upsert(self.point()?),
+            DELETE => Op::Delete(self.id()?),
+            SET_PAYLOAD => {
+                let (id, ingested_at) = (self.id()?, self.i64()?);
+                Op::SetPayload { id, change: self.change()?, ingested_at }
+            }
+            UPDATE_VECTORS => {
+                let (id, ingested_at, set) = (self.id()?, self.i64()?, self.vectors()?);
+                let count = self.count(2)?;
+                let remove = (0..count).map(|_| self.u16()).collect::<Result<_>>()?;
+                Op::UpdateVectors { id, set, remove, ingested_at }
+            }
+            DELETE_OLDER => Op::DeleteOlderThan { created_before: self.i64()?, now: self.i64()? },
+            _ => return Err(self.corrupt("unknown operation")),
+        };
+        Ok(ConditionalOp { op, if_version })
+    }
+
+    fn point(&mut self) -> Result<Point> {
+        let (id, created_at, ingested_at) = (self.id()?, self.i64()?, self.i64()?);
+        let expires_at = match self.u8()? {
+            0 => None,
+            1 => Some(self.i64()?),
+            _ => return Err(self.corrupt("unknown flags of a point")),
+        };
+        let (payload, vectors) = (self.bytes()?, self.vectors()?);
+        Ok(Point { id, vectors, payload, created_at, ingested_at, expires_at, version: 0 })
+    }
+
+    fn change(&mut self) -> Result<PayloadChange> {
+        Ok(match self.u8()? {
+            MERGE => PayloadChange::Merge(self.bytes()?),
+            OVERWRITE => PayloadChange::Overwrite(self.bytes()?),
+            DELETE_KEYS => {
+                let count = self.count(1)?;
+                let mut keys = Vec::with_capacity(count.min(64));
+                for _ in 0..count {
+                    keys.push(self.text()?);
+                }
+                PayloadChange::DeleteKeys(keys)
+            }
+            CLEAR => PayloadChange::Clear,
+            _ => return Err(self.corrupt("unknown change of a payload")),
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! Collections as the catalog keeps them, and the keys of their shards.
+
+use std::fmt;
+
+use engram_index::payload::PayloadIndexKind;
+use engram_index::vector::Metric;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::point::FieldId;
+
+/// Owner of collections, made by the server; appears in paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TenantId(pub u32);
+
+/// The tenant of every request while no keys are configured.
+pub const DEFAULT_TENANT: TenantId = TenantId(1);
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Server-made identity of a collection; names never appear in paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CollectionId(pub Uuid);
+
+impl fmt::Display for CollectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+/// Region tag: 1 to 32 of `a-z`, `0-9` and `-`, since it appears in paths.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RegionName(String);
+
+impl RegionName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RegionName {
+    type Error = String;
+    fn try_from(s: String) -> Result<Self, String> {
+        let fits = (1..=32).contains(&s.len())
+            && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if fits { Ok(Self(s)) } else { Err(format!("region {s:?} is not allowed: use 1 to 32 of a-z, 0-9 and -")) }
+    }
+}
+
+impl TryFrom<&str> for RegionName {
+    type Error = String;
+    fn try_from(s: &str) -> Result<Self, String> {
+        s.to_owned().try_into()
+    }
+}
+
+impl From<RegionName> for String {
+    fn from(r: RegionName) -> Self {
+        r.0
+    }
+}
+
+impl fmt::Display for RegionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A shard: the points of one region and one bucket of a collection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ShardKey {
+    /// Owner.
+    pub tenant: TenantId,
+    /// Collection.
+    pub collection: CollectionId,
+    /// Region all its points carry.
+    pub region: RegionName,
+    /// Bucket of the point ids.
+    pub bucket: u32,
+}
+
+impl ShardKey {
+    /// Path of everything the shard stores, without slashes at the ends: `r/{region}/t/{tenant}/c/{collection}/s/{bucket}`.
+    pub fn path(&self) -> String {
+        format!("r/{}/t/{}/c/{}/s/{}", self.region, self.tenant, self.collection, self.bucket)
+    }
+}
+
+impl fmt::Display for ShardKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path())
+    }
+}
+
+/// One vector field of a collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorField {
+    /// Stable number, never reused.
+    pub id: FieldId,
+    /// "" is the default field.
+    pub name: String,
+    /// 1 to 16,384.
+    pub dimension: usize,
+    /// Distance function.
+    pub metric: Metric,
+    /// Links of a graph node.
+    pub hnsw_m: usize,
+    /// Candidates while a graph is built.
+    pub hnsw_ef_construction: usize,
+    /// Segments with fewer vectors are scanned exactly.
+    pub graph_threshold: usize,
+}
+
+/// One payload index of a collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadIndexSpec {
+    /// Dotted path of the field.
+    pub field: String,
+    /// Kind of its values.
+    pub kind: PayloadIndexKind,
+}
+
+/// Points of `region` (all when `None`) live `max_age_ms` from `created_at`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionRule {
+    /// Region the rule is for.
+    pub region: Option<RegionName>,
+    /// Longest age in milliseconds.
+    pub max_age_ms: i64,
+}
+
+/// Definition of a collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectionSchema {
+    /// Server-made identity.
+    pub id: CollectionId,
+    /// Owner.
+    pub tenant: TenantId,
+    /// Name, unique for the tenant; see [`check_name`].
+    pub name: String,
+    /// Vector fields, ascending by id; may be empty (points as plain state).
+    pub vectors: Vec<VectorField>,
+    /// Payload indexes, by field.
+    pub payload_indexes: Vec<PayloadIndexSpec>,
+    /// Regions it accepts, at least one.
+    pub regions: Vec<RegionName>,
+    /// Region of points that name none.
+    pub default_region: RegionName,
+    /// Buckets of each region, 1 to 256, fixed.
+    pub shards_per_region: u32,
+    /// Retention rules.
+    pub retention: Vec<RetentionRule>,
+    /// Milliseconds since the epoch.
+    pub created_at: i64,
+    /// Counts changes of this definition.
+    pub revision: u64,
+}
+
+impl CollectionSchema {
+    /// The vector field called `name`.
+    pub fn vector_field(&self, name: &str) -> Option<&VectorField> {
+        self.vectors.iter().find(|f| f.name == name)
+    }
+
+    /// The vector field numbered `id`.
+    pub fn vector_field_by_id(&self, id: FieldId) -> Option<&VectorField> {
+        self.vectors.iter().find(|f| f.id == id)
+    }
+
+    /// Keys of all shards, region by region.
+    pub fn shards(&self) -> impl Iterator<Item = ShardKey> + '_ {
+        self.regions.iter().flat_map(move |region| (0..self.shards_per_region).map(move |b| self.shard(region, b)))
+    }
+
+    /// Key of one shard.
+    pub fn shard(&self, region: &RegionName, bucket: u32) -> ShardKey {
+        ShardKey { tenant: self.tenant, collection: self.id, region: region.clone(), bucket }
+    }
+
+    /// Points of `region` created before this time are hidden at `now_ms`.
+    pub fn retention_cutoff(&self, region: &RegionName, now_ms: i64) -> Option<i64> {
+        let rules = self.retention.iter().filter(|r| r.region.as_ref().is_none_or(|x| x == region));
+        rules.map(|r| now_ms.saturating_sub(r.max_age_ms)).max()
+    }
+}
+
+/// Checks the name of a collection or an alias: 1 to 255 bytes, no control characters, no `/`, not `.` or `..`.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let fits = (1..=255).contains(&name.len())
+        && !name.chars().any(|c| c.is_control() || c == '/')
+        && name != "."
+        && name != "..";
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("name {name:?} is not allowed: use 1 to 255 bytes without `/` and control characters"))
+    }
+}

@@ -1,0 +1,345 @@
+//! Background rewriting: merging segments, dropping dead rows, building graphs and payload indexes.
+//!
+//! Inputs are read as the manifest knows them (with the dead rows of the checkpoint, not later ones), so that a
+//! replay from the checkpoint meets every row it may need; rows that died since are carried over when the result is
+//! installed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use engram_index::IndexError;
+use engram_index::vector::hnsw::{HnswIndex, HnswParams};
+use roaring::RoaringBitmap;
+
+use super::Shard;
+use super::state::{Place, RunState, ShardState};
+use crate::compaction::{self, SegmentSummary};
+use crate::error::{Result, StorageError};
+use crate::manifest::{Removed, SegmentEntry};
+use crate::point::FieldId;
+use crate::schema::{CollectionSchema, VectorField};
+use crate::segment::run::Run;
+use crate::segment::{Remap, Segment, SegmentWriter};
+
+/// A graph build waits until the shard was not written to for this long ...
+const QUIET_MS: i64 = 1_000;
+/// ... but not longer than this.
+const PATIENCE_MS: i64 = 30_000;
+
+/// Something to do for the segments of a shard.
+#[derive(Debug, PartialEq)]
+pub(super) enum Job {
+    /// Write these segments anew as one.
+    Rewrite(Vec<String>),
+    /// Build what this segment lacks.
+    Index(String),
+}
+
+/// A segment that is written but not in the manifest yet.
+pub(super) struct Written {
+    pub entry: SegmentEntry,
+    pub run: Run,
+}
+
+impl Shard {
+    /// Asks for compaction and index builds in the background; asking twice is one run.
+    pub(crate) fn want_compaction(self: &Arc<Self>) {
+        if self.closed.load(Ordering::Acquire) || self.next_job().is_none() {
+            return;
+        }
+        if self.compact_wanted.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shard = self.clone();
+        tokio::spawn(async move {
+            shard.wait_until_quiet().await;
+            let _permit = shard.parts.background.acquire().await;
+            shard.compact_wanted.store(false, Ordering::Release);
+            match shard.run_jobs().await {
+                Ok(()) => {}
+                Err(e) if shard.cancel_builds.load(Ordering::Acquire) => {
+                    tracing::debug!(shard = %shard.key, error = %e, "background work was cancelled");
+                }
+                Err(e) => tracing::warn!(shard = %shard.key, error = %e, "background work failed; it is tried again"),
+            }
+        });
+    }
+
+    async fn wait_until_quiet(&self) {
+        let start = self.parts.clock.now_ms();
+        loop {
+            let now = self.parts.clock.now_ms();
+            if now - self.last_used() >= QUIET_MS || now - start >= PATIENCE_MS {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Flushes, then merges, drops dead rows and builds indexes until nothing is left to do. Returns the number of
+    /// segments before and after.
+    ///
+    /// # Errors
+    /// Those of the object store and the index; what was published stays.
+    pub async fn compact(self: &Arc<Self>) -> Result<(usize, usize)> {
+        let before = self.segment_count();
+        self.flush().await?;
+        let _rewriting = self.rewriting.lock().await;
+        let dead: Vec<String> = self.segments_with_dead_rows();
+        if !dead.is_empty() {
+            self.rewrite(&dead, true).await?;
+        }
+        self.jobs().await?;
+        Ok((before, self.segment_count()))
+    }
+
+    async fn run_jobs(self: &Arc<Self>) -> Result<()> {
+        let _rewriting = self.rewriting.lock().await;
+        self.jobs().await
+    }
+
+    /// The caller holds `rewriting`.
+    async fn jobs(self: &Arc<Self>) -> Result<()> {
+        let mut worked = false;
+        while let Some(job) = self.next_job() {
+            worked = true;
+            match job {
+                Job::Rewrite(ids) => self.rewrite(&ids, true).await?,
+                Job::Index(id) => self.index(&id).await?,
+            }
+        }
+        if worked {
+            self.collect_garbage(false).await?;
+        }
+        Ok(())
+    }
+
+    fn segment_count(&self) -> usize {
+        self.state.lock().manifest.segments.len()
+    }
+
+    pub(super) fn segments_with_dead_rows(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let segments = state.manifest.segments.iter();
+        segments.filter(|s| !s.deletes().is_empty()).map(|s| s.id.clone()).collect()
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let schema = self.schema.load();
+        let state = self.state.lock();
+        next_job(&state, &schema, &self.parts.options.compaction)
+    }
+
+    /// Writes `ids` anew as one segment, with graphs if `with_graphs`, and publishes it in their place.
+    /// The caller holds `rewriting`.
+    pub(super) async fn rewrite(self: &Arc<Self>, ids: &[String], with_graphs: bool) -> Result<()> {
+        self.set_activity("compacting");
+        let result = self.rewrite_inner(ids, with_graphs).await;
+        self.set_activity("idle");
+        result
+    }
+
+    async fn rewrite_inner(self: &Arc<Self>, ids: &[String], with_graphs: bool) -> Result<()> {
+        let schema = self.schema.load_full();
+        let inputs = self.inputs(ids);
+        let live = inputs.iter().any(|(run, dead)| run.len() as u64 > dead.len());
+        let mut written = None;
+        let mut remap = None;
+        if live {
+            let writer = SegmentWriter::new(&self.parts.store, &self.key, &schema, self.epoch);
+            let (entry, map) = writer.write(inputs).await?;
+            let run = Segment::open(&self.parts.store, &entry, &schema).await?;
+            let mut segment = Written { entry, run };
+            if with_graphs {
+                for field in missing_graphs(&segment.run, &schema) {
+                    self.add_graph(&mut segment, field).await?;
+                }
+            }
+            written = Some(segment);
+            remap = Some(map);
+        }
+        self.publish_rewrite(ids, written, remap).await
+    }
+
+    /// The runs of these segments with their dead rows at the checkpoint.
+    fn inputs(&self, ids: &[String]) -> Vec<(Run, Arc<RoaringBitmap>)> {
+        let mut state = self.state.lock();
+        let mut inputs = Vec::with_capacity(ids.len());
+        for id in ids {
+            let dead = state.manifest.segments.iter().find(|s| s.id == *id).map(SegmentEntry::deletes);
+            if let (Some(dead), Some(run)) = (dead, state.segment_mut(id)) {
+                inputs.push((run.run.clone(), Arc::new(dead)));
+            }
+        }
+        inputs
+    }
+
+    async fn publish_rewrite(&self, ids: &[String], written: Option<Written>, remap: Option<Remap>) -> Result<()> {
+        let _publishing = self.publishing.lock().await;
+        let mut next = self.state.lock().manifest.clone();
+        let mut durable_dead = RoaringBitmap::new();
+        for (input, id) in ids.iter().enumerate() {
+            // A flush may have moved the checkpoint, and dead rows with it, since the inputs were read.
+            let entry = next.segments.iter().find(|s| s.id == *id);
+            let entry = entry.ok_or_else(|| StorageError::Internal(format!("segment {id} vanished")))?;
+            if let Some(remap) = &remap {
+                durable_dead |= remap.translate(input, &entry.deletes());
+            }
+        }
+        next.segments.retain(|s| !ids.contains(&s.id));
+        let installed = written.map(|mut segment| {
+            segment.entry.set_deletes(&durable_dead);
+            next.segments.push(segment.entry.clone());
+            (segment.entry.id, segment.run)
+        });
+        let manifest = self.publish_manifest(next).await?;
+
+        let mut state = self.state.lock();
+        state.manifest = manifest;
+        let mut dead = RoaringBitmap::new();
+        for (input, id) in ids.iter().enumerate() {
+            if let (Some(remap), Some(run)) = (&remap, state.segment_mut(id)) {
+                dead |= remap.translate(input, &run.dead);
+            }
+        }
+        state.runs.retain(|r| !matches!(&r.place, Place::Segment(s) if ids.contains(s)));
+        if let Some((id, run)) = installed {
+            state.runs.insert(0, RunState { run, dead: Arc::new(dead), place: Place::Segment(id) });
+        }
+        self.publish_view(&state);
+        Ok(())
+    }
+
+    /// Builds what segment `id` lacks and publishes it. The caller holds `rewriting`.
+    async fn index(self: &Arc<Self>, id: &str) -> Result<()> {
+        self.set_activity("indexing");
+        let result = self.index_inner(id).await;
+        self.set_activity("idle");
+        result
+    }
+
+    async fn index_inner(self: &Arc<Self>, id: &str) -> Result<()> {
+        let schema = self.schema.load_full();
+        let found = {
+            let mut state = self.state.lock();
+            let entry = state.manifest.segments.iter().find(|s| s.id == id).cloned();
+            entry.zip(state.segment_mut(id).map(|r| r.run.clone()))
+        };
+        let Some((entry, run)) = found else { return Ok(()) };
+        let mut segment = Written { entry, run };
+        for spec in missing_payload_indexes(&segment.run, &schema) {
+            let writer = SegmentWriter::new(&self.parts.store, &self.key, &schema, self.epoch);
+            segment.run = writer.add_payload_index(&mut segment.entry, &segment.run, &spec).await?;
+        }
+        for field in missing_graphs(&segment.run, &schema) {
+            self.add_graph(&mut segment, field).await?;
+        }
+
+        let _publishing = self.publishing.lock().await;
+        let mut next = self.state.lock().manifest.clone();
+        let Some(entry) = next.segments.iter_mut().find(|s| s.id == id) else { return Ok(()) };
+        entry.blobs.clone_from(&segment.entry.blobs);
+        let manifest = self.publish_manifest(next).await?;
+        let mut state = self.state.lock();
+        state.manifest = manifest;
+        if let Some(state) = state.segment_mut(id) {
+            state.run = segment.run;
+        }
+        self.publish_view(&state);
+        Ok(())
+    }
+
+    async fn add_graph(self: &Arc<Self>, segment: &mut Written, field: VectorField) -> Result<()> {
+        let Some(set) = segment.run.vector_set(field.id).cloned() else { return Ok(()) };
+        let params = HnswParams { m: field.hnsw_m, ef_construction: field.hnsw_ef_construction };
+        let shard = self.clone();
+        let graph = tokio::task::spawn_blocking(move || {
+            HnswIndex::build(set, params, &shard.parts.builders, &shard.cancel_builds)
+        });
+        let graph = graph.await.map_err(|e| StorageError::Internal(e.to_string()))?.map_err(|e| match e {
+            IndexError::Internal(why) => StorageError::Unavailable(format!("graph build stopped: {why}")),
+            other => other.into(),
+        })?;
+        let schema = self.schema.load_full();
+        let writer = SegmentWriter::new(&self.parts.store, &self.key, &schema, self.epoch);
+        segment.run = writer.add_graph(&mut segment.entry, &segment.run, field.id, graph).await?;
+        Ok(())
+    }
+
+    /// Removes files that no kept manifest names. The caller holds `rewriting`, so that no half-written output of a
+    /// rewrite is there; `publishing` keeps flushes out.
+    pub(super) async fn collect_garbage(&self, purge: bool) -> Result<Vec<Removed>> {
+        let _publishing = self.publishing.lock().await;
+        self.manifests.gc(purge).await
+    }
+}
+
+/// What is due: merges first, so that no graph is built for a segment that is about to go.
+fn next_job(
+    state: &ShardState,
+    schema: &CollectionSchema,
+    options: &compaction::CompactionOptions,
+) -> Option<Job> {
+    let summaries: Vec<SegmentSummary> = state
+        .manifest
+        .segments
+        .iter()
+        .map(|entry| SegmentSummary { id: entry.id.clone(), rows: entry.rows, dead: entry.deletes().len(), bytes: entry.bytes() })
+        .collect();
+    if let Some(ids) = compaction::plan(&summaries, options) {
+        return Some(Job::Rewrite(ids));
+    }
+    let lacking: Vec<(&String, &Run)> = state
+        .runs
+        .iter()
+        .filter_map(|r| match &r.place {
+            Place::Segment(id) if !has_any_graph(&r.run, schema) => Some((id, &r.run)),
+            _ => None,
+        })
+        .collect();
+    if let Some(ids) = merge_before_graph(&lacking, schema, options) {
+        return Some(Job::Rewrite(ids));
+    }
+    let segments = state.runs.iter().filter_map(|r| match &r.place {
+        Place::Segment(id) => Some((id, &r.run)),
+        _ => None,
+    });
+    let mut incomplete = segments.filter(|(_, run)| {
+        !missing_graphs(run, schema).is_empty() || !missing_payload_indexes(run, schema).is_empty()
+    });
+    incomplete.next().map(|(id, _)| Job::Index(id.clone()))
+}
+
+/// Segments without a graph that together deserve one are merged before it is built: one walk instead of several.
+fn merge_before_graph(
+    lacking: &[(&String, &Run)],
+    schema: &CollectionSchema,
+    options: &compaction::CompactionOptions,
+) -> Option<Vec<String>> {
+    let rows: u64 = lacking.iter().map(|(_, run)| run.len() as u64).sum();
+    let deserves = |field: &VectorField| {
+        let vectors: usize = lacking.iter().map(|(_, run)| vectors(run, field.id)).sum();
+        vectors >= field.graph_threshold
+    };
+    let due = lacking.len() > 1 && rows <= options.max_rows && schema.vectors.iter().any(deserves);
+    due.then(|| lacking.iter().map(|(id, _)| (*id).clone()).collect())
+}
+
+fn vectors(run: &Run, field: FieldId) -> usize {
+    run.vector_set(field).map_or(0, |set| set.len())
+}
+
+fn has_any_graph(run: &Run, schema: &CollectionSchema) -> bool {
+    schema.vectors.iter().any(|f| run.has_graph(f.id))
+}
+
+fn missing_graphs(run: &Run, schema: &CollectionSchema) -> Vec<VectorField> {
+    let fields = schema.vectors.iter();
+    fields.filter(|f| !run.has_graph(f.id) && vectors(run, f.id) >= f.graph_threshold.max(1)).cloned().collect()
+}
+
+fn missing_payload_indexes(run: &Run, schema: &CollectionSchema) -> Vec<crate::schema::PayloadIndexSpec> {
+    let specs = schema.payload_indexes.iter();
+    specs.filter(|s| run.payload_index(&s.field).is_none_or(|i| i.kind() != s.kind)).cloned().collect()
+}

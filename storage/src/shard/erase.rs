@@ -1,0 +1,122 @@
+//! Physical erasure: after [`Shard::erase`] no live file of the shard holds the bytes of what it selected.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::state::Place;
+use super::{EraseReport, Shard};
+use crate::catalog::FileChange;
+use crate::error::Result;
+use crate::op::{ConditionalOp, Op, OpBatch, OpOutcome};
+
+/// What an erasure of one shard would reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ErasePlan {
+    /// Points that would go.
+    pub points: u64,
+    /// Segments that would be rewritten or dropped.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Shard {
+    /// Counts what [`Shard::erase`] would reach; changes nothing.
+    pub fn plan_erase(&self, created_before: i64, now: i64) -> ErasePlan {
+        let state = self.state.lock();
+        let mut plan = ErasePlan::default();
+        for run in &state.runs {
+            let hidden = run.run.hidden(Some(created_before), now).unwrap_or_default();
+            let points = (&hidden - &*run.dead).len();
+            plan.points += points;
+            if let Place::Segment(id) = &run.place
+                && points + run.dead.len() > 0
+            {
+                plan.segments += 1;
+                plan.bytes += state.manifest.segments.iter().find(|s| s.id == *id).map_or(0, |s| s.bytes());
+            }
+        }
+        plan
+    }
+
+    /// Deletes the points created before `created_before` or expired at `now`. From the return on no path shows them;
+    /// their bytes are still in files until [`Shard::scrub`]. Returns live points before, and points deleted.
+    ///
+    /// # Errors
+    /// Those of a write.
+    pub async fn delete_older(self: &Arc<Self>, created_before: i64, now: i64) -> Result<(u64, u64)> {
+        let before = self.state.lock().points();
+        let op = Op::DeleteOlderThan { created_before, now };
+        let batch = OpBatch { ops: vec![ConditionalOp { op, if_version: None }], idempotency: None };
+        let ack = self.write(batch, true).await?;
+        let outcomes = ack.outcomes.unwrap_or_default();
+        let erased = match outcomes.first() {
+            Some(OpOutcome::Applied { points, .. }) => *points,
+            _ => 0,
+        };
+        Ok((before, erased))
+    }
+
+    /// Rewrites every segment with dead rows, drops the old files and trims the log: afterwards no live file holds
+    /// bytes of deleted or replaced points. Graphs of rewritten segments are built anew in the background.
+    ///
+    /// # Errors
+    /// Those of the object store and the log; calling again goes on where it stopped.
+    pub async fn scrub(self: &Arc<Self>) -> Result<EraseReport> {
+        // A running graph build may hold the bytes for minutes; it is started again afterwards.
+        self.cancel_builds.store(true, Ordering::Release);
+        let rewriting = self.rewriting.lock().await;
+        self.cancel_builds.store(self.closed.load(Ordering::Acquire), Ordering::Release);
+
+        let log_before = self.log.extent().await?.bytes;
+        let segments_before = self.segment_files();
+        self.flush().await?;
+        for id in self.segments_with_dead_rows() {
+            self.rewrite(&[id], false).await?;
+        }
+        self.set_activity("erasing");
+        // Every manifest up to here may name files that hold the bytes: only the newest stays.
+        let removed = self.collect_garbage(true).await;
+        self.parts.store.sweep_staging(&self.key.path()).await?;
+        let checkpoint = self.state.lock().manifest.checkpoint;
+        self.log.trim(checkpoint).await?;
+        self.set_activity("idle");
+        drop(rewriting);
+
+        let log_after = self.log.extent().await?.bytes;
+        let mut report = EraseReport {
+            points_after: self.state.lock().points(),
+            log_bytes_removed: log_before.saturating_sub(log_after),
+            ..EraseReport::default()
+        };
+        for file in removed? {
+            report.removed.push(FileChange { path: file.path, bytes: file.bytes, blake3: file.blake3 });
+        }
+        for (path, bytes) in self.segment_files() {
+            if !segments_before.iter().any(|(old, _)| *old == path) {
+                let blake3 = self.parts.store.digest(&path).await?;
+                report.created.push(FileChange { path, bytes, blake3 });
+            }
+        }
+        self.want_compaction();
+        Ok(report)
+    }
+
+    /// [`Shard::delete_older`] and [`Shard::scrub`] in one.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub async fn erase(self: &Arc<Self>, created_before: i64, now: i64) -> Result<EraseReport> {
+        let (before, erased) = self.delete_older(created_before, now).await?;
+        let mut report = self.scrub().await?;
+        report.points_before = before;
+        report.points_erased = erased;
+        Ok(report)
+    }
+
+    fn segment_files(&self) -> Vec<(String, u64)> {
+        let state = self.state.lock();
+        let entries = state.manifest.segments.iter();
+        entries.flat_map(|e| e.objects().map(|o| (o.path.clone(), o.bytes)).collect::<Vec<_>>()).collect()
+    }
+}

@@ -1,0 +1,165 @@
+//! Flush: the memtable becomes a segment, the manifest moves the checkpoint, the log is trimmed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
+
+use super::Shard;
+use super::state::{Place, RunState};
+use crate::error::Result;
+use crate::log::Offset;
+use crate::manifest::{DedupeEntry, Manifest};
+use crate::segment::run::Run;
+use crate::segment::{Segment, SegmentWriter};
+
+/// What a flush writes: the state of the shard at one offset.
+struct Frozen {
+    checkpoint: Offset,
+    /// Memtable runs with their dead rows at the checkpoint.
+    runs: Vec<(Run, Arc<RoaringBitmap>)>,
+    /// Dead rows of every segment at the checkpoint: the ones of later records must not get into the manifest, since
+    /// a replay decides conditions by the state at the checkpoint.
+    dead: HashMap<String, Arc<RoaringBitmap>>,
+    dedupe: Vec<DedupeEntry>,
+}
+
+impl Shard {
+    /// Asks for a flush in the background; asking twice is one flush.
+    pub(crate) fn want_flush(self: &Arc<Self>) {
+        if self.poisoned().is_some() || self.flush_wanted.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shard = self.clone();
+        tokio::spawn(async move {
+            let _permit = shard.parts.background.acquire().await;
+            shard.flush_wanted.store(false, Ordering::Release);
+            match shard.flush().await {
+                Ok(()) => shard.want_compaction(),
+                Err(e) => tracing::warn!(shard = %shard.key, error = %e, "flush failed; it is tried again"),
+            }
+        });
+    }
+
+    /// Writes the memtable to a segment and trims the log.
+    ///
+    /// # Errors
+    /// Those of the object store; nothing is lost, the rows stay in the memtable and the log.
+    pub async fn flush(self: &Arc<Self>) -> Result<()> {
+        let _publishing = self.publishing.lock().await;
+        let Some(frozen) = self.freeze() else { return Ok(()) };
+        self.set_activity("flushing");
+        let result = self.write_frozen(&frozen).await;
+        if result.is_err() {
+            self.thaw();
+        }
+        self.set_activity("idle");
+        self.flushed.notify_waiters();
+        result
+    }
+
+    fn freeze(&self) -> Option<Frozen> {
+        let mut state = self.state.lock();
+        if state.applied == state.manifest.checkpoint {
+            return None;
+        }
+        let mut frozen = Frozen {
+            checkpoint: state.applied,
+            runs: Vec::new(),
+            dead: HashMap::new(),
+            dedupe: state.dedupe.entries(state.applied),
+        };
+        for run in &mut state.runs {
+            match &run.place {
+                Place::Segment(id) => {
+                    frozen.dead.insert(id.clone(), run.dead.clone());
+                }
+                Place::Memtable | Place::Frozen => {
+                    run.place = Place::Frozen;
+                    frozen.runs.push((run.run.clone(), run.dead.clone()));
+                }
+            }
+        }
+        Some(frozen)
+    }
+
+    /// After a failed flush the frozen runs are the memtable again.
+    fn thaw(&self) {
+        for run in &mut self.state.lock().runs {
+            if run.place == Place::Frozen {
+                run.place = Place::Memtable;
+            }
+        }
+    }
+
+    async fn write_frozen(&self, frozen: &Frozen) -> Result<()> {
+        let schema = self.schema.load_full();
+        let inputs: Vec<_> = frozen.runs.iter().map(|(run, dead)| (run.clone(), dead.clone())).collect();
+        let any_live = inputs.iter().any(|(run, dead)| run.len() as u64 > dead.len());
+        let written = if any_live {
+            let writer = SegmentWriter::new(&self.parts.store, &self.key, &schema, self.epoch);
+            let (entry, remap) = writer.write(inputs).await?;
+            let run = Segment::open(&self.parts.store, &entry, &schema).await?;
+            Some((entry, remap, run))
+        } else {
+            None
+        };
+
+        let mut next = self.state.lock().manifest.clone();
+        next.checkpoint = frozen.checkpoint;
+        next.dedupe = frozen.dedupe.clone();
+        for entry in &mut next.segments {
+            if let Some(dead) = frozen.dead.get(&entry.id) {
+                entry.set_deletes(dead);
+            }
+        }
+        next.segments.extend(written.iter().map(|(entry, _, _)| entry.clone()));
+        let next = self.publish_manifest(next).await?;
+
+        self.install_flush(frozen, written.map(|(entry, remap, run)| (entry.id, remap, run)), next);
+        self.log.trim(frozen.checkpoint).await?;
+        Ok(())
+    }
+
+    /// Replaces the frozen runs by the segment. Rows that died while it was written are dead in it.
+    fn install_flush(
+        &self,
+        frozen: &Frozen,
+        written: Option<(String, crate::segment::Remap, Run)>,
+        manifest: Manifest,
+    ) {
+        let mut state = self.state.lock();
+        state.manifest = manifest;
+        let mut dead = RoaringBitmap::new();
+        let mut inputs = frozen.runs.iter().enumerate();
+        let mut first_memory = None;
+        let mut kept = Vec::with_capacity(state.runs.len());
+        for run in std::mem::take(&mut state.runs) {
+            if run.place != Place::Frozen {
+                if run.place == Place::Memtable {
+                    first_memory.get_or_insert(kept.len());
+                }
+                kept.push(run);
+                continue;
+            }
+            if let (Some((input, (_, then))), Some((_, remap, _))) = (inputs.next(), &written) {
+                dead |= remap.translate(input, &(&*run.dead - &**then));
+            }
+        }
+        if let Some((id, _, run)) = written {
+            let at = first_memory.unwrap_or(kept.len());
+            kept.insert(at, RunState { run, dead: Arc::new(dead), place: Place::Segment(id) });
+        }
+        state.runs = kept;
+        self.publish_view(&state);
+    }
+
+    /// Publishes `next` as the version after the current one. The caller holds `publishing`.
+    pub(super) async fn publish_manifest(&self, mut next: Manifest) -> Result<Manifest> {
+        next.epoch = self.epoch;
+        next.writer.clone_from(&self.parts.writer);
+        next.created_at = self.parts.clock.now_ms();
+        self.manifests.publish(next).await
+    }
+}

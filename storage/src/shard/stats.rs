@@ -1,0 +1,99 @@
+//! Figures of a shard.
+
+use super::Shard;
+use super::state::Place;
+use crate::error::Result;
+use crate::log::Offset;
+
+/// Figures of one segment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SegmentStats {
+    /// Identity.
+    pub id: String,
+    /// Rows, dead ones included.
+    pub rows: u64,
+    /// Dead rows.
+    pub deleted: u64,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// Vector fields that have a graph.
+    pub graphs: Vec<String>,
+}
+
+/// Figures of a shard.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ShardStats {
+    /// Live points.
+    pub points: u64,
+    /// Rows that are not in segments.
+    pub memtable_rows: u64,
+    /// Their heap bytes.
+    pub memtable_bytes: u64,
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Largest applied offset.
+    pub applied: Offset,
+    /// All records up to it are in segments.
+    pub checkpoint: Offset,
+    /// Epoch of the owner.
+    pub epoch: u64,
+    /// Version of the manifest.
+    pub manifest_version: u64,
+    /// Segments.
+    pub segments: Vec<SegmentStats>,
+    /// `idle`, `flushing`, `compacting`, `indexing`, `erasing` or `poisoned`.
+    pub state: &'static str,
+    /// Live vectors that a graph covers.
+    pub indexed_vectors: u64,
+    /// Vectors that will get a graph.
+    pub pending_vectors: u64,
+}
+
+impl Shard {
+    /// Figures of now.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn stats(&self) -> Result<ShardStats> {
+        let log_bytes = self.log.extent().await?.bytes;
+        let poisoned = self.poisoned().is_some();
+        let activity = *self.activity.lock();
+        let schema = self.schema.load_full();
+        let state = self.state.lock();
+        let (memtable_rows, memtable_bytes) = state.unflushed();
+        let mut stats = ShardStats {
+            points: state.points(),
+            memtable_rows,
+            memtable_bytes,
+            log_bytes,
+            applied: state.applied,
+            checkpoint: state.manifest.checkpoint,
+            epoch: self.epoch,
+            manifest_version: state.manifest.version,
+            state: if poisoned { "poisoned" } else { activity },
+            ..ShardStats::default()
+        };
+        for run in &state.runs {
+            let Place::Segment(id) = &run.place else { continue };
+            let entry = state.manifest.segments.iter().find(|s| s.id == *id);
+            let mut segment = SegmentStats {
+                id: id.clone(),
+                rows: run.run.len() as u64,
+                deleted: run.dead.len(),
+                bytes: entry.map_or(0, |e| e.bytes()),
+                graphs: Vec::new(),
+            };
+            for field in &schema.vectors {
+                let vectors = run.run.vector_set(field.id).map_or(0, |set| set.len());
+                if run.run.has_graph(field.id) {
+                    segment.graphs.push(field.name.clone());
+                    stats.indexed_vectors += vectors as u64;
+                } else if vectors >= field.graph_threshold {
+                    stats.pending_vectors += vectors as u64;
+                }
+            }
+            stats.segments.push(segment);
+        }
+        Ok(stats)
+    }
+}

@@ -1,0 +1,168 @@
+//! The bytes of an operation batch: what goes in comes out, and damaged bytes never panic or take much memory.
+
+use bytes::Bytes;
+use engram_storage::op::{ConditionalOp, Idempotency, MAX_OPS, PayloadChange};
+use engram_storage::{Op, OpBatch, Point, PointId, StorageError};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+fn id() -> impl Strategy<Value = PointId> {
+    prop_oneof![
+        any::<u64>().prop_map(PointId::Num),
+        any::<u128>().prop_map(|n| PointId::Uuid(uuid::Uuid::from_u128(n)))
+    ]
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..200).prop_map(Bytes::from)
+}
+
+fn vectors() -> impl Strategy<Value = Vec<(u16, Vec<f32>)>> {
+    vec((any::<u16>(), vec(-1e9f32..1e9, 0..40)), 0..4)
+}
+
+fn point() -> impl Strategy<Value = Point> {
+    (id(), vectors(), bytes(), any::<i64>(), any::<i64>(), option::of(any::<i64>())).prop_map(
+        |(id, vectors, payload, created_at, ingested_at, expires_at)| Point {
+            id,
+            vectors,
+            payload,
+            created_at,
+            ingested_at,
+            expires_at,
+            version: 0,
+        },
+    )
+}
+
+fn change() -> impl Strategy<Value = PayloadChange> {
+    prop_oneof![
+        bytes().prop_map(PayloadChange::Merge),
+        bytes().prop_map(PayloadChange::Overwrite),
+        vec("[a-zäø.]{0,12}", 0..5).prop_map(PayloadChange::DeleteKeys),
+        Just(PayloadChange::Clear)
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        point().prop_map(Op::Upsert),
+        id().prop_map(Op::Delete),
+        (id(), change(), any::<i64>()).prop_map(|(id, change, ingested_at)| Op::SetPayload {
+            id,
+            change,
+            ingested_at
+        }),
+        (id(), vectors(), vec(any::<u16>(), 0..5), any::<i64>())
+            .prop_map(|(id, set, remove, ingested_at)| Op::UpdateVectors { id, set, remove, ingested_at }),
+        (any::<i64>(), any::<i64>())
+            .prop_map(|(created_before, now)| Op::DeleteOlderThan { created_before, now }),
+    ]
+}
+
+fn batch() -> impl Strategy<Value = OpBatch> {
+    let ops = vec((op(), option::of(any::<u64>())), 0..12)
+        .prop_map(|v| v.into_iter().map(|(op, if_version)| ConditionalOp { op, if_version }).collect());
+    let idempotency = option::of((any::<[u8; 16]>(), any::<[u8; 8]>(), any::<i64>()));
+    (ops, idempotency).prop_map(|(ops, i)| OpBatch {
+        ops,
+        idempotency: i.map(|(key, content, at)| Idempotency { key, content, at }),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_goes_in_comes_out(batch in batch()) {
+        prop_assert_eq!(OpBatch::decode(batch.encode()).unwrap(), batch);
+    }
+
+    #[test]
+    fn mutated_bytes_are_an_error_or_another_batch(
+        batch in batch(), flips in vec((any::<usize>(), any::<u8>()), 1..6), cut in any::<usize>(), do_cut in any::<bool>()
+    ) {
+        let mut raw = batch.encode().to_vec();
+        for (at, value) in flips {
+            let at = at % raw.len();
+            raw[at] = value;
+        }
+        if do_cut {
+            raw.truncate(cut % (raw.len() + 1));
+        }
+        match OpBatch::decode(raw.into()) {
+            Ok(other) => prop_assert!(OpBatch::decode(other.encode()).is_ok()),
+            Err(e) => prop_assert!(matches!(e, StorageError::Corrupt { .. })),
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic(raw in vec(any::<u8>(), 0..300)) {
+        let _ = OpBatch::decode(raw.into());
+    }
+}
+
+#[test]
+fn every_prefix_and_any_extension_is_corrupt() {
+    let batch = OpBatch {
+        ops: vec![ConditionalOp { op: Op::Delete(PointId::Num(7)), if_version: Some(3) }],
+        idempotency: None,
+    };
+    let raw = batch.encode();
+    for n in 0..raw.len() {
+        assert!(matches!(OpBatch::decode(raw.slice(..n)), Err(StorageError::Corrupt { .. })), "prefix {n}");
+    }
+    let mut longer = raw.to_vec();
+    longer.push(0);
+    assert!(OpBatch::decode(longer.into()).is_err());
+}
+
+#[test]
+fn huge_counts_are_refused_before_memory_is_taken() {
+    let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    let mut raw = vec![1, 0];
+    raw.extend(huge);
+    assert!(OpBatch::decode(raw.into()).is_err());
+    // A vector of 2^50 numbers.
+    let mut raw = vec![1, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+    raw.extend(huge);
+    assert!(OpBatch::decode(raw.into()).is_err());
+    let many = OpBatch {
+        ops: vec![ConditionalOp { op: Op::Delete(PointId::Num(1)), if_version: None }; MAX_OPS + 1],
+        idempotency: None,
+    };
+    assert!(OpBatch::decode(many.encode()).is_err());
+}
+
+/// Figure: `cargo test --release -p engram-storage --test log_op_codec -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn codec_throughput() {
+    let op = |i: u64| ConditionalOp {
+        op: Op::Upsert(Point {
+            id: PointId::Num(i),
+            vectors: vec![(0, vec![i as f32; 384])],
+            payload: Bytes::from_static(b"{\"title\":\"a title\",\"lang\":\"en\"}"),
+            created_at: 1,
+            ingested_at: 2,
+            expires_at: None,
+            version: 0,
+        }),
+        if_version: None,
+    };
+    let batch = OpBatch { ops: (0..2000).map(op).collect(), idempotency: None };
+    let (mut encode, mut decode, mut bytes) = (0.0, 0.0, 0);
+    for _ in 0..200 {
+        let start = std::time::Instant::now();
+        let raw = batch.encode();
+        encode += start.elapsed().as_secs_f64();
+        bytes += raw.len();
+        let start = std::time::Instant::now();
+        let back = OpBatch::decode(raw).unwrap();
+        decode += start.elapsed().as_secs_f64();
+        assert_eq!(back.ops.len(), 2000);
+    }
+    let gb = bytes as f64 / 1e9;
+    println!("encode {:.2} GB/s, decode {:.2} GB/s", gb / encode, gb / decode);
+}
