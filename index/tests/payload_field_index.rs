@@ -1,4 +1,5 @@
 //! An index answers what the JSON says: random rows, predicates and kinds, and decoders on damaged bytes.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bytes::Bytes;
 use engram_index::payload::{
@@ -88,9 +89,7 @@ fn native_value(kind: PayloadIndexKind) -> BoxedStrategy<Value> {
 }
 
 fn field(kind: PayloadIndexKind, mixed: u32) -> impl Strategy<Value = Option<Value>> {
-    let one = move || {
-        prop_oneof![10 => native_value(kind), mixed => scalar_value()]
-    };
+    let one = move || prop_oneof![10 => native_value(kind), mixed => scalar_value()];
     prop_oneof![
         6 => one().prop_map(Some),
         3 => prop::collection::vec(one(), 0..4).prop_map(|v| Some(Value::Array(v))),
@@ -181,7 +180,10 @@ fn check(index: &FieldIndex, rows: &[Value], predicate: &FieldPredicate) -> Resu
     let probe = index.probe(predicate);
     prop_assert!((&probe.sure & &probe.maybe).is_empty());
     prop_assert!(probe.sure.is_subset(&truth), "{:?} says {:?}, is {:?}", predicate, probe, truth);
-    prop_assert!(truth.is_subset(&(&probe.sure | &probe.maybe)), "{predicate:?} says {probe:?}, is {truth:?}");
+    prop_assert!(
+        truth.is_subset(&(&probe.sure | &probe.maybe)),
+        "{predicate:?} says {probe:?}, is {truth:?}"
+    );
     let (min, max) = index.estimate(predicate);
     prop_assert!((min..=max).contains(&truth.len()), "{predicate:?} {min} {max} {truth:?}");
     prop_assert!(max <= rows.len() as u64);
@@ -273,7 +275,12 @@ fn payload_index_with_many_rows_of_one_key() {
         for kind in [PayloadIndexKind::Integer, PayloadIndexKind::Float] {
             let index = build(kind, &rows);
             let opened = FieldIndex::open(Bytes::from(index.encode())).unwrap();
-            let range = |gte: f64, lt: f64| FieldPredicate::Range { lt: Some(lt), lte: None, gt: None, gte: Some(gte) };
+            let range = |gte: f64, lt: f64| FieldPredicate::Range {
+                lt: Some(lt),
+                lte: None,
+                gt: None,
+                gte: Some(gte),
+            };
             for predicate in [
                 range(0.0, 1.0),
                 range(1.0, 3.0),

@@ -1,4 +1,5 @@
 //! What predicates mean, by example.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use engram_index::payload::{FieldPredicate, GeoPoint, PayloadPath, Scalar, parse_datetime};
 use serde_json::{Value, json};
@@ -93,6 +94,7 @@ fn payload_predicates_are_validated() {
     let corner = |lon, lat| GeoPoint { lon, lat };
     let bad = FieldPredicate::GeoBox { top_left: corner(0.0, 0.0), bottom_right: corner(1.0, 1.0) };
     assert!(bad.validate().is_err());
-    let over_the_date_line = FieldPredicate::GeoBox { top_left: corner(170.0, 1.0), bottom_right: corner(-170.0, 0.0) };
+    let over_the_date_line =
+        FieldPredicate::GeoBox { top_left: corner(170.0, 1.0), bottom_right: corner(-170.0, 0.0) };
     assert!(over_the_date_line.validate().is_ok());
 }

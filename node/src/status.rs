@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use engram_proto::v1::ErrorDetail;
+use engram_query::error::QueryError;
 use engram_storage::{ErrorKind, StorageError};
 use prost::Message;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -91,16 +92,15 @@ pub fn exhausted(why: &str) -> Status {
     status(ErrorKind::Exhausted, "overloaded", format!("{why}; try again in {seconds} s"))
 }
 
-/// Status of a storage error.
-pub fn from_storage(error: &StorageError) -> Status {
-    let kind = error.kind();
-    log_defect(kind, error);
-    let code = match error {
-        StorageError::IdempotencyMismatch => "idempotency_mismatch",
-        StorageError::Poisoned { .. } => "poisoned",
-        _ => kind_code(kind),
-    };
-    status(kind, code, error.to_string())
+/// Status of a failed request.
+pub fn from_query(error: &QueryError) -> Status {
+    log_defect(error.kind(), error);
+    status(error.kind(), error.code(), error.to_string())
+}
+
+/// Status of a storage error, in the same words as through [`QueryError`].
+pub fn from_storage(error: StorageError) -> Status {
+    from_query(&QueryError::from(error))
 }
 
 /// Details carried by a status of this server; for clients and tests.

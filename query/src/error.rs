@@ -149,6 +149,9 @@ impl From<IndexError> for QueryError {
 
 impl From<FilterError> for QueryError {
     fn from(e: FilterError) -> Self {
-        Self::Invalid { code: "invalid_filter", message: e.to_string() }
+        match e {
+            FilterError::Limit { .. } => Self::Limit(e.to_string()),
+            other => Self::Invalid { code: "invalid_filter", message: other.to_string() },
+        }
     }
 }

@@ -3,4 +3,19 @@
 //! [`Database`] is the one door: both fronts (gRPC and REST) call it, with a [`request::Principal`] from the
 //! credential. It knows no sockets and no wire types.
 
+pub mod database;
+pub mod error;
 pub mod filter;
+pub mod limits;
+pub mod local;
+pub mod merge;
+pub mod payload;
+pub mod request;
+pub mod searcher;
+pub mod token;
+
+mod coordinator;
+mod write;
+
+pub use database::{Database, DatabaseOptions};
+pub use error::{QueryError, Result};

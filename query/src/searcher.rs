@@ -1,5 +1,7 @@
 //! The seam between the coordinator and a shard, wherever it lives.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -44,6 +46,21 @@ pub struct ShardSearchRequest {
     pub exact: bool,
     /// Id to leave out.
     pub without: Option<PointId>,
+    /// Shards that the same request searches, this one included: a local searcher keeps the work it does on the
+    /// caller's thread small over all of them.
+    pub shards: usize,
+}
+
+/// What a searcher keeps of a search so that the second phase reads the very state that was ranked; opaque to the
+/// coordinator. Empty from a searcher that cannot keep a state (such as one on another node): the coordinator then
+/// compares versions.
+#[derive(Clone, Default)]
+pub struct Pin(pub Option<Arc<dyn Any + Send + Sync>>);
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Pin(held)" } else { "Pin(empty)" })
+    }
 }
 
 /// One candidate; the point itself is fetched in the second phase.
@@ -64,6 +81,8 @@ pub struct ShardHits {
     pub hits: Vec<ShardHit>,
     /// Offset the answer is true for.
     pub served: Offset,
+    /// To be passed to the fetch of these hits.
+    pub pin: Pin,
 }
 
 /// Points of one shard by id.
@@ -75,6 +94,8 @@ pub struct FetchRequest {
     pub ids: Vec<PointId>,
     /// What of them.
     pub selection: Arc<Selection>,
+    /// From the search that found them; empty for a read of its own.
+    pub pin: Pin,
 }
 
 /// Matching points of one shard in the order of ids.

@@ -5,9 +5,11 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod compaction;
 pub mod engine;
 pub mod error;
 pub mod log;
+pub mod manifest;
 pub mod object;
 pub mod op;
 pub mod point;

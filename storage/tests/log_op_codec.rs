@@ -93,7 +93,7 @@ proptest! {
         }
         match OpBatch::decode(raw.into()) {
             Ok(other) => prop_assert!(OpBatch::decode(other.encode()).is_ok()),
-            Err(e) => prop_assert!(matches!(e, StorageError::Corrupt { .. })),
+            Err(e) => prop_assert!(matches!(e, StorageError::Corrupt { .. }), "{e}"),
         }
     }
 

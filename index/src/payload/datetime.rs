@@ -10,7 +10,8 @@ pub fn parse_datetime(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     // The parser below also takes forms that RFC 3339 does not know (week dates, signed years, zone names), and it
     // would be asked about every string of every row: look at the shape first.
-    let shaped = (10..=40).contains(&bytes.len()) && bytes[4] == b'-' && bytes[7] == b'-' && bytes[0].is_ascii_digit();
+    let shaped =
+        (10..=40).contains(&bytes.len()) && bytes[4] == b'-' && bytes[7] == b'-' && bytes[0].is_ascii_digit();
     if !shaped || bytes.contains(&b'[') || !text.is_char_boundary(10) {
         return None;
     }

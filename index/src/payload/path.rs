@@ -62,7 +62,9 @@ impl PayloadPath {
                 let (index, tail) = inner.split_once(']').ok_or_else(|| refuse("`[` without `]`"))?;
                 segments.push(match index {
                     "" => Segment::Each,
-                    digits => Segment::At(parse_index(digits).ok_or_else(|| refuse("give `[]` or `[number]`"))?),
+                    digits => {
+                        Segment::At(parse_index(digits).ok_or_else(|| refuse("give `[]` or `[number]`"))?)
+                    }
                 });
                 rest = tail;
             }
@@ -212,7 +214,10 @@ mod tests {
 
     #[test]
     fn refuses_bad_paths_and_prints_good_ones() {
-        for bad in ["", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[+1]", "a]b", "\"a", "\"a\"b", "a\"b\"", "[]", "a[]b"] {
+        for bad in [
+            "", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[+1]", "a]b", "\"a", "\"a\"b", "a\"b\"", "[]",
+            "a[]b",
+        ] {
             assert!(PayloadPath::parse(bad).is_err(), "{bad}");
         }
         for good in ["a", "a.b[].c[3]", "\"a.b\".c", "\"\".x", "with space.ü/-", "\"[]\""] {

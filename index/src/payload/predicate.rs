@@ -109,10 +109,10 @@ impl FieldPredicate {
     pub fn validate(&self) -> Result<()> {
         let refuse = |why: String| Err(IndexError::InvalidParameter(why));
         match self {
-            Self::Range { lt, lte, gt, gte } => {
-                if [lt, lte, gt, gte].into_iter().flatten().any(|b| b.is_nan()) {
-                    return refuse("a bound of a range is not a number".into());
-                }
+            Self::Range { lt, lte, gt, gte }
+                if [lt, lte, gt, gte].into_iter().flatten().any(|b| b.is_nan()) =>
+            {
+                return refuse("a bound of a range is not a number".into());
             }
             Self::GeoRadius { center, radius_m } => {
                 if !center.is_valid() {
@@ -145,10 +145,7 @@ impl FieldPredicate {
 }
 
 fn off_the_globe(name: &str, place: &GeoPoint) -> String {
-    format!(
-        "`{name}` (lon {}, lat {}) is no place: lon is -180 to 180, lat -90 to 90",
-        place.lon, place.lat
-    )
+    format!("`{name}` (lon {}, lat {}) is no place: lon is -180 to 180, lat -90 to 90", place.lon, place.lat)
 }
 
 /// A predicate made ready for many payloads: long lists are looked up instead of walked.
@@ -250,7 +247,9 @@ impl Scalar {
         match (self, value) {
             (Self::Bool(a), Value::Bool(b)) => a == b,
             (Self::Integer(a), Value::Number(b)) => b.as_i64() == Some(*a),
-            (Self::Keyword(a), Value::String(b)) => a == b || (as_uuid(a).is_some() && as_uuid(a) == as_uuid(b)),
+            (Self::Keyword(a), Value::String(b)) => {
+                a == b || (as_uuid(a).is_some() && as_uuid(a) == as_uuid(b))
+            }
             _ => false,
         }
     }
@@ -285,5 +284,8 @@ pub(super) fn within<T: PartialOrd + Copy>(
     gt: Option<T>,
     gte: Option<T>,
 ) -> bool {
-    lt.is_none_or(|b| v < b) && lte.is_none_or(|b| v <= b) && gt.is_none_or(|b| v > b) && gte.is_none_or(|b| v >= b)
+    lt.is_none_or(|b| v < b)
+        && lte.is_none_or(|b| v <= b)
+        && gt.is_none_or(|b| v > b)
+        && gte.is_none_or(|b| v >= b)
 }

@@ -155,7 +155,7 @@ impl ManifestStore {
         }
         // Manifests go first: cut short, this leaves objects without a manifest, never the reverse.
         let removed = self.describe(&garbage, options.purge).await?;
-        self.store.delete_all(garbage.iter().map(|o| o.path.as_str())).await?;
+        self.store.delete_all(garbage.iter().map(|o| o.path.clone()).collect()).await?;
         if options.purge {
             self.store.sweep_staging(&self.shard_path).await?;
         }

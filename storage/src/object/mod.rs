@@ -179,16 +179,16 @@ impl DurableStore {
     /// # Errors
     /// `Io`.
     pub async fn delete(&self, path: &str) -> Result<()> {
-        self.delete_all([path]).await
+        self.delete_all(vec![path.to_owned()]).await
     }
 
     /// Removes objects; those that are not there are no error.
     ///
     /// # Errors
     /// `Io`; some may be gone then.
-    pub async fn delete_all<'p>(&self, paths: impl IntoIterator<Item = &'p str>) -> Result<()> {
+    pub async fn delete_all(&self, paths: Vec<String>) -> Result<()> {
         let mut dirs = std::collections::BTreeSet::new();
-        for path in paths {
+        for path in &paths {
             match self.inner.delete(&checked(path)?).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(e) => return Err(translate("remove", path, &e)),
@@ -222,7 +222,7 @@ impl DurableStore {
     /// `Io`; doing it again is harmless.
     pub async fn delete_prefix(&self, prefix: &str) -> Result<Vec<ObjectEntry>> {
         let found = self.list(prefix).await?;
-        self.delete_all(found.iter().map(|o| o.path.as_str())).await?;
+        self.delete_all(found.iter().map(|o| o.path.clone()).collect()).await?;
         if let Some(root) = &self.root {
             let dir = root.join(prefix.trim_end_matches('/'));
             let uploads = self.uploads.clone();

@@ -4,10 +4,17 @@
 //! memtable batch is a run in memory; a segment is a run whose columns are views into mapped files, beside a Parquet
 //! file with the same rows that any tool can read.
 
+mod blob;
+mod blobs;
 pub mod builder;
 pub mod merge;
+pub mod parquet;
+pub mod reader;
 pub mod run;
+pub mod writer;
 
 pub use builder::RunBuilder;
 pub use merge::Remap;
+pub use reader::Segment;
 pub use run::{RowMeta, Run};
+pub use writer::{SegmentWriter, Written};

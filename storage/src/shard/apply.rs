@@ -11,7 +11,7 @@ use crate::log::Offset;
 use crate::op::{ConditionalOp, Op, OpBatch, OpOutcome};
 use crate::point::{FieldId, Point, PointId};
 use crate::schema::CollectionSchema;
-use crate::segment::run::RunBuilder;
+use crate::segment::RunBuilder;
 
 /// What one batch did.
 #[derive(Clone, Debug, PartialEq)]

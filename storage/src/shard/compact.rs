@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use engram_index::IndexError;
+use engram_index::vector::VectorIndex;
 use engram_index::vector::hnsw::{HnswIndex, HnswParams};
 use roaring::RoaringBitmap;
 
@@ -16,11 +16,12 @@ use super::Shard;
 use super::state::{Place, RunState, ShardState};
 use crate::compaction::{self, SegmentSummary};
 use crate::error::{Result, StorageError};
-use crate::manifest::{Removed, SegmentEntry};
+use crate::catalog::FileChange;
+use crate::manifest::{GcOptions, SegmentEntry, SegmentId};
 use crate::point::FieldId;
 use crate::schema::{CollectionSchema, VectorField};
 use crate::segment::run::Run;
-use crate::segment::{Remap, Segment, SegmentWriter};
+use crate::segment::{Remap, Segment};
 
 /// A graph build waits until the shard was not written to for this long ...
 const QUIET_MS: i64 = 1_000;
@@ -31,15 +32,15 @@ const PATIENCE_MS: i64 = 30_000;
 #[derive(Debug, PartialEq)]
 pub(super) enum Job {
     /// Write these segments anew as one.
-    Rewrite(Vec<String>),
+    Rewrite(Vec<SegmentId>),
     /// Build what this segment lacks.
-    Index(String),
+    Index(SegmentId),
 }
 
 /// A segment that is written but not in the manifest yet.
-pub(super) struct Written {
-    pub entry: SegmentEntry,
-    pub run: Run,
+struct Output {
+    entry: SegmentEntry,
+    run: Run,
 }
 
 impl Shard {
@@ -86,7 +87,7 @@ impl Shard {
         let before = self.segment_count();
         self.flush().await?;
         let _rewriting = self.rewriting.lock().await;
-        let dead: Vec<String> = self.segments_with_dead_rows();
+        let dead = self.segments_with_dead_rows();
         if !dead.is_empty() {
             self.rewrite(&dead, true).await?;
         }
@@ -119,10 +120,10 @@ impl Shard {
         self.state.lock().manifest.segments.len()
     }
 
-    pub(super) fn segments_with_dead_rows(&self) -> Vec<String> {
+    pub(super) fn segments_with_dead_rows(&self) -> Vec<SegmentId> {
         let state = self.state.lock();
         let segments = state.manifest.segments.iter();
-        segments.filter(|s| !s.deletes().is_empty()).map(|s| s.id.clone()).collect()
+        segments.filter(|s| !s.deletes.is_empty()).map(|s| s.id.clone()).collect()
     }
 
     fn next_job(&self) -> Option<Job> {
@@ -133,49 +134,45 @@ impl Shard {
 
     /// Writes `ids` anew as one segment, with graphs if `with_graphs`, and publishes it in their place.
     /// The caller holds `rewriting`.
-    pub(super) async fn rewrite(self: &Arc<Self>, ids: &[String], with_graphs: bool) -> Result<()> {
+    pub(super) async fn rewrite(self: &Arc<Self>, ids: &[SegmentId], with_graphs: bool) -> Result<()> {
         self.set_activity("compacting");
         let result = self.rewrite_inner(ids, with_graphs).await;
         self.set_activity("idle");
         result
     }
 
-    async fn rewrite_inner(self: &Arc<Self>, ids: &[String], with_graphs: bool) -> Result<()> {
+    async fn rewrite_inner(self: &Arc<Self>, ids: &[SegmentId], with_graphs: bool) -> Result<()> {
         let schema = self.schema.load_full();
         let inputs = self.inputs(ids);
-        let live = inputs.iter().any(|(run, dead)| run.len() as u64 > dead.len());
-        let mut written = None;
-        let mut remap = None;
-        if live {
-            let writer = SegmentWriter::new(&self.parts.store, &self.key, &schema, self.epoch);
-            let (entry, map) = writer.write(inputs).await?;
+        let written = self.segment_writer(&schema).write(&SegmentId::new(self.epoch), inputs).await?;
+        let mut output = None;
+        if let Some(entry) = written.entry {
             let run = Segment::open(&self.parts.store, &entry, &schema).await?;
-            let mut segment = Written { entry, run };
+            let mut segment = Output { entry, run };
             if with_graphs {
                 for field in missing_graphs(&segment.run, &schema) {
                     self.add_graph(&mut segment, field).await?;
                 }
             }
-            written = Some(segment);
-            remap = Some(map);
+            output = Some(segment);
         }
-        self.publish_rewrite(ids, written, remap).await
+        self.publish_rewrite(ids, output, &written.remap).await
     }
 
     /// The runs of these segments with their dead rows at the checkpoint.
-    fn inputs(&self, ids: &[String]) -> Vec<(Run, Arc<RoaringBitmap>)> {
+    fn inputs(&self, ids: &[SegmentId]) -> Vec<(Run, RoaringBitmap)> {
         let mut state = self.state.lock();
         let mut inputs = Vec::with_capacity(ids.len());
         for id in ids {
-            let dead = state.manifest.segments.iter().find(|s| s.id == *id).map(SegmentEntry::deletes);
+            let dead = state.manifest.segments.iter().find(|s| s.id == *id).map(|s| s.deletes.clone());
             if let (Some(dead), Some(run)) = (dead, state.segment_mut(id)) {
-                inputs.push((run.run.clone(), Arc::new(dead)));
+                inputs.push((run.run.clone(), dead));
             }
         }
         inputs
     }
 
-    async fn publish_rewrite(&self, ids: &[String], written: Option<Written>, remap: Option<Remap>) -> Result<()> {
+    async fn publish_rewrite(&self, ids: &[SegmentId], output: Option<Output>, remap: &Remap) -> Result<()> {
         let _publishing = self.publishing.lock().await;
         let mut next = self.state.lock().manifest.clone();
         let mut durable_dead = RoaringBitmap::new();
@@ -183,13 +180,11 @@ impl Shard {
             // A flush may have moved the checkpoint, and dead rows with it, since the inputs were read.
             let entry = next.segments.iter().find(|s| s.id == *id);
             let entry = entry.ok_or_else(|| StorageError::Internal(format!("segment {id} vanished")))?;
-            if let Some(remap) = &remap {
-                durable_dead |= remap.translate(input, &entry.deletes());
-            }
+            durable_dead |= remap.translate(input, &entry.deletes);
         }
         next.segments.retain(|s| !ids.contains(&s.id));
-        let installed = written.map(|mut segment| {
-            segment.entry.set_deletes(&durable_dead);
+        let installed = output.map(|mut segment| {
+            segment.entry.deletes.clone_from(&durable_dead);
             next.segments.push(segment.entry.clone());
             (segment.entry.id, segment.run)
         });
@@ -199,7 +194,7 @@ impl Shard {
         state.manifest = manifest;
         let mut dead = RoaringBitmap::new();
         for (input, id) in ids.iter().enumerate() {
-            if let (Some(remap), Some(run)) = (&remap, state.segment_mut(id)) {
+            if let Some(run) = state.segment_mut(id) {
                 dead |= remap.translate(input, &run.dead);
             }
         }
@@ -212,25 +207,27 @@ impl Shard {
     }
 
     /// Builds what segment `id` lacks and publishes it. The caller holds `rewriting`.
-    async fn index(self: &Arc<Self>, id: &str) -> Result<()> {
+    async fn index(self: &Arc<Self>, id: &SegmentId) -> Result<()> {
         self.set_activity("indexing");
         let result = self.index_inner(id).await;
         self.set_activity("idle");
         result
     }
 
-    async fn index_inner(self: &Arc<Self>, id: &str) -> Result<()> {
+    async fn index_inner(self: &Arc<Self>, id: &SegmentId) -> Result<()> {
         let schema = self.schema.load_full();
         let found = {
             let mut state = self.state.lock();
-            let entry = state.manifest.segments.iter().find(|s| s.id == id).cloned();
+            let entry = state.manifest.segments.iter().find(|s| s.id == *id).cloned();
             entry.zip(state.segment_mut(id).map(|r| r.run.clone()))
         };
         let Some((entry, run)) = found else { return Ok(()) };
-        let mut segment = Written { entry, run };
+        let mut segment = Output { entry, run };
         for spec in missing_payload_indexes(&segment.run, &schema) {
-            let writer = SegmentWriter::new(&self.parts.store, &self.key, &schema, self.epoch);
-            segment.run = writer.add_payload_index(&mut segment.entry, &segment.run, &spec).await?;
+            let writer = self.segment_writer(&schema);
+            let (name, object, index) = writer.add_payload_index(&segment.entry, &segment.run, &spec).await?;
+            segment.run = segment.run.with_payload_index(&spec.field, index);
+            segment.entry.blobs.insert(name, object);
         }
         for field in missing_graphs(&segment.run, &schema) {
             self.add_graph(&mut segment, field).await?;
@@ -238,7 +235,7 @@ impl Shard {
 
         let _publishing = self.publishing.lock().await;
         let mut next = self.state.lock().manifest.clone();
-        let Some(entry) = next.segments.iter_mut().find(|s| s.id == id) else { return Ok(()) };
+        let Some(entry) = next.segments.iter_mut().find(|s| s.id == *id) else { return Ok(()) };
         entry.blobs.clone_from(&segment.entry.blobs);
         let manifest = self.publish_manifest(next).await?;
         let mut state = self.state.lock();
@@ -250,28 +247,27 @@ impl Shard {
         Ok(())
     }
 
-    async fn add_graph(self: &Arc<Self>, segment: &mut Written, field: VectorField) -> Result<()> {
+    async fn add_graph(self: &Arc<Self>, segment: &mut Output, field: VectorField) -> Result<()> {
         let Some(set) = segment.run.vector_set(field.id).cloned() else { return Ok(()) };
         let params = HnswParams { m: field.hnsw_m, ef_construction: field.hnsw_ef_construction };
         let shard = self.clone();
         let graph = tokio::task::spawn_blocking(move || {
             HnswIndex::build(set, params, &shard.parts.builders, &shard.cancel_builds)
         });
-        let graph = graph.await.map_err(|e| StorageError::Internal(e.to_string()))?.map_err(|e| match e {
-            IndexError::Internal(why) => StorageError::Unavailable(format!("graph build stopped: {why}")),
-            other => other.into(),
-        })?;
-        let schema = self.schema.load_full();
-        let writer = SegmentWriter::new(&self.parts.store, &self.key, &schema, self.epoch);
-        segment.run = writer.add_graph(&mut segment.entry, &segment.run, field.id, graph).await?;
+        let graph = graph.await.map_err(|e| StorageError::Internal(e.to_string()))??;
+        let graph: Arc<dyn VectorIndex> = Arc::new(graph);
+        let writer = self.segment_writer(&self.schema.load_full());
+        let object = writer.add_graph(&segment.entry, field.id, graph.clone()).await?;
+        segment.entry.blobs.insert(format!("graph.{}", field.id), object);
+        segment.run = segment.run.with_graph(field.id, graph);
         Ok(())
     }
 
     /// Removes files that no kept manifest names. The caller holds `rewriting`, so that no half-written output of a
     /// rewrite is there; `publishing` keeps flushes out.
-    pub(super) async fn collect_garbage(&self, purge: bool) -> Result<Vec<Removed>> {
+    pub(super) async fn collect_garbage(&self, purge: bool) -> Result<Vec<FileChange>> {
         let _publishing = self.publishing.lock().await;
-        self.manifests.gc(purge).await
+        self.manifests.gc(&GcOptions { purge, ..GcOptions::default() }).await
     }
 }
 
@@ -285,12 +281,12 @@ fn next_job(
         .manifest
         .segments
         .iter()
-        .map(|entry| SegmentSummary { id: entry.id.clone(), rows: entry.rows, dead: entry.deletes().len(), bytes: entry.bytes() })
+        .map(|entry| SegmentSummary::of(entry, 0))
         .collect();
     if let Some(ids) = compaction::plan(&summaries, options) {
         return Some(Job::Rewrite(ids));
     }
-    let lacking: Vec<(&String, &Run)> = state
+    let lacking: Vec<(&SegmentId, &Run)> = state
         .runs
         .iter()
         .filter_map(|r| match &r.place {
@@ -313,10 +309,10 @@ fn next_job(
 
 /// Segments without a graph that together deserve one are merged before it is built: one walk instead of several.
 fn merge_before_graph(
-    lacking: &[(&String, &Run)],
+    lacking: &[(&SegmentId, &Run)],
     schema: &CollectionSchema,
     options: &compaction::CompactionOptions,
-) -> Option<Vec<String>> {
+) -> Option<Vec<SegmentId>> {
     let rows: u64 = lacking.iter().map(|(_, run)| run.len() as u64).sum();
     let deserves = |field: &VectorField| {
         let vectors: usize = lacking.iter().map(|(_, run)| vectors(run, field.id)).sum();

@@ -36,7 +36,7 @@ impl Dedupe {
     pub fn restore(entries: &[DedupeEntry]) -> Self {
         let mut table = Self::default();
         for entry in entries {
-            table.insert(entry.clone());
+            table.insert(*entry);
         }
         table
     }
@@ -59,11 +59,11 @@ impl Dedupe {
     pub fn entries(&self, checkpoint: Offset) -> Vec<DedupeEntry> {
         let newest = self.by_key.values().map(|e| e.at).max().unwrap_or(0);
         let kept = self.order.iter().filter_map(|k| self.by_key.get(k));
-        kept.filter(|e| e.offset <= checkpoint && e.at >= newest.saturating_sub(WINDOW_MS)).cloned().collect()
+        kept.filter(|e| e.offset <= checkpoint && e.at >= newest.saturating_sub(WINDOW_MS)).copied().collect()
     }
 
     fn insert(&mut self, entry: DedupeEntry) {
-        if self.by_key.insert(entry.key, entry.clone()).is_none() {
+        if self.by_key.insert(entry.key, entry).is_none() {
             self.order.push_back(entry.key);
         }
         while self.order.len() > MAX_ENTRIES {

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use super::state::Place;
 use super::{EraseReport, Shard};
-use crate::catalog::FileChange;
 use crate::error::Result;
 use crate::op::{ConditionalOp, Op, OpBatch, OpOutcome};
 
@@ -33,7 +32,7 @@ impl Shard {
                 && points + run.dead.len() > 0
             {
                 plan.segments += 1;
-                plan.bytes += state.manifest.segments.iter().find(|s| s.id == *id).map_or(0, |s| s.bytes());
+                plan.bytes += state.manifest.segment(id).map_or(0, |s| s.bytes());
             }
         }
         plan
@@ -77,7 +76,6 @@ impl Shard {
         self.set_activity("erasing");
         // Every manifest up to here may name files that hold the bytes: only the newest stays.
         let removed = self.collect_garbage(true).await;
-        self.parts.store.sweep_staging(&self.key.path()).await?;
         let checkpoint = self.state.lock().manifest.checkpoint;
         self.log.trim(checkpoint).await?;
         self.set_activity("idle");
@@ -89,13 +87,10 @@ impl Shard {
             log_bytes_removed: log_before.saturating_sub(log_after),
             ..EraseReport::default()
         };
-        for file in removed? {
-            report.removed.push(FileChange { path: file.path, bytes: file.bytes, blake3: file.blake3 });
-        }
-        for (path, bytes) in self.segment_files() {
-            if !segments_before.iter().any(|(old, _)| *old == path) {
-                let blake3 = self.parts.store.digest(&path).await?;
-                report.created.push(FileChange { path, bytes, blake3 });
+        report.removed = removed?;
+        for path in self.segment_files() {
+            if !segments_before.contains(&path) {
+                report.created.push(self.parts.store.digest(&path).await?);
             }
         }
         self.want_compaction();
@@ -114,9 +109,9 @@ impl Shard {
         Ok(report)
     }
 
-    fn segment_files(&self) -> Vec<(String, u64)> {
+    fn segment_files(&self) -> Vec<String> {
         let state = self.state.lock();
         let entries = state.manifest.segments.iter();
-        entries.flat_map(|e| e.objects().map(|o| (o.path.clone(), o.bytes)).collect::<Vec<_>>()).collect()
+        entries.flat_map(|e| e.objects().map(|o| o.path.clone()).collect::<Vec<_>>()).collect()
     }
 }

@@ -8,11 +8,12 @@ use roaring::RoaringBitmap;
 
 use super::Shard;
 use super::state::{Place, RunState};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::log::Offset;
-use crate::manifest::{DedupeEntry, Manifest};
+use crate::manifest::{DedupeEntry, Manifest, SegmentId};
 use crate::segment::run::Run;
-use crate::segment::{Segment, SegmentWriter};
+use crate::schema::CollectionSchema;
+use crate::segment::{Remap, Segment, SegmentWriter};
 
 /// What a flush writes: the state of the shard at one offset.
 struct Frozen {
@@ -21,7 +22,7 @@ struct Frozen {
     runs: Vec<(Run, Arc<RoaringBitmap>)>,
     /// Dead rows of every segment at the checkpoint: the ones of later records must not get into the manifest, since
     /// a replay decides conditions by the state at the checkpoint.
-    dead: HashMap<String, Arc<RoaringBitmap>>,
+    dead: HashMap<SegmentId, Arc<RoaringBitmap>>,
     dedupe: Vec<DedupeEntry>,
 }
 
@@ -95,15 +96,11 @@ impl Shard {
 
     async fn write_frozen(&self, frozen: &Frozen) -> Result<()> {
         let schema = self.schema.load_full();
-        let inputs: Vec<_> = frozen.runs.iter().map(|(run, dead)| (run.clone(), dead.clone())).collect();
-        let any_live = inputs.iter().any(|(run, dead)| run.len() as u64 > dead.len());
-        let written = if any_live {
-            let writer = SegmentWriter::new(&self.parts.store, &self.key, &schema, self.epoch);
-            let (entry, remap) = writer.write(inputs).await?;
-            let run = Segment::open(&self.parts.store, &entry, &schema).await?;
-            Some((entry, remap, run))
-        } else {
-            None
+        let inputs = frozen.runs.iter().map(|(run, dead)| (run.clone(), RoaringBitmap::clone(dead))).collect();
+        let written = self.segment_writer(&schema).write(&SegmentId::new(self.epoch), inputs).await?;
+        let run = match &written.entry {
+            Some(entry) => Some(Segment::open(&self.parts.store, entry, &schema).await?),
+            None => None,
         };
 
         let mut next = self.state.lock().manifest.clone();
@@ -111,13 +108,14 @@ impl Shard {
         next.dedupe = frozen.dedupe.clone();
         for entry in &mut next.segments {
             if let Some(dead) = frozen.dead.get(&entry.id) {
-                entry.set_deletes(dead);
+                entry.deletes = RoaringBitmap::clone(dead);
             }
         }
-        next.segments.extend(written.iter().map(|(entry, _, _)| entry.clone()));
+        let installed = written.entry.as_ref().map(|entry| entry.id.clone()).zip(run);
+        next.segments.extend(written.entry);
         let next = self.publish_manifest(next).await?;
 
-        self.install_flush(frozen, written.map(|(entry, remap, run)| (entry.id, remap, run)), next);
+        self.install_flush(frozen, installed, &written.remap, next);
         self.log.trim(frozen.checkpoint).await?;
         Ok(())
     }
@@ -126,7 +124,8 @@ impl Shard {
     fn install_flush(
         &self,
         frozen: &Frozen,
-        written: Option<(String, crate::segment::Remap, Run)>,
+        written: Option<(SegmentId, Run)>,
+        remap: &Remap,
         manifest: Manifest,
     ) {
         let mut state = self.state.lock();
@@ -143,11 +142,11 @@ impl Shard {
                 kept.push(run);
                 continue;
             }
-            if let (Some((input, (_, then))), Some((_, remap, _))) = (inputs.next(), &written) {
+            if let Some((input, (_, then))) = inputs.next() {
                 dead |= remap.translate(input, &(&*run.dead - &**then));
             }
         }
-        if let Some((id, _, run)) = written {
+        if let Some((id, run)) = written {
             let at = first_memory.unwrap_or(kept.len());
             kept.insert(at, RunState { run, dead: Arc::new(dead), place: Place::Segment(id) });
         }
@@ -155,11 +154,24 @@ impl Shard {
         self.publish_view(&state);
     }
 
+    pub(super) fn segment_writer(&self, schema: &Arc<CollectionSchema>) -> SegmentWriter {
+        SegmentWriter::new(self.parts.store.clone(), self.key.clone(), schema.clone())
+    }
+
     /// Publishes `next` as the version after the current one. The caller holds `publishing`.
     pub(super) async fn publish_manifest(&self, mut next: Manifest) -> Result<Manifest> {
         next.epoch = self.epoch;
         next.writer.clone_from(&self.parts.writer);
         next.created_at = self.parts.clock.now_ms();
-        self.manifests.publish(next).await
+        let Err(e) = self.manifests.publish(&mut next).await else { return Ok(next) };
+        if matches!(e.kind(), ErrorKind::Fenced | ErrorKind::Conflict) {
+            self.poison.lock().get_or_insert_with(|| e.to_string());
+            return Err(e);
+        }
+        // The put may have happened all the same. Nobody else publishes with this epoch, so the next number is ours.
+        match self.manifests.load_latest().await? {
+            Some(there) if there.version == next.version + 1 && there.epoch == self.epoch => Ok(there),
+            _ => Err(e),
+        }
     }
 }

@@ -35,7 +35,8 @@ impl Shard {
         parts: Arc<ShardParts>,
     ) -> Result<Arc<Self>> {
         let manifests = ManifestStore::new(parts.store.clone(), &key.path());
-        let manifest = manifests.load_latest().await?.unwrap_or_default();
+        let manifest = manifests.load_latest().await?;
+        let manifest = manifest.unwrap_or_else(|| Manifest::empty(epoch, &parts.writer));
         if manifest.epoch > epoch {
             let newer = manifest.epoch;
             return Err(StorageError::Fenced(format!("shard {key} belongs to epoch {newer} now")));
@@ -131,7 +132,7 @@ async fn open_segments(
     let mut runs = Vec::with_capacity(manifest.segments.len());
     for entry in &manifest.segments {
         let run = Segment::open(&parts.store, entry, schema).await?;
-        let dead = Arc::new(entry.deletes());
+        let dead = Arc::new(entry.deletes.clone());
         runs.push(RunState { run, dead, place: Place::Segment(entry.id.clone()) });
     }
     Ok(runs)

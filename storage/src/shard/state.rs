@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use super::dedupe::Dedupe;
 use super::{RunSource, RunView, ShardSnapshot};
 use crate::log::Offset;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, SegmentId};
 use crate::point::PointId;
 use crate::schema::{CollectionSchema, ShardKey};
 use crate::segment::run::Run;
@@ -20,7 +20,7 @@ pub(super) enum Place {
     /// Being written to a segment; only its dead rows may grow.
     Frozen,
     /// The segment with this id.
-    Segment(String),
+    Segment(SegmentId),
 }
 
 /// A run with its dead rows.
@@ -92,7 +92,7 @@ impl ShardState {
     }
 
     /// The run of segment `id`.
-    pub fn segment_mut(&mut self, id: &str) -> Option<&mut RunState> {
+    pub fn segment_mut(&mut self, id: &SegmentId) -> Option<&mut RunState> {
         self.runs.iter_mut().find(|r| matches!(&r.place, Place::Segment(s) if s == id))
     }
 
@@ -102,7 +102,7 @@ impl ShardState {
             run: r.run.clone(),
             dead: r.dead.clone(),
             source: match &r.place {
-                Place::Segment(id) => RunSource::Segment(id.clone()),
+                Place::Segment(id) => RunSource::Segment(id.to_string()),
                 Place::Memtable | Place::Frozen => RunSource::Memtable,
             },
         };

@@ -4,6 +4,7 @@ use super::Shard;
 use super::state::Place;
 use crate::error::Result;
 use crate::log::Offset;
+use crate::manifest::SegmentEntry;
 
 /// Figures of one segment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,10 +78,10 @@ impl Shard {
             let Place::Segment(id) = &run.place else { continue };
             let entry = state.manifest.segments.iter().find(|s| s.id == *id);
             let mut segment = SegmentStats {
-                id: id.clone(),
+                id: id.to_string(),
                 rows: run.run.len() as u64,
                 deleted: run.dead.len(),
-                bytes: entry.map_or(0, |e| e.bytes()),
+                bytes: entry.map_or(0, SegmentEntry::bytes),
                 graphs: Vec::new(),
             };
             for field in &schema.vectors {

@@ -31,7 +31,10 @@ pub struct FieldIndexBuilder {
 #[derive(Debug)]
 enum Entries {
     /// Strings by the order of their coming; pairs name them by that number.
-    Text { numbers: HashMap<Box<str>, usize>, pairs: Vec<(usize, u32)> },
+    Text {
+        numbers: HashMap<Box<str>, usize>,
+        pairs: Vec<(usize, u32)>,
+    },
     Int(Vec<(i64, u32)>),
     Float(Vec<(f64, u32)>),
     Uuid(Vec<([u8; 16], u32)>),

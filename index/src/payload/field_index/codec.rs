@@ -108,7 +108,9 @@ impl Reader {
 
     pub fn column<T: Pod>(&mut self) -> Result<Column<T>> {
         let values = usize::try_from(self.number()?).ok();
-        let len = values.and_then(|n| n.checked_mul(size_of::<T>())).ok_or_else(|| corrupt("a column is too long"))?;
+        let len = values
+            .and_then(|n| n.checked_mul(size_of::<T>()))
+            .ok_or_else(|| corrupt("a column is too long"))?;
         let bytes = self.padded(len)?;
         // A buffer that is not aligned (an unmapped copy, a slice of a larger file) is copied.
         if bytemuck::try_cast_slice::<u8, T>(&bytes).is_ok() {

@@ -55,7 +55,7 @@ impl Keys {
         // A date index keeps instants; strings that spell them are compared as text.
         if kind == PayloadIndexKind::Datetime {
             let any = list.iter().any(|s| matches!(s, Scalar::Keyword(_)));
-            return Spans { spans: if any { vec![0..self.len()] } else { vec![] }, inexact: true };
+            return Spans { spans: Vec::from_iter(any.then_some(0..self.len())), inexact: true };
         }
         let mut ranks: Vec<usize> = list.iter().filter_map(|s| self.rank(kind, s)).collect();
         ranks.sort_unstable();
@@ -75,7 +75,9 @@ impl Keys {
         match (self, kind, scalar) {
             (Self::Text(keys), _, Scalar::Keyword(s)) => keys.rank(canonical_keyword(s).as_bytes()),
             (Self::Uuid(keys), _, Scalar::Keyword(s)) => keys.binary_search(as_uuid(s)?.as_bytes()).ok(),
-            (Self::Int(keys), PayloadIndexKind::Bool, Scalar::Bool(b)) => keys.binary_search(&i64::from(*b)).ok(),
+            (Self::Int(keys), PayloadIndexKind::Bool, Scalar::Bool(b)) => {
+                keys.binary_search(&i64::from(*b)).ok()
+            }
             (Self::Int(keys), PayloadIndexKind::Integer, Scalar::Integer(i)) => keys.binary_search(i).ok(),
             (Self::Float(keys), _, Scalar::Integer(i)) => {
                 keys.binary_search_by(|k| k.total_cmp(&(*i as f64))).ok()
@@ -99,7 +101,8 @@ impl Keys {
                 span(keys, |k| *k, (lt, lte), (gt, gte))
             }
             (Self::Text(keys), _, FieldPredicate::DatetimeRange { .. }) => {
-                return Spans { spans: vec![0..keys.len()], inexact: true };
+                let all = 0..keys.len();
+                return Spans { spans: vec![all], inexact: true };
             }
             _ => 0..0,
         };

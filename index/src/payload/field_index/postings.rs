@@ -25,7 +25,8 @@ pub(super) struct Postings {
 impl Postings {
     /// Postings of `pairs`, which are sorted and without repeats, and the distinct keys in order.
     pub fn from_pairs<K: PartialEq + Copy>(pairs: &[(K, u32)]) -> (Vec<K>, Self) {
-        let (mut keys, mut starts, mut ordinals, mut dense) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut keys, mut starts, mut ordinals, mut dense) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for group in pairs.chunk_by(|a, b| a.0 == b.0) {
             let Some(&(key, _)) = group.first() else { continue };
             starts.push(ordinals.len() as u64);

@@ -153,7 +153,11 @@ impl Foreign {
     }
 
     /// Rows that the keys say nothing of and that `predicate` surely, or perhaps, holds for.
-    pub fn probe(&self, kind: PayloadIndexKind, predicate: &FieldPredicate) -> (RoaringBitmap, RoaringBitmap) {
+    pub fn probe(
+        &self,
+        kind: PayloadIndexKind,
+        predicate: &FieldPredicate,
+    ) -> (RoaringBitmap, RoaringBitmap) {
         let (mut sure, mut maybe) = (RoaringBitmap::new(), RoaringBitmap::new());
         match predicate {
             FieldPredicate::Any(list) => {
@@ -171,7 +175,9 @@ impl Foreign {
             // What does not go into a date index is no date, and no UUID is one.
             FieldPredicate::DatetimeRange { .. } if kind == PayloadIndexKind::Datetime => {}
             FieldPredicate::DatetimeRange { .. } => maybe |= self.get(Class::Text),
-            FieldPredicate::GeoRadius { .. } | FieldPredicate::GeoBox { .. } => maybe |= self.get(Class::Object),
+            FieldPredicate::GeoRadius { .. } | FieldPredicate::GeoBox { .. } => {
+                maybe |= self.get(Class::Object)
+            }
             FieldPredicate::ValuesCount { .. } | FieldPredicate::IsEmpty | FieldPredicate::IsNull => {}
         }
         (sure, maybe)

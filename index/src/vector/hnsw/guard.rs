@@ -22,12 +22,7 @@ use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use super::HnswParams;
 use crate::{
     IndexError, Result,
-    vector::{
-        Metric, VectorSet,
-        kernel::Kernel,
-        set::Rows,
-        topk::{Key, key},
-    },
+    vector::{Metric, VectorSet, kernel::Kernel, set::Rows},
 };
 
 /// Largest [`HnswParams::m`]; beyond it memory grows and recall does not.
@@ -184,7 +179,7 @@ fn export(hnsw: &Hnsw<'_, u32, Between<'_>>, len: usize) -> Result<RawGraph> {
 }
 
 /// Distance of two stored vectors, given by their positions; never negative.
-pub(super) struct Between<'a> {
+struct Between<'a> {
     kernel: Kernel,
     rows: Rows<'a>,
     /// For inner product: what each vector lacks to the longest, squared-and-rooted into one more dimension.
@@ -192,7 +187,7 @@ pub(super) struct Between<'a> {
 }
 
 impl<'a> Between<'a> {
-    pub fn new(set: &'a VectorSet) -> Self {
+    fn new(set: &'a VectorSet) -> Self {
         let rows = set.rows();
         if set.metric() != Metric::Dot {
             return Self { kernel: Kernel::new(set.metric()), rows, missing: None };
@@ -213,11 +208,6 @@ impl Between<'_> {
         }
         // Written so that the NaN of damaged bytes becomes 0, too.
         if distance > 0.0 { distance.min(f32::MAX) } else { 0.0 }
-    }
-
-    /// Distance from `a` to `b`, with the position of `b`.
-    pub fn key(&self, a: u32, b: u32) -> Key {
-        key(self.distance(a as usize, b as usize), b)
     }
 }
 

@@ -16,10 +16,12 @@ use crate::{
 mod build;
 mod graph;
 pub mod guard;
-mod refine;
 mod search;
 
-/// How many distances a walk computes per entry of its candidate list, measured (see [`HnswIndex::walk_pays`]).
+/// How many distances a walk computes per entry of its candidate list (see [`HnswIndex::walk_pays`]).
+///
+/// On WordNet (115,659 x 384, ef 100) it sets the change-over at 13 % allowed. Measured there: at 20 % the walk took 1.6 ms
+/// and the scan 4.3 ms; at 10 % the scan took 1.9 ms, and a walk costs the more the fewer are allowed.
 const COST_PER_EF: usize = 20;
 
 /// How to build a graph.
@@ -102,9 +104,6 @@ impl HnswIndex {
     pub fn unreachable(&self) -> usize {
         build::unreachable(&self.graph)
     }
-
-    #[doc(hidden)]
-    pub fn refined(&self, pool: &ThreadPool) -> Result<Self> { let mut g = self.clone(); g.graph.base = refine::refine(&self.vectors, &self.graph, pool, &AtomicBool::new(false))?; Ok(g) }
 
     /// Whether a walk is cheaper than comparing with all `allowed` vectors.
     ///

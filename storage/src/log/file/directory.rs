@@ -64,28 +64,24 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Creates `dir` and its parents below `root` so that they survive a power cut.
+/// Directories from `dir` up to the one that holds `root`, outermost first.
+fn chain_of_parents<'a>(root: &Path, dir: &'a Path) -> Vec<&'a Path> {
+    let above = root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(root);
+    let mut out: Vec<_> = dir.ancestors().take_while(|d| d.starts_with(above)).collect();
+    out.reverse();
+    out
+}
+
+/// Creates `dir` and its parents from `root` on so that they survive a power cut. Those that exist are synced too: a
+/// process that was killed may have made them and not come to that.
 pub(super) fn create_durably(root: &Path, dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let mut missing = vec![];
-    let mut at = Some(dir);
-    while let Some(d) = at.filter(|d| !d.is_dir()) {
-        missing.push(d);
-        at = d.parent().filter(|_| d != root);
-    }
-    for d in missing.into_iter().rev() {
-        match std::fs::create_dir(d) {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
-        }
-        // Another log may have made the directory a moment ago and not have synced it yet, so sync in any case.
-        if let Some(parent) = d.parent().filter(|p| !p.as_os_str().is_empty()) {
-            sync_dir(parent)?;
-        }
-    }
-    Ok(())
+    std::fs::create_dir_all(dir)?;
+    sync_parents(root, dir)
+}
+
+/// Makes the way from `root` to `dir` durable.
+pub(super) fn sync_parents(root: &Path, dir: &Path) -> io::Result<()> {
+    chain_of_parents(root, dir).into_iter().try_for_each(sync_dir)
 }
 
 /// Removes a file durably; one that is gone already is fine.

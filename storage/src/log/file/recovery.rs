@@ -55,6 +55,7 @@ fn unavailable(what: &str, path: &Path, e: &io::Error) -> LogError {
 
 /// Recovers the log in `dir`; `first_chain` is the chain of an empty one.
 pub(super) fn recover(
+    root: &Path,
     dir: &Path,
     shard: u64,
     first_chain: Chain,
@@ -82,7 +83,7 @@ pub(super) fn recover(
                     cut(&path, good.end, len, why, fault)?;
                     report.cut = Some((path.display().to_string(), good.end, len - good.end));
                 }
-                make_durable(dir, &path, fault)?;
+                make_durable(root, dir, first, fault)?;
                 (out.tail, out.chain, out.epoch, out.tag) = (good.tail, good.chain, good.epoch, tag);
                 if let Some(last) = out.files.last_mut() {
                     last.1 = good.end;
@@ -242,8 +243,11 @@ fn cut(path: &Path, to: u64, len: u64, why: &str, fault: &SyncFault) -> Result<(
 }
 
 /// A process may have been killed between write and sync: what is served from here on must be durable.
-fn make_durable(dir: &Path, path: &Path, fault: &SyncFault) -> Result<(), LogError> {
-    let synced = File::open(path).and_then(|file| fault.sync(&file)).and_then(|()| directory::sync_dir(dir));
+fn make_durable(root: &Path, dir: &Path, first: Offset, fault: &SyncFault) -> Result<(), LogError> {
+    let path = log_path(dir, first);
+    let synced = File::open(&path).and_then(|file| fault.sync(&file)).and_then(|()| {
+        // A later file shows that the way to the directory was synced for the first one.
+        if first == 1 { directory::sync_parents(root, dir) } else { directory::sync_dir(dir) }
+    });
     synced.map_err(|e| LogError::Poisoned(format!("cannot sync {}: {e}", path.display())))
 }
-

@@ -28,39 +28,43 @@ pub(super) struct Common {
 
 /// Descriptors of active files, the least recently used one closed when there are too many.
 #[derive(Default)]
-pub(super) struct OpenWriters(Mutex<(u64, HashMap<PathBuf, (u64, Arc<File>)>)>);
+pub(super) struct OpenWriters(Mutex<OpenFiles>);
+
+#[derive(Default)]
+struct OpenFiles {
+    /// Counts uses.
+    now: u64,
+    /// Each file with its last use.
+    by_path: HashMap<PathBuf, (u64, Arc<File>)>,
+}
 
 impl OpenWriters {
     fn get(&self, path: &Path) -> io::Result<Arc<File>> {
-        let mut open = self.0.lock();
-        open.0 += 1;
-        let now = open.0;
-        if let Some((used, file)) = open.1.get_mut(path) {
-            *used = now;
-            return Ok(file.clone());
+        let known = self.0.lock().by_path.get(path).map(|(_, file)| file.clone());
+        match known {
+            Some(file) => Ok(file),
+            None => Ok(Arc::new(OpenOptions::new().write(true).open(path)?)),
         }
-        drop(open);
-        Ok(Arc::new(OpenOptions::new().write(true).open(path)?))
     }
 
     fn keep(&self, path: PathBuf, file: Arc<File>, most: usize) {
         let mut open = self.0.lock();
-        open.0 += 1;
-        let now = open.0;
-        open.1.insert(path, (now, file));
-        while open.1.len() > most {
-            let oldest = open.1.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone());
+        open.now += 1;
+        let now = open.now;
+        open.by_path.insert(path, (now, file));
+        while open.by_path.len() > most {
+            let oldest = open.by_path.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone());
             let Some(path) = oldest else { break };
-            open.1.remove(&path);
+            open.by_path.remove(&path);
         }
     }
 
     pub fn close(&self, path: &Path) {
-        self.0.lock().1.remove(path);
+        self.0.lock().by_path.remove(path);
     }
 
     pub fn len(&self) -> usize {
-        self.0.lock().1.len()
+        self.0.lock().by_path.len()
     }
 }
 
@@ -140,7 +144,8 @@ impl Shared {
             if let Some(why) = &self.meta().poison {
                 return Err(LogError::Poisoned(why.clone()));
             }
-            let recovered = recovery::recover(&self.dir, self.shard, self.first_chain, &self.common.fault);
+            let recovered =
+                recovery::recover(&self.common.root, &self.dir, self.shard, self.first_chain, &self.common.fault);
             let (disk, found) = match recovered {
                 // A sync that failed must not be tried again by the next open.
                 Err(LogError::Poisoned(why)) => return Err(self.poison(why)),
@@ -220,11 +225,14 @@ impl Shared {
                 let mut block = header.encode();
                 let info = info(header.tag());
                 let chain = frame::encode_batch(&mut block, &info, chain, bodies, &self.common.compressors);
-                self.create(tail + 1, &block).map(|()| (tail + 1, block.len() as u64, chain, info.tag))
+                self.create(tail + 1, active.is_none(), &block).map(|()| (tail + 1, block.len() as u64, chain, info.tag))
             }
         };
         guard.1 = true;
         let (first, len, chain, tag) = done?;
+        if let Some((before, _)) = active.filter(|a| a.0 != first) {
+            self.common.writers.close(&log_path(&self.dir, before));
+        }
         let tail = tail + bodies.len() as u64;
         if let Some(disk) = &mut self.meta().disk {
             disk.files.retain(|f| f.0 != first);
@@ -256,9 +264,11 @@ impl Shared {
     }
 
     /// Makes the file whose first record will be `first`, durably, with `block` in it.
-    fn create(&self, first: Offset, block: &[u8]) -> Result<(), LogError> {
+    fn create(&self, first: Offset, new_log: bool, block: &[u8]) -> Result<(), LogError> {
         let path = log_path(&self.dir, first);
-        directory::create_durably(&self.common.root, &self.dir).map_err(|e| refused("create", &self.dir, &e))?;
+        if new_log {
+            directory::create_durably(&self.common.root, &self.dir).map_err(|e| refused("create", &self.dir, &e))?;
+        }
         // What a failed attempt may have left under this name was never acknowledged.
         let opened = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
         let file = opened.map_err(|e| refused("create", &path, &e))?;
@@ -295,7 +305,7 @@ impl Shared {
             // The active file goes too: a new one carries tail and chain on, before anything is removed.
             let mut guard = Unfinished(self, false);
             let header = FileHeader::new(self.shard, epoch, tail + 1, chain);
-            let made = self.create(tail + 1, &header.encode());
+            let made = self.create(tail + 1, false, &header.encode());
             guard.1 = true;
             made?;
             files.push((tail + 1, FILE_HEADER as u64));

@@ -1,0 +1,70 @@
+//! `engram.v1.Retention`.
+
+use std::sync::Arc;
+
+use engram_proto::v1;
+use engram_proto::v1::retention_server::Retention;
+use engram_storage::ErrorKind;
+use tonic::{Request, Response, Status};
+
+use super::{Context, principal, to_the_end};
+use crate::convert::retention::{purge, wire_plan, wire_receipt};
+use crate::convert::shorten;
+use crate::status::{from_storage, invalid, status};
+
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 10_000;
+
+pub(crate) struct RetentionService(pub(crate) Arc<Context>);
+
+#[tonic::async_trait]
+impl Retention for RetentionService {
+    async fn dry_run(&self, request: Request<v1::PurgeRequest>) -> Result<Response<v1::PurgePlan>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let now = self.0.engine.clock().now_ms();
+        let purge = purge(&request.into_inner(), tenant, now)?;
+        let plan = self.0.engine.plan_purge(&purge).await.map_err(from_storage)?;
+        Ok(Response::new(wire_plan(&plan)))
+    }
+
+    async fn purge(&self, request: Request<v1::PurgeRequest>) -> Result<Response<v1::Receipt>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let wire = request.into_inner();
+        let purge = purge(&wire, tenant, self.0.engine.clock().now_ms())?;
+        let context = self.0.clone();
+        to_the_end(async move {
+            let accepted = context.engine.accept_purge(&purge).await.map_err(from_storage)?;
+            let work = context.jobs.run_purge(&context.engine, accepted.clone());
+            let receipt = if wire.wait { work.await? } else { accepted };
+            Ok(Response::new(wire_receipt(receipt)))
+        })
+        .await
+    }
+
+    async fn get_receipt(&self, request: Request<v1::GetReceiptRequest>) -> Result<Response<v1::Receipt>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let id = request.into_inner().id;
+        let receipts = self.0.engine.receipts(tenant, usize::MAX).await.map_err(from_storage)?;
+        let found = receipts.into_iter().find(|receipt| receipt.id == id);
+        let receipt = found.ok_or_else(|| {
+            let why = format!("there is no receipt `{}`; ListReceipts names those there are", shorten(&id));
+            status(ErrorKind::NotFound, "receipt_not_found", why)
+        })?;
+        Ok(Response::new(wire_receipt(receipt)))
+    }
+
+    async fn list_receipts(
+        &self,
+        request: Request<v1::ListReceiptsRequest>,
+    ) -> Result<Response<v1::ListReceiptsResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let limit = match request.into_inner().limit as usize {
+            0 => DEFAULT_LIMIT,
+            limit if limit > MAX_LIMIT => return Err(invalid("limit", format!("{limit} is above {MAX_LIMIT}"))),
+            limit => limit,
+        };
+        let receipts = self.0.engine.receipts(tenant, limit).await.map_err(from_storage)?;
+        let receipts = receipts.into_iter().map(wire_receipt).collect();
+        Ok(Response::new(v1::ListReceiptsResponse { receipts }))
+    }
+}

@@ -1,0 +1,58 @@
+//! The retention job: erases what retention rules and `expires_at` say, also in collections that nobody uses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engram_storage::engine::{Engine, PurgeRequest};
+use engram_storage::schema::CollectionSchema;
+
+use super::Jobs;
+
+impl Jobs {
+    /// Runs every `interval` until the node stops; never for an interval of zero.
+    pub(crate) fn start_retention(&self, engine: &Arc<Engine>, interval: Duration) {
+        if interval.is_zero() {
+            return;
+        }
+        let (mut jobs, engine) = (self.clone(), engine.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = jobs.stop.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(interval) => {}
+                }
+                jobs.enforce(&engine).await;
+            }
+        });
+    }
+
+    /// One run over all collections. A failure of one does not keep the others from theirs.
+    async fn enforce(&self, engine: &Arc<Engine>) {
+        for schema in engine.all_collections() {
+            if *self.stop.borrow() {
+                return;
+            }
+            if let Err(e) = self.enforce_one(engine, &schema).await {
+                tracing::error!(collection = %schema.id, error = %e, "retention failed; the next run tries again");
+            }
+        }
+        self.metrics.retention_runs.inc();
+    }
+
+    async fn enforce_one(&self, engine: &Arc<Engine>, schema: &CollectionSchema) -> engram_storage::Result<()> {
+        let request = PurgeRequest {
+            tenant: schema.tenant,
+            collection: Some(schema.name.clone()),
+            region: None,
+            created_before: None,
+        };
+        // Without this look every run would add a receipt of nothing for every collection.
+        if engine.plan_purge(&request).await?.points == 0 {
+            return Ok(());
+        }
+        let receipt = engine.purge(&request).await?;
+        self.metrics.points_erased.inc_by(receipt.points_erased);
+        tracing::info!(collection = %schema.id, erased = receipt.points_erased, receipt = %receipt.id, "retention");
+        Ok(())
+    }
+}

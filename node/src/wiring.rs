@@ -1,0 +1,66 @@
+//! From the configuration to an open database: the only place that knows which backends are in use.
+
+use std::sync::Arc;
+
+use engram_query::{Database, DatabaseOptions};
+use engram_storage::SystemClock;
+use engram_storage::catalog::Catalog;
+use engram_storage::catalog::redb::RedbCatalog;
+use engram_storage::engine::{Engine, EngineOptions, EngineParts};
+use engram_storage::log::LogProvider;
+use engram_storage::log::file::FileLogProvider;
+use engram_storage::object::DurableStore;
+use engram_storage::shard::ShardOptions;
+
+use crate::config::{CatalogBackend, LogBackend, NodeConfig, ObjectsBackend};
+use crate::{NodeError, VERSION};
+
+/// A write queue of one shard takes at most this share of what requests may hold together.
+const QUEUE_SHARE: usize = 4;
+const MIN_QUEUE: usize = 1 << 20;
+
+/// Opens everything below the servers.
+pub(crate) async fn open(config: &NodeConfig) -> Result<(Arc<Engine>, Arc<Database>), NodeError> {
+    let clock = Arc::new(SystemClock);
+    let catalog: Arc<dyn Catalog> = match config.catalog {
+        CatalogBackend::Redb => Arc::new(RedbCatalog::open(&config.data_dir.join("catalog.redb"))?),
+    };
+    let logs: Arc<dyn LogProvider> = match config.log {
+        LogBackend::File => Arc::new(FileLogProvider::new(config.data_dir.join("log"))),
+    };
+    let store = match config.objects {
+        ObjectsBackend::Local => DurableStore::local(&config.data_dir.join("objects"))?,
+    };
+    let engine = Engine::open(EngineParts { catalog, logs, store, clock }, engine_options(config)).await?;
+    let database = Database::new(engine.clone(), database_options(config));
+    Ok((engine, Arc::new(database)))
+}
+
+fn engine_options(config: &NodeConfig) -> EngineOptions {
+    let storage = &config.storage;
+    let queue = (config.limits.inflight_bytes / QUEUE_SHARE).max(MIN_QUEUE);
+    let defaults = ShardOptions::default();
+    let shard = ShardOptions {
+        memtable_bytes: storage.memtable_bytes as u64,
+        unflushed_limit_bytes: (storage.memtable_bytes as u64 * 3).min(storage.memtables_total_bytes as u64),
+        queue_bytes: u32::try_from(queue).unwrap_or(u32::MAX).min(defaults.queue_bytes),
+        ..defaults
+    };
+    EngineOptions {
+        shard,
+        unflushed_bytes: storage.memtables_total_bytes as u64,
+        max_open_shards: storage.max_open_shards,
+        background_jobs: storage.background_jobs,
+        build_threads: config.index.build_threads,
+        server_version: VERSION.to_owned(),
+        ..EngineOptions::default()
+    }
+}
+
+fn database_options(config: &NodeConfig) -> DatabaseOptions {
+    DatabaseOptions {
+        default_ef: config.index.default_ef,
+        default_timeout: config.limits.search_timeout,
+        ..DatabaseOptions::default()
+    }
+}

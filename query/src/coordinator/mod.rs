@@ -1,0 +1,139 @@
+//! Scatter and gather: one request, many shards, one answer. Knows shards only as [`ShardSearcher`].
+//!
+//! **Two phases.** A search ranks ids first and fetches only the winners. A searcher that keeps the state it ranked
+//! (see [`Pin`]) fetches from that very state, so its winners are always there. From one that does not, a winner may
+//! come back changed, or not at all. The rule is then: *an answer holds points exactly as they were ranked*. If any
+//! winner changed, the whole search is repeated, [`SEARCH_ATTEMPTS`] times at most; after the last time the changed
+//! ones are left out and the answer says that it is partial.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engram_storage::ErrorKind;
+use engram_storage::schema::CollectionSchema;
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use crate::error::{QueryError, Result};
+use crate::limits::check_timeout;
+use crate::request::ReadOptions;
+use crate::searcher::{ShardScope, ShardSearcher};
+
+mod read;
+mod search;
+
+pub(crate) use read::{count, get, scroll};
+pub(crate) use search::{SearchPlan, search};
+
+/// How often a search is tried while its winners change between the phases.
+pub(crate) const SEARCH_ATTEMPTS: usize = 3;
+
+/// What every fan-out needs.
+#[derive(Clone)]
+pub(crate) struct Fan {
+    pub searcher: Arc<dyn ShardSearcher>,
+    pub schema: Arc<CollectionSchema>,
+    /// Shards the request is about, region by region; never empty.
+    pub scopes: Arc<Vec<ShardScope>>,
+    pub deadline: Instant,
+}
+
+impl Fan {
+    /// Shards, freshness and deadline of a read.
+    ///
+    /// # Errors
+    /// `unknown_region` and `invalid_token` for what the collection has not, limits of the timeout.
+    pub fn new(
+        searcher: Arc<dyn ShardSearcher>,
+        schema: Arc<CollectionSchema>,
+        read: &ReadOptions,
+        default_timeout: Duration,
+    ) -> Result<Self> {
+        let deadline = Instant::now() + check_timeout(read.timeout, default_timeout)?;
+        for name in &read.regions {
+            if !schema.regions.iter().any(|r| r.as_str() == name) {
+                return Err(unknown_region(&schema, name));
+            }
+        }
+        if let Some(token) = &read.token {
+            let foreign = |(region, bucket, _): &&(_, u32, _)| {
+                !schema.regions.contains(region) || *bucket >= schema.shards_per_region
+            };
+            if let Some((region, bucket, _)) = token.shards.iter().find(foreign) {
+                let message = format!(
+                    "the consistency token names shard {region}.{bucket}, which collection {:?} has not: \
+                     use the token of a write to this collection",
+                    schema.name
+                );
+                return Err(QueryError::invalid("invalid_token", message));
+            }
+        }
+        let wanted = |region: &str| read.regions.is_empty() || read.regions.iter().any(|r| r == region);
+        let scope = |shard: engram_storage::ShardKey| {
+            let min_offset = read.token.as_ref().map_or(0, |t| t.offset(&shard.region, shard.bucket));
+            ShardScope { shard, schema: schema.clone(), min_offset, deadline }
+        };
+        let scopes = schema.shards().filter(|s| wanted(s.region.as_str())).map(scope).collect();
+        Ok(Self { searcher, schema, scopes: Arc::new(scopes), deadline })
+    }
+}
+
+/// A region that the collection does not accept.
+pub(crate) fn unknown_region(schema: &CollectionSchema, name: &str) -> QueryError {
+    let known: Vec<&str> = schema.regions.iter().map(|r| r.as_str()).collect();
+    let message = format!("collection {:?} has no region {name:?}: use one of {}", schema.name, known.join(", "));
+    QueryError::invalid("unknown_region", message)
+}
+
+/// What came back in time.
+pub(crate) struct Gathered<T> {
+    /// Answers with the number of their call, ascending.
+    pub answers: Vec<(usize, T)>,
+    /// Why some did not answer; `None` when all did.
+    pub late: Option<QueryError>,
+}
+
+impl<T> Gathered<T> {
+    /// All answers, or why some are missing.
+    pub fn complete(self) -> Result<Vec<T>> {
+        match self.late {
+            Some(e) => Err(e),
+            None => Ok(self.answers.into_iter().map(|(_, answer)| answer).collect()),
+        }
+    }
+}
+
+/// Awaits all `calls` until the deadline. A call that is late or cannot be answered now is told apart from one that
+/// failed: the first leaves a gap, the second fails the request.
+pub(crate) async fn gather<T, F>(calls: impl ExactSizeIterator<Item = F>, deadline: Instant) -> Result<Gathered<T>>
+where
+    F: Future<Output = Result<T>>,
+{
+    let total = calls.len();
+    let mut pending: FuturesUnordered<_> =
+        calls.enumerate().map(|(number, call)| async move { (number, call.await) }).collect();
+    let mut gathered = Gathered { answers: Vec::with_capacity(total), late: None };
+    loop {
+        match tokio::time::timeout_at(deadline.into(), pending.next()).await {
+            Ok(None) => break,
+            Ok(Some((number, Ok(answer)))) => gathered.answers.push((number, answer)),
+            Ok(Some((_, Err(e)))) if may_be_left_out(&e) => {
+                gathered.late.get_or_insert(e);
+            }
+            Ok(Some((_, Err(e)))) => return Err(e),
+            Err(_) => {
+                let message = format!(
+                    "{} of {total} shards did not answer before the deadline; allow more time, or accept partial answers",
+                    pending.len()
+                );
+                gathered.late = Some(QueryError::DeadlineExceeded(message));
+                break;
+            }
+        }
+    }
+    gathered.answers.sort_unstable_by_key(|(number, _)| *number);
+    Ok(gathered)
+}
+
+fn may_be_left_out(e: &QueryError) -> bool {
+    matches!(e.kind(), ErrorKind::DeadlineExceeded | ErrorKind::Unavailable)
+}

@@ -1,0 +1,61 @@
+//! Points by id, pages and counts over all shards.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use engram_storage::point::PointId;
+
+use super::{Fan, gather};
+use crate::error::Result;
+use crate::filter::Filter;
+use crate::merge::merge_by_id;
+use crate::request::{Selection, StoredPoint};
+use crate::searcher::{FetchRequest, Pin, ShardScrollRequest};
+
+/// The points of these ids, in the order of the request; absent ones are left out.
+pub(crate) async fn get(fan: &Fan, ids: &[PointId], selection: Arc<Selection>) -> Result<Vec<StoredPoint>> {
+    let mut by_bucket: HashMap<u32, Vec<PointId>> = HashMap::new();
+    for id in ids {
+        by_bucket.entry(id.bucket(fan.schema.shards_per_region)).or_default().push(*id);
+    }
+    // The same bucket of every region: a point lives in one of them.
+    let wanted: Vec<_> =
+        fan.scopes.iter().filter_map(|scope| Some((scope, by_bucket.get(&scope.shard.bucket)?))).collect();
+    let calls = wanted.into_iter().map(|(scope, ids)| {
+        let (scope, ids, selection) = (scope.clone(), ids.clone(), selection.clone());
+        fan.searcher.fetch(FetchRequest { scope, ids, selection, pin: Pin::default() })
+    });
+    let fetched = gather(calls, fan.deadline).await?.complete()?;
+    if let [only] = fetched.as_slice()
+        && only.len() == ids.len()
+    {
+        return Ok(fetched.into_iter().flatten().collect());
+    }
+    let points: HashMap<PointId, StoredPoint> = fetched.into_iter().flatten().map(|p| (p.id, p)).collect();
+    // A repeated id gets its point each time.
+    Ok(ids.iter().filter_map(|id| points.get(id).cloned()).collect())
+}
+
+/// The first `limit` matching points from id `from` on, and the id that the next page starts at.
+pub(crate) async fn scroll(
+    fan: &Fan,
+    filter: Option<Arc<Filter>>,
+    from: Option<PointId>,
+    (limit, selection): (usize, Arc<Selection>),
+) -> Result<(Vec<StoredPoint>, Option<PointId>)> {
+    let calls = fan.scopes.iter().map(|scope| {
+        let (scope, filter, selection) = (scope.clone(), filter.clone(), selection.clone());
+        // One more than the page holds tells where the next one starts.
+        fan.searcher.scroll(ShardScrollRequest { scope, filter, from, limit: limit + 1, selection })
+    });
+    let pages = gather(calls, fan.deadline).await?.complete()?;
+    let mut points = merge_by_id(pages, limit + 1, |point| point.id);
+    let next = if points.len() > limit { points.pop().map(|point| point.id) } else { None };
+    Ok((points, next))
+}
+
+/// Number of matching points.
+pub(crate) async fn count(fan: &Fan, filter: Option<Arc<Filter>>) -> Result<u64> {
+    let calls = fan.scopes.iter().map(|scope| fan.searcher.count(scope.clone(), filter.clone()));
+    Ok(gather(calls, fan.deadline).await?.complete()?.into_iter().sum())
+}

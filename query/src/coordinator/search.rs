@@ -1,0 +1,148 @@
+//! The two-phase search.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use engram_index::vector::Metric;
+use engram_storage::point::PointId;
+
+use super::{Fan, SEARCH_ATTEMPTS, gather};
+use crate::error::{QueryError, Result};
+use crate::filter::Filter;
+use crate::merge::{Merged, merge_hits};
+use crate::request::{Hit, SearchAnswer, Selection, StoredPoint};
+use crate::searcher::{FetchRequest, ShardHits, ShardSearchRequest};
+
+/// A search that was checked.
+pub(crate) struct SearchPlan {
+    pub field: u16,
+    pub metric: Metric,
+    /// Admitted.
+    pub vector: Arc<[f32]>,
+    pub filter: Option<Arc<Filter>>,
+    pub k: usize,
+    pub offset: usize,
+    pub ef: usize,
+    pub exact: bool,
+    pub without: Option<PointId>,
+    pub score_threshold: Option<f32>,
+    pub selection: Arc<Selection>,
+    pub allow_partial: bool,
+}
+
+/// Runs a search over all shards of `fan`.
+pub(crate) async fn search(fan: &Fan, plan: &SearchPlan) -> Result<SearchAnswer> {
+    let mut left = SEARCH_ATTEMPTS;
+    loop {
+        left -= 1;
+        let (shards, late) = rank(fan, plan).await?;
+        let winners = winners(plan, &shards);
+        let (points, fetch_late) = fetch(fan, plan, &shards, &winners).await?;
+        let (hits, changed) = assemble(plan, &winners, points);
+        let partial = late.or(fetch_late);
+        if changed == 0 || left == 0 || partial.is_some() {
+            return answer(plan, hits, changed, partial);
+        }
+    }
+}
+
+fn answer(plan: &SearchPlan, hits: Vec<Hit>, changed: usize, late: Option<QueryError>) -> Result<SearchAnswer> {
+    let partial = late.is_some() || changed > 0;
+    match late {
+        Some(e) if !plan.allow_partial => Err(e),
+        None if partial && !plan.allow_partial => Err(QueryError::Unavailable {
+            code: "changed_while_reading",
+            message: format!(
+                "{changed} of the nearest points kept changing while they were read; try again, or accept partial answers"
+            ),
+        }),
+        _ => Ok(SearchAnswer { hits, partial }),
+    }
+}
+
+/// First phase: what each shard ranks first. The list of a late shard is empty.
+async fn rank(fan: &Fan, plan: &SearchPlan) -> Result<(Vec<ShardHits>, Option<QueryError>)> {
+    let shards = fan.scopes.len();
+    let calls = fan.scopes.iter().map(|scope| {
+        fan.searcher.search(ShardSearchRequest {
+            scope: scope.clone(),
+            field: plan.field,
+            vector: plan.vector.clone(),
+            filter: plan.filter.clone(),
+            k: plan.k + plan.offset,
+            ef: plan.ef,
+            exact: plan.exact,
+            without: plan.without,
+            shards,
+        })
+    });
+    let gathered = gather(calls, fan.deadline).await?;
+    let mut lists = Vec::new();
+    lists.resize_with(shards, ShardHits::default);
+    for (number, hits) in gathered.answers {
+        lists[number] = hits;
+    }
+    Ok((lists, gathered.late))
+}
+
+/// The hits that make up the answer, over all shards.
+fn winners(plan: &SearchPlan, shards: &[ShardHits]) -> Vec<Merged> {
+    let lists: Vec<_> = shards.iter().map(|shard| shard.hits.as_slice()).collect();
+    let mut winners = merge_hits(&lists, plan.k + plan.offset);
+    if let Some(threshold) = plan.score_threshold {
+        let passes = |m: &Merged| {
+            let score = plan.metric.score(m.hit.distance);
+            if plan.metric.larger_is_closer() { score >= threshold } else { score <= threshold }
+        };
+        winners.truncate(winners.partition_point(passes));
+    }
+    winners.drain(..plan.offset.min(winners.len()));
+    winners
+}
+
+/// Second phase: the winners' points, from the shards that ranked them.
+async fn fetch(
+    fan: &Fan,
+    plan: &SearchPlan,
+    shards: &[ShardHits],
+    winners: &[Merged],
+) -> Result<(HashMap<(usize, PointId), StoredPoint>, Option<QueryError>)> {
+    let mut ids: Vec<Vec<PointId>> = vec![Vec::new(); shards.len()];
+    for winner in winners {
+        ids[winner.list].push(winner.hit.id);
+    }
+    let wanted: Vec<(usize, Vec<PointId>)> =
+        ids.into_iter().enumerate().filter(|(_, ids)| !ids.is_empty()).collect();
+    let lists: Vec<usize> = wanted.iter().map(|(list, _)| *list).collect();
+    let calls = wanted.into_iter().map(|(list, ids)| {
+        let mut scope = fan.scopes[list].clone();
+        scope.min_offset = scope.min_offset.max(shards[list].served);
+        let (selection, pin) = (plan.selection.clone(), shards[list].pin.clone());
+        fan.searcher.fetch(FetchRequest { scope, ids, selection, pin })
+    });
+    let gathered = gather(calls, fan.deadline).await?;
+    let mut points = HashMap::with_capacity(winners.len());
+    for (number, fetched) in gathered.answers {
+        points.extend(fetched.into_iter().map(|point| ((lists[number], point.id), point)));
+    }
+    Ok((points, gathered.late))
+}
+
+/// The hits whose points are still what was ranked, and the number of the others.
+fn assemble(
+    plan: &SearchPlan,
+    winners: &[Merged],
+    mut points: HashMap<(usize, PointId), StoredPoint>,
+) -> (Vec<Hit>, usize) {
+    let mut hits = Vec::with_capacity(winners.len());
+    for Merged { hit, list } in winners {
+        match points.remove(&(*list, hit.id)) {
+            Some(point) if point.version == hit.version => {
+                hits.push(Hit { point, score: plan.metric.score(hit.distance) });
+            }
+            _ => {}
+        }
+    }
+    let changed = winners.len() - hits.len();
+    (hits, changed)
+}

@@ -1,0 +1,302 @@
+//! Collections, aliases and erasure: checked here, done by the engine.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use engram_index::payload::PayloadPath;
+use engram_index::vector::MAX_DIMENSION;
+use engram_storage::StorageError;
+use engram_storage::catalog::Receipt;
+use engram_storage::engine::{NewCollection, PurgePlan, PurgeRequest};
+use engram_storage::schema::{
+    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, VectorField, check_name,
+};
+
+use super::Database;
+use crate::error::{QueryError, Result};
+use crate::limits::{
+    MAX_PAYLOAD_INDEXES, MAX_REGIONS, MAX_RETENTION_RULES, MAX_SHARDS_PER_REGION, MAX_VECTOR_FIELDS, at_most,
+};
+use crate::request::Principal;
+
+/// Longest retention, about 1,000 years: far below what would overflow the clock.
+const MAX_AGE_MS: i64 = 1_000 * 366 * 24 * 3_600 * 1_000;
+/// Longest name of a vector field, bytes.
+const MAX_FIELD_NAME_BYTES: usize = 255;
+/// Range of the links of a graph node.
+const HNSW_M: std::ops::RangeInclusive<usize> = 4..=128;
+/// Range of the candidates while a graph is built.
+const HNSW_EF_CONSTRUCTION: std::ops::RangeInclusive<usize> = 8..=4_096;
+/// Most receipts of one answer.
+const MAX_RECEIPTS: usize = 1_000;
+
+/// What a purge erases, inside one tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurgeScope {
+    /// Only this collection; all of the tenant where absent.
+    pub collection: Option<String>,
+    /// Only this region; all where absent.
+    pub region: Option<String>,
+    /// Points created before this time (milliseconds since the epoch); what the retention rules say where absent.
+    pub created_before: Option<i64>,
+}
+
+impl Database {
+    /// Creates a collection of the principal's tenant (whatever tenant `new` names).
+    ///
+    /// # Errors
+    /// What to mend, limits, and `Conflict` where the name is taken.
+    pub async fn create_collection(
+        &self,
+        principal: Principal,
+        mut new: NewCollection,
+        if_not_exists: bool,
+    ) -> Result<Arc<CollectionSchema>> {
+        new.tenant = principal.tenant;
+        check_name(&new.name).map_err(|m| QueryError::invalid("invalid_name", m))?;
+        check_vectors(&new.vectors)?;
+        check_payload_indexes(&new.payload_indexes)?;
+        check_regions(&new.regions, &new.default_region)?;
+        if new.shards_per_region == 0 {
+            return Err(QueryError::invalid("invalid_argument", "shards_per_region is 0: use at least 1"));
+        }
+        let (shards, most) = (new.shards_per_region as usize, MAX_SHARDS_PER_REGION as usize);
+        at_most("shards_per_region", shards, most, "use fewer shards")?;
+        check_retention(&new.retention, &new.regions)?;
+        // Numbers are given by position; a caller's own could repeat.
+        for (id, field) in (0..).zip(&mut new.vectors) {
+            field.id = id;
+        }
+        Ok(self.inner.engine.create_collection(new, if_not_exists).await?)
+    }
+
+    /// The definition of a collection, by name or alias.
+    ///
+    /// # Errors
+    /// `collection_not_found`.
+    pub fn collection(&self, principal: Principal, name: &str) -> Result<Arc<CollectionSchema>> {
+        self.schema(principal, name)
+    }
+
+    /// All collections of the tenant, by name.
+    pub fn collections(&self, principal: Principal) -> Vec<Arc<CollectionSchema>> {
+        self.inner.engine.collections(principal.tenant)
+    }
+
+    /// Replaces the retention rules of a collection.
+    ///
+    /// # Errors
+    /// `collection_not_found`, limits, `unknown_region`.
+    pub async fn set_retention(
+        &self,
+        principal: Principal,
+        name: &str,
+        rules: Vec<RetentionRule>,
+    ) -> Result<Arc<CollectionSchema>> {
+        let schema = self.schema(principal, name)?;
+        check_retention(&rules, &schema.regions)?;
+        self.edit(principal, name, |schema| {
+            schema.retention = rules;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds a payload index, or changes its kind.
+    ///
+    /// # Errors
+    /// `collection_not_found`, limits, and a path that is none.
+    pub async fn create_payload_index(
+        &self,
+        principal: Principal,
+        name: &str,
+        spec: PayloadIndexSpec,
+    ) -> Result<Arc<CollectionSchema>> {
+        check_payload_indexes(std::slice::from_ref(&spec))?;
+        self.edit(principal, name, |schema| {
+            schema.payload_indexes.retain(|other| other.field != spec.field);
+            schema.payload_indexes.push(spec);
+            if schema.payload_indexes.len() > MAX_PAYLOAD_INDEXES {
+                let message = format!("the limit is {MAX_PAYLOAD_INDEXES} payload indexes: drop one first");
+                return Err(StorageError::Invalid(message));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Drops a payload index; false if there was none.
+    ///
+    /// # Errors
+    /// `collection_not_found`.
+    pub async fn delete_payload_index(&self, principal: Principal, name: &str, field: &str) -> Result<bool> {
+        let before = self.schema(principal, name)?.revision;
+        let after = self.edit(principal, name, |schema| {
+            schema.payload_indexes.retain(|spec| spec.field != field);
+            Ok(())
+        });
+        Ok(after.await?.revision != before)
+    }
+
+    async fn edit(
+        &self,
+        principal: Principal,
+        name: &str,
+        edit: impl FnOnce(&mut CollectionSchema) -> Result<(), StorageError> + Send,
+    ) -> Result<Arc<CollectionSchema>> {
+        self.schema(principal, name)?;
+        Ok(self.inner.engine.update_collection(principal.tenant, name, edit).await?)
+    }
+
+    /// Drops a collection with its points; false if there was none.
+    ///
+    /// # Errors
+    /// Those of storage; the collection is gone for readers all the same.
+    pub async fn drop_collection(&self, principal: Principal, name: &str) -> Result<bool> {
+        Ok(self.inner.engine.drop_collection(principal.tenant, name).await?)
+    }
+
+    /// Points an alias at a collection.
+    ///
+    /// # Errors
+    /// `collection_not_found`, `invalid_name`, `Conflict` where a collection has that name.
+    pub async fn set_alias(&self, principal: Principal, alias: &str, collection: &str) -> Result<()> {
+        check_name(alias).map_err(|m| QueryError::invalid("invalid_name", m))?;
+        self.schema(principal, collection)?;
+        Ok(self.inner.engine.set_alias(principal.tenant, alias, collection).await?)
+    }
+
+    /// Removes an alias; false if there was none.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn delete_alias(&self, principal: Principal, alias: &str) -> Result<bool> {
+        Ok(self.inner.engine.delete_alias(principal.tenant, alias).await?)
+    }
+
+    /// Aliases of the tenant with the collections they stand for.
+    pub fn aliases(&self, principal: Principal) -> Vec<(String, String)> {
+        self.inner.engine.aliases(principal.tenant)
+    }
+
+    /// Counts what a purge would erase; changes nothing.
+    ///
+    /// # Errors
+    /// `collection_not_found`, `unknown_region`.
+    pub async fn plan_purge(&self, principal: Principal, scope: PurgeScope) -> Result<PurgePlan> {
+        Ok(self.inner.engine.plan_purge(&self.purge_request(principal, scope)?).await?)
+    }
+
+    /// Erases and answers once no live file holds the bytes.
+    ///
+    /// # Errors
+    /// `collection_not_found`, `unknown_region`, and those of storage.
+    pub async fn purge(&self, principal: Principal, scope: PurgeScope) -> Result<Receipt> {
+        Ok(self.inner.engine.purge(&self.purge_request(principal, scope)?).await?)
+    }
+
+    /// Records the intent of a purge; `engine().run_purge(receipt)` does the work.
+    ///
+    /// # Errors
+    /// As [`Database::purge`].
+    pub async fn accept_purge(&self, principal: Principal, scope: PurgeScope) -> Result<Receipt> {
+        Ok(self.inner.engine.accept_purge(&self.purge_request(principal, scope)?).await?)
+    }
+
+    /// The newest receipts of the tenant, newest first.
+    ///
+    /// # Errors
+    /// Limits, and those of the catalog.
+    pub async fn receipts(&self, principal: Principal, limit: usize) -> Result<Vec<Receipt>> {
+        at_most("limit", limit, MAX_RECEIPTS, "read fewer receipts")?;
+        Ok(self.inner.engine.receipts(principal.tenant, limit).await?)
+    }
+
+    fn purge_request(&self, principal: Principal, scope: PurgeScope) -> Result<PurgeRequest> {
+        let region = scope.region.map(region_name).transpose()?;
+        if let Some(name) = &scope.collection {
+            let schema = self.schema(principal, name)?;
+            if let Some(region) = region.as_ref().filter(|r| !schema.regions.contains(r)) {
+                return Err(crate::coordinator::unknown_region(&schema, region.as_str()));
+            }
+        }
+        let PurgeScope { collection, created_before, .. } = scope;
+        Ok(PurgeRequest { tenant: principal.tenant, collection, region, created_before })
+    }
+}
+
+fn region_name(name: String) -> Result<RegionName> {
+    RegionName::try_from(name).map_err(|m| QueryError::invalid("invalid_name", m))
+}
+
+fn check_vectors(fields: &[VectorField]) -> Result<()> {
+    at_most("the number of vector fields", fields.len(), MAX_VECTOR_FIELDS, "use fewer fields")?;
+    let mut names = HashSet::new();
+    for field in fields {
+        let name = &field.name;
+        if name.len() > MAX_FIELD_NAME_BYTES || name.chars().any(char::is_control) {
+            let message = format!("vector field {name:?} is not allowed: use up to 255 bytes without control characters");
+            return Err(QueryError::invalid("invalid_name", message));
+        }
+        if !names.insert(name) {
+            return Err(QueryError::invalid("repeated_field", format!("vector field {name:?} is given twice")));
+        }
+        if field.dimension == 0 {
+            let message = format!("vector field {name:?} has dimension 0: use that of the model, 1 to {MAX_DIMENSION}");
+            return Err(QueryError::invalid("invalid_argument", message));
+        }
+        at_most("dimension", field.dimension, MAX_DIMENSION, "use a model with smaller vectors")?;
+        check_range("hnsw m", field.hnsw_m, &HNSW_M)?;
+        check_range("hnsw ef_construction", field.hnsw_ef_construction, &HNSW_EF_CONSTRUCTION)?;
+    }
+    Ok(())
+}
+
+fn check_range(what: &str, value: usize, range: &std::ops::RangeInclusive<usize>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let message = format!("{what} is {value}: use {} to {}", range.start(), range.end());
+    Err(QueryError::invalid("invalid_argument", message))
+}
+
+fn check_payload_indexes(specs: &[PayloadIndexSpec]) -> Result<()> {
+    at_most("the number of payload indexes", specs.len(), MAX_PAYLOAD_INDEXES, "index fewer fields")?;
+    let mut fields = HashSet::new();
+    for spec in specs {
+        PayloadPath::parse(&spec.field)?;
+        if !fields.insert(&spec.field) {
+            let message = format!("payload index {:?} is given twice", spec.field);
+            return Err(QueryError::invalid("repeated_field", message));
+        }
+    }
+    Ok(())
+}
+
+fn check_regions(regions: &[RegionName], default: &RegionName) -> Result<()> {
+    at_most("the number of regions", regions.len(), MAX_REGIONS, "use fewer regions")?;
+    let mut names = HashSet::new();
+    if let Some(twice) = regions.iter().find(|r| !names.insert(*r)) {
+        return Err(QueryError::invalid("repeated_region", format!("region {twice} is given twice")));
+    }
+    if !regions.contains(default) {
+        let message = format!("the default region {default} is none of the collection's regions: add it to them");
+        return Err(QueryError::invalid("unknown_region", message));
+    }
+    Ok(())
+}
+
+fn check_retention(rules: &[RetentionRule], regions: &[RegionName]) -> Result<()> {
+    at_most("the number of retention rules", rules.len(), MAX_RETENTION_RULES, "one rule a region is enough")?;
+    for rule in rules {
+        if let Some(region) = rule.region.as_ref().filter(|r| !regions.contains(r)) {
+            let message = format!("a retention rule names region {region}, which the collection has not");
+            return Err(QueryError::invalid("unknown_region", message));
+        }
+        if !(1..=MAX_AGE_MS).contains(&rule.max_age_ms) {
+            let message = format!("a retention rule keeps points {} ms: use 1 to {MAX_AGE_MS} ms", rule.max_age_ms);
+            return Err(QueryError::invalid("invalid_argument", message));
+        }
+    }
+    Ok(())
+}

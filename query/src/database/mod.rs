@@ -1,0 +1,226 @@
+//! The one door to collections and points.
+//!
+//! Every operation takes a [`Principal`] first and sees the collections of its tenant only; a collection of another
+//! tenant gives the very error of an absent one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engram_storage::engine::Engine;
+use engram_storage::point::PointId;
+use engram_storage::schema::CollectionSchema;
+
+use crate::coordinator::{self, Fan};
+use crate::error::{QueryError, Result};
+use crate::filter::Filter;
+use crate::limits::{check_batch, check_page, check_paths};
+use crate::local::LocalSearcher;
+use crate::request::{
+    Change, NewPoint, PointSelector, Principal, ReadOptions, ScrollRequest, Selection, StoredPoint, VectorUpdate,
+    WriteAnswer, WriteOptions,
+};
+use crate::searcher::ShardSearcher;
+use crate::write::{self, Writer, region::Stripes};
+
+mod collections;
+mod search;
+
+pub use collections::PurgeScope;
+
+/// Settings of a database.
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    /// Candidate list of a graph walk where the request names none.
+    pub default_ef: usize,
+    /// Time a read may take where the request names none, and longest wait of a write for others.
+    pub default_timeout: Duration,
+    /// Threads for searches that would block the async runtime.
+    pub search_threads: usize,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self {
+            default_ef: 128,
+            default_timeout: Duration::from_secs(10),
+            search_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+}
+
+/// The one door to collections and points; cloning shares it.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<Engine>,
+    local: Arc<LocalSearcher>,
+    searcher: Arc<dyn ShardSearcher>,
+    stripes: Arc<Stripes>,
+    options: DatabaseOptions,
+}
+
+/// One page of a scroll.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// In the order of ids.
+    pub points: Vec<StoredPoint>,
+    /// Where the next page starts; `None` after the last one.
+    pub next: Option<PointId>,
+}
+
+impl Database {
+    /// A database over the shards of `engine`.
+    ///
+    /// # Errors
+    /// [`QueryError::Internal`] where the search threads cannot be started.
+    pub fn new(engine: Arc<Engine>, options: DatabaseOptions) -> Result<Self> {
+        let local = Arc::new(LocalSearcher::new(engine.clone(), options.search_threads)?);
+        let searcher = local.clone();
+        let stripes = Arc::new(Stripes::new());
+        Ok(Self { inner: Arc::new(Inner { engine, local, searcher, stripes, options }) })
+    }
+
+    /// The engine underneath.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
+    }
+
+    /// The shards of this process, as another node's coordinator reaches them.
+    pub fn local_searcher(&self) -> Arc<dyn ShardSearcher> {
+        self.inner.local.clone()
+    }
+
+    /// Writes points, replacing those of the same id.
+    ///
+    /// # Errors
+    /// What is wrong with the first bad point (nothing is written then, unless `skip_invalid`), `region_change`,
+    /// `idempotency_mismatch`, and those of storage, after which part of the shards may have the write.
+    pub async fn upsert(
+        &self,
+        principal: Principal,
+        collection: &str,
+        points: Vec<NewPoint>,
+        options: WriteOptions,
+    ) -> Result<WriteAnswer> {
+        write::upsert(self.writer(principal, collection)?, points, options).await
+    }
+
+    /// Deletes points or changes their payload.
+    ///
+    /// By ids, outcomes are aligned with them. By filter there are none; `affected` counts.
+    ///
+    /// # Errors
+    /// As [`Database::upsert`]. A point that is not there is an outcome, no error.
+    pub async fn change(
+        &self,
+        principal: Principal,
+        collection: &str,
+        (selector, change): (PointSelector, Change),
+        options: WriteOptions,
+    ) -> Result<WriteAnswer> {
+        let writer = self.writer(principal, collection)?;
+        match selector {
+            PointSelector::Ids(ids) => write::change_ids(writer, ids, change, options).await,
+            PointSelector::Filter(filter) => {
+                write::change_matching(writer, self.inner.local.clone(), Arc::new(filter), change, options).await
+            }
+        }
+    }
+
+    /// Sets and removes vectors of points.
+    ///
+    /// # Errors
+    /// As [`Database::upsert`]. A point that is not there is an outcome, no error.
+    pub async fn update_vectors(
+        &self,
+        principal: Principal,
+        collection: &str,
+        updates: Vec<VectorUpdate>,
+        options: WriteOptions,
+    ) -> Result<WriteAnswer> {
+        write::update_vectors(self.writer(principal, collection)?, updates, options).await
+    }
+
+    /// The points of these ids, in their order; absent ones are left out.
+    ///
+    /// # Errors
+    /// Limits, `unknown_region`, `unknown_field`, `invalid_token`, and `DeadlineExceeded`.
+    pub async fn get(
+        &self,
+        principal: Principal,
+        collection: &str,
+        (ids, selection): (Vec<PointId>, Selection),
+        read: &ReadOptions,
+    ) -> Result<Vec<StoredPoint>> {
+        check_batch("ids", ids.len())?;
+        let fan = self.fan(principal, collection, read)?;
+        check_selection(&fan.schema, &selection)?;
+        coordinator::get(&fan, &ids, Arc::new(selection)).await
+    }
+
+    /// One page of matching points in the order of ids.
+    ///
+    /// # Errors
+    /// As [`Database::get`], and `invalid_filter`.
+    pub async fn scroll(&self, principal: Principal, request: ScrollRequest) -> Result<Page> {
+        check_page(request.limit)?;
+        let fan = self.fan(principal, &request.collection, &request.read)?;
+        check_selection(&fan.schema, &request.selection)?;
+        let filter = checked_filter(request.filter)?;
+        let page = (request.limit, Arc::new(request.selection));
+        let (points, next) = coordinator::scroll(&fan, filter, request.from, page).await?;
+        Ok(Page { points, next })
+    }
+
+    /// Number of matching points.
+    ///
+    /// # Errors
+    /// As [`Database::scroll`].
+    pub async fn count(
+        &self,
+        principal: Principal,
+        collection: &str,
+        filter: Option<Filter>,
+        read: &ReadOptions,
+    ) -> Result<u64> {
+        let fan = self.fan(principal, collection, read)?;
+        coordinator::count(&fan, checked_filter(filter)?).await
+    }
+
+    fn schema(&self, principal: Principal, name: &str) -> Result<Arc<CollectionSchema>> {
+        self.inner.engine.collection(principal.tenant, name).map_err(|_| QueryError::no_collection(name))
+    }
+
+    fn fan(&self, principal: Principal, collection: &str, read: &ReadOptions) -> Result<Fan> {
+        let schema = self.schema(principal, collection)?;
+        Fan::new(self.inner.searcher.clone(), schema, read, self.inner.options.default_timeout)
+    }
+
+    fn writer(&self, principal: Principal, collection: &str) -> Result<Writer> {
+        Ok(Writer {
+            engine: self.inner.engine.clone(),
+            schema: self.schema(principal, collection)?,
+            stripes: self.inner.stripes.clone(),
+            timeout: self.inner.options.default_timeout,
+        })
+    }
+}
+
+fn check_selection(schema: &CollectionSchema, selection: &Selection) -> Result<()> {
+    check_paths("payload paths", &selection.payload_include)?;
+    check_paths("payload paths", &selection.payload_exclude)?;
+    for name in &selection.vector_names {
+        write::vector_field(schema, name)?;
+    }
+    Ok(())
+}
+
+/// A filter that was validated; one that constrains nothing is dropped, since it would cost a look at every row.
+fn checked_filter(filter: Option<Filter>) -> Result<Option<Arc<Filter>>> {
+    let Some(filter) = filter else { return Ok(None) };
+    filter.validate()?;
+    Ok((!filter.is_unconstrained()).then(|| Arc::new(filter)))
+}

@@ -1,0 +1,140 @@
+//! Searches: checked, planned, run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engram_storage::point::PointId;
+use engram_storage::schema::{CollectionSchema, VectorField};
+use tokio::task::JoinSet;
+
+use super::{Database, check_selection, checked_filter};
+use crate::coordinator::{self, Fan, SearchPlan};
+use crate::error::{QueryError, Result};
+use crate::limits::{
+    MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most, check_ef, check_k, check_offset, check_timeout,
+};
+use crate::request::{Principal, QueryVector, SearchAnswer, SearchRequest, Selection};
+use crate::write::{admit_vector, vector_field};
+
+impl Database {
+    /// The nearest points, closest first, ties by id.
+    ///
+    /// # Errors
+    /// Limits, `unknown_field`, `wrong_dimension`, `not_finite`, `invalid_vector`, `invalid_filter`,
+    /// `point_not_found` for [`QueryVector::Like`], and `DeadlineExceeded` unless partial answers are allowed.
+    pub async fn search(&self, principal: Principal, request: SearchRequest) -> Result<SearchAnswer> {
+        let fan = self.fan(principal, &request.collection, &request.read)?;
+        let plan = self.plan(&fan, request).await?;
+        coordinator::search(&fan, &plan).await
+    }
+
+    /// Many searches over the processor's cores; answers in the order of the requests.
+    ///
+    /// # Errors
+    /// That of the first request that failed, and limits over all of them.
+    pub async fn batch_search(
+        &self,
+        principal: Principal,
+        requests: Vec<SearchRequest>,
+    ) -> Result<Vec<SearchAnswer>> {
+        let split = "split the batch";
+        at_most("the number of searches", requests.len(), MAX_SEARCH_BATCH, split)?;
+        let results = requests.iter().map(|r| r.k).fold(0, usize::saturating_add);
+        at_most("the number of results of all searches", results, MAX_SEARCH_BATCH_RESULTS, split)?;
+        for request in &requests {
+            check_timeout(request.read.timeout, self.inner.options.default_timeout)?;
+        }
+        let total = requests.len();
+        let workers = self.inner.options.search_threads.clamp(1, total.max(1));
+        let mut answers: Vec<Option<Result<SearchAnswer>>> = Vec::new();
+        answers.resize_with(total, || None);
+        if workers <= 1 {
+            for (place, request) in answers.iter_mut().zip(requests) {
+                *place = Some(self.search(principal, request).await);
+            }
+        } else {
+            for (number, answer) in self.run_many(principal, requests, workers).await? {
+                answers[number] = Some(answer);
+            }
+        }
+        let missing = || Err(QueryError::Internal("a search of the batch was lost".to_owned()));
+        answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect()
+    }
+
+    /// Runs `requests` on so many tasks; each takes the next one when it is free. Dropped with the caller.
+    async fn run_many(
+        &self,
+        principal: Principal,
+        requests: Vec<SearchRequest>,
+        workers: usize,
+    ) -> Result<Vec<(usize, Result<SearchAnswer>)>> {
+        let total = requests.len();
+        let queue = Arc::new((AtomicUsize::new(0), requests));
+        let mut tasks = JoinSet::new();
+        for _ in 0..workers {
+            let (database, queue) = (self.clone(), queue.clone());
+            tasks.spawn(async move {
+                let mut answers = Vec::new();
+                loop {
+                    let number = queue.0.fetch_add(1, Ordering::Relaxed);
+                    let Some(request) = queue.1.get(number) else { return answers };
+                    answers.push((number, database.search(principal, request.clone()).await));
+                }
+            });
+        }
+        let mut answers = Vec::with_capacity(total);
+        while let Some(done) = tasks.join_next().await {
+            answers.extend(done.map_err(|e| QueryError::Internal(format!("a search was stopped: {e}")))?);
+        }
+        Ok(answers)
+    }
+
+    async fn plan(&self, fan: &Fan, request: SearchRequest) -> Result<SearchPlan> {
+        check_k(request.k)?;
+        check_offset(request.offset)?;
+        let wanted = request.k + request.offset;
+        let ef = check_ef(request.ef, self.inner.options.default_ef, request.k, wanted)?;
+        if request.score_threshold.is_some_and(|t| !t.is_finite()) {
+            let message = "the score threshold is not a finite number: give one, or leave it out";
+            return Err(QueryError::invalid("not_finite", message));
+        }
+        check_selection(&fan.schema, &request.selection)?;
+        let filter = checked_filter(request.filter)?;
+        let field = vector_field(&fan.schema, &request.field)?;
+        let (vector, without) = match request.query {
+            QueryVector::Vector(vector) => (admit_vector(field, vector)?, None),
+            QueryVector::Like(id) => (vector_of(fan, field, id).await?, Some(id)),
+        };
+        Ok(SearchPlan {
+            field: field.id,
+            metric: field.metric,
+            vector: vector.into(),
+            filter,
+            k: request.k,
+            offset: request.offset,
+            ef,
+            exact: request.exact,
+            without,
+            score_threshold: request.score_threshold,
+            selection: Arc::new(request.selection),
+            allow_partial: request.allow_partial,
+        })
+    }
+}
+
+/// The stored vector of point `id`, in the regions that the request may read.
+async fn vector_of(fan: &Fan, field: &VectorField, id: PointId) -> Result<Vec<f32>> {
+    let selection = Selection { vectors: true, vector_names: vec![field.name.clone()], ..Selection::default() };
+    let point = coordinator::get(fan, &[id], Arc::new(selection)).await?.into_iter().next();
+    let Some(point) = point else { return Err(no_point(&fan.schema, id)) };
+    let vector = point.vectors.into_iter().next();
+    vector.map(|(_, vector)| vector).ok_or_else(|| {
+        let message = format!("point {id} has no vector in field {:?}: search with another field or point", field.name);
+        QueryError::invalid("no_vector", message)
+    })
+}
+
+fn no_point(schema: &CollectionSchema, id: PointId) -> QueryError {
+    let message = format!("there is no point {id} in collection {:?}: give the id of a stored point", schema.name);
+    QueryError::NotFound { code: "point_not_found", message }
+}

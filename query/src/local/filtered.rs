@@ -1,0 +1,53 @@
+//! Filters over the rows of a run.
+
+use std::borrow::Cow;
+
+use engram_index::payload::FieldIndex;
+use engram_storage::StorageError;
+use engram_storage::point::PointId;
+use engram_storage::segment::run::Run;
+use roaring::RoaringBitmap;
+
+use crate::error::Result;
+use crate::filter::{Filter, FilterSource, resolve};
+
+/// A run as filters see it, without the rows that are gone.
+struct Source<'a> {
+    run: &'a Run,
+    rows: u32,
+    gone: Cow<'a, RoaringBitmap>,
+}
+
+impl FilterSource for Source<'_> {
+    fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    fn index(&self, path: &str) -> Option<&FieldIndex> {
+        self.run.payload_index(path)
+    }
+
+    fn find(&self, id: &PointId) -> Option<u32> {
+        self.run.find(id).filter(|ordinal| !self.gone.contains(*ordinal))
+    }
+
+    fn id(&self, ordinal: u32) -> PointId {
+        self.run.id(ordinal)
+    }
+
+    fn payload(&self, ordinal: u32) -> &[u8] {
+        self.run.payload(ordinal)
+    }
+
+    fn deleted(&self) -> &RoaringBitmap {
+        &self.gone
+    }
+}
+
+/// Rows of `run` that are not `gone` and fulfil `filter`.
+pub(super) fn matching<'a>(run: &'a Run, gone: Cow<'a, RoaringBitmap>, filter: &Filter) -> Result<RoaringBitmap> {
+    let rows = u32::try_from(run.len()).unwrap_or(u32::MAX);
+    let source = Source { run, rows, gone };
+    let resolution = resolve(filter, &source).map_err(|e| StorageError::corrupt("payload", e.to_string()))?;
+    Ok(resolution.matches)
+}

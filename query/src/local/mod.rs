@@ -1,0 +1,125 @@
+//! Shards of this process: a [`ShardSearcher`] over the storage engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use engram_storage::engine::Engine;
+use engram_storage::point::PointId;
+use engram_storage::shard::ShardSnapshot;
+
+use crate::error::{QueryError, Result};
+use crate::filter::Filter;
+use crate::request::StoredPoint;
+use crate::searcher::{
+    FetchRequest, Pin, ShardHits, ShardScope, ShardScrollRequest, ShardSearchRequest, ShardSearcher,
+};
+
+mod compute;
+mod filtered;
+mod read;
+pub(crate) mod rows;
+mod search;
+
+use compute::Compute;
+use read::{CountJob, FetchJob, ScrollJob, VersionsJob};
+use rows::Visibility;
+use search::SearchJob;
+
+/// Searches shards that this process holds.
+///
+/// Every request reads one immutable snapshot. Short work runs on the caller's thread, longer work on a pool of as
+/// many threads as were asked for, split over the runs of the shard.
+pub struct LocalSearcher {
+    engine: Arc<Engine>,
+    compute: Arc<Compute>,
+}
+
+/// The state a search ranked: what its fetch reads again.
+struct Held {
+    snapshot: Arc<ShardSnapshot>,
+    shown: Visibility,
+}
+
+impl LocalSearcher {
+    /// A searcher over `engine` with `threads` threads for longer work.
+    ///
+    /// # Errors
+    /// [`QueryError::Internal`] where the threads cannot be started.
+    pub fn new(engine: Arc<Engine>, threads: usize) -> Result<Self> {
+        Ok(Self { engine, compute: Arc::new(Compute::new(threads)?) })
+    }
+
+    /// The snapshot that a request reads; `None` where nothing was ever written to the shard.
+    async fn snapshot(&self, scope: &ShardScope) -> Result<Option<Arc<ShardSnapshot>>> {
+        let Some(shard) = self.engine.existing_shard(&scope.shard).await? else {
+            if scope.min_offset == 0 {
+                return Ok(None);
+            }
+            let message = format!(
+                "the consistency token asks for offset {} of shard {}.{}, which holds nothing: was the collection made anew?",
+                scope.min_offset, scope.shard.region, scope.shard.bucket
+            );
+            return Err(QueryError::invalid("invalid_token", message));
+        };
+        let snapshot = shard.snapshot();
+        if snapshot.applied >= scope.min_offset {
+            return Ok(Some(snapshot));
+        }
+        shard.wait_applied(scope.min_offset, scope.deadline).await?;
+        Ok(Some(shard.snapshot()))
+    }
+
+    /// Ids and versions of all matching points of a shard: what a write by filter is resolved with.
+    pub(crate) async fn versions(&self, scope: ShardScope, filter: Arc<Filter>) -> Result<Vec<(PointId, u64)>> {
+        let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(Vec::new()) };
+        let shown = self.shown(&scope);
+        let job = VersionsJob { snapshot, shown, scope, filter };
+        self.compute.run(job.work(), 1, move |_| job.run()).await
+    }
+
+    fn shown(&self, scope: &ShardScope) -> Visibility {
+        Visibility::new(scope, self.engine.clock().now_ms())
+    }
+}
+
+#[async_trait]
+impl ShardSearcher for LocalSearcher {
+    async fn search(&self, request: ShardSearchRequest) -> Result<ShardHits> {
+        let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(ShardHits::default()) };
+        let shown = self.shown(&request.scope);
+        let held = Held { snapshot: snapshot.clone(), shown };
+        let shards = request.shards;
+        let job = SearchJob { snapshot, shown, request };
+        let hits = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
+        Ok(ShardHits { hits, served: held.snapshot.applied, pin: Pin(Some(Arc::new(held))) })
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<Vec<StoredPoint>> {
+        let FetchRequest { scope, ids, selection, pin } = request;
+        let held = pin.0.as_ref().and_then(|held| held.downcast_ref::<Held>());
+        let (snapshot, shown) = match held.filter(|held| held.snapshot.key == scope.shard) {
+            Some(held) => (held.snapshot.clone(), held.shown),
+            None => match self.snapshot(&scope).await? {
+                Some(snapshot) => (snapshot, self.shown(&scope)),
+                None => return Ok(Vec::new()),
+            },
+        };
+        let job = FetchJob { snapshot, shown, scope, ids, selection };
+        self.compute.run(job.work(), 1, move |_| job.run()).await
+    }
+
+    async fn scroll(&self, request: ShardScrollRequest) -> Result<Vec<StoredPoint>> {
+        let ShardScrollRequest { scope, filter, from, limit, selection } = request;
+        let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(Vec::new()) };
+        let shown = self.shown(&scope);
+        let job = ScrollJob { snapshot, shown, scope, filter, from, limit, selection };
+        self.compute.run(job.work(), 1, move |_| job.run()).await
+    }
+
+    async fn count(&self, scope: ShardScope, filter: Option<Arc<Filter>>) -> Result<u64> {
+        let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(0) };
+        let shown = self.shown(&scope);
+        let job = CountJob { snapshot, shown, scope, filter };
+        self.compute.run(job.work(), 1, move |_| job.run()).await
+    }
+}

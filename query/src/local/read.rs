@@ -1,0 +1,198 @@
+//! Points of one shard by id, by page and by number.
+
+use std::sync::Arc;
+
+use engram_storage::point::{FieldId, PointId};
+use engram_storage::schema::RegionName;
+use engram_storage::segment::run::Run;
+use engram_storage::shard::ShardSnapshot;
+
+use super::compute::{Work, check_deadline};
+use super::rows::{Rows, Visibility, locate, page};
+use super::search::FILTER_WORK;
+use crate::error::Result;
+use crate::filter::Filter;
+use crate::payload::Projection;
+use crate::request::{Selection, StoredPoint};
+use crate::searcher::ShardScope;
+
+/// What finding one point in one run costs, in multiply-adds.
+const FIND_WORK: usize = 300;
+/// What copying one point costs.
+const COPY_WORK: usize = 500;
+/// What parsing and printing one payload costs.
+const PROJECT_WORK: usize = 20_000;
+/// Rows between two looks at the clock.
+const ROWS_PER_DEADLINE_CHECK: usize = 256;
+
+/// A selection, made ready for many points.
+struct Shape {
+    payload: Option<Projection>,
+    vectors: Vec<(FieldId, String)>,
+    region: RegionName,
+}
+
+impl Shape {
+    fn new(scope: &ShardScope, selection: &Selection) -> Self {
+        let wanted = |name: &str| selection.vector_names.is_empty() || selection.vector_names.iter().any(|n| n == name);
+        let fields = scope.schema.vectors.iter().filter(|f| selection.vectors && wanted(&f.name));
+        Self {
+            payload: selection
+                .payload
+                .then(|| Projection::new(&selection.payload_include, &selection.payload_exclude)),
+            vectors: fields.map(|f| (f.id, f.name.clone())).collect(),
+            region: scope.shard.region.clone(),
+        }
+    }
+
+    fn point(&self, run: &Run, ordinal: u32) -> Result<StoredPoint> {
+        let meta = run.meta(ordinal);
+        let vector = |(field, name): &(FieldId, String)| Some((name.clone(), run.vector(*field, ordinal)?.to_vec()));
+        Ok(StoredPoint {
+            id: run.id(ordinal),
+            vectors: self.vectors.iter().filter_map(vector).collect(),
+            payload: self.payload.as_ref().map(|p| p.apply(run.payload_bytes(ordinal))).transpose()?.unwrap_or_default(),
+            region: self.region.clone(),
+            created_at: meta.created_at,
+            ingested_at: meta.ingested_at,
+            expires_at: meta.expires_at,
+            version: meta.version,
+        })
+    }
+}
+
+/// What returning `points` points of this selection costs.
+fn copy_work(points: usize, selection: &Selection) -> usize {
+    let project = !selection.payload_include.is_empty() || !selection.payload_exclude.is_empty();
+    points.saturating_mul(COPY_WORK + if project { PROJECT_WORK } else { 0 })
+}
+
+/// A fetch by id.
+pub(super) struct FetchJob {
+    pub snapshot: Arc<ShardSnapshot>,
+    pub shown: Visibility,
+    pub scope: ShardScope,
+    pub ids: Vec<PointId>,
+    pub selection: Arc<Selection>,
+}
+
+impl FetchJob {
+    /// Estimated work.
+    pub fn work(&self) -> Work {
+        let find = self.ids.len().saturating_mul(self.snapshot.runs.len() * FIND_WORK);
+        Work(find.saturating_add(copy_work(self.ids.len(), &self.selection)))
+    }
+
+    /// The points that are there, in the order of the request.
+    pub fn run(&self) -> Result<Vec<StoredPoint>> {
+        let shape = Shape::new(&self.scope, &self.selection);
+        let mut points = Vec::with_capacity(self.ids.len());
+        for (i, id) in self.ids.iter().enumerate() {
+            if i % ROWS_PER_DEADLINE_CHECK == 0 {
+                check_deadline(self.scope.deadline)?;
+            }
+            let Some((run, ordinal)) = locate(&self.snapshot, id) else { continue };
+            let run = &self.snapshot.runs[run].run;
+            if self.shown.shows(&run.meta(ordinal)) {
+                points.push(shape.point(run, ordinal)?);
+            }
+        }
+        Ok(points)
+    }
+}
+
+/// One page in the order of ids.
+pub(super) struct ScrollJob {
+    pub snapshot: Arc<ShardSnapshot>,
+    pub shown: Visibility,
+    pub scope: ShardScope,
+    pub filter: Option<Arc<Filter>>,
+    pub from: Option<PointId>,
+    pub limit: usize,
+    pub selection: Arc<Selection>,
+}
+
+impl ScrollJob {
+    /// Estimated work: with a filter that matches little, all rows.
+    pub fn work(&self) -> Work {
+        let rows: usize = self.snapshot.runs.iter().map(|view| view.run.len()).sum();
+        let tested = if self.filter.is_some() { rows } else { 0 };
+        let work = tested.saturating_mul(FILTER_WORK);
+        Work(work.saturating_add(copy_work(self.limit.min(rows), &self.selection)))
+    }
+
+    /// The first points from `from` on.
+    pub fn run(&self) -> Result<Vec<StoredPoint>> {
+        let shape = Shape::new(&self.scope, &self.selection);
+        let mut rows: Vec<(PointId, usize, u32)> = Vec::new();
+        for (at, view) in self.snapshot.runs.iter().enumerate() {
+            check_deadline(self.scope.deadline)?;
+            let found = page(view, &self.shown, self.filter.as_deref(), (self.from, self.limit))?;
+            rows.extend(found.into_iter().map(|ordinal| (view.run.id(ordinal), at, ordinal)));
+        }
+        rows.sort_unstable();
+        rows.truncate(self.limit);
+        let mut points = Vec::with_capacity(rows.len());
+        for (i, (_, run, ordinal)) in rows.into_iter().enumerate() {
+            if i % ROWS_PER_DEADLINE_CHECK == 0 {
+                check_deadline(self.scope.deadline)?;
+            }
+            points.push(shape.point(&self.snapshot.runs[run].run, ordinal)?);
+        }
+        Ok(points)
+    }
+}
+
+/// A count.
+pub(super) struct CountJob {
+    pub snapshot: Arc<ShardSnapshot>,
+    pub shown: Visibility,
+    pub scope: ShardScope,
+    pub filter: Option<Arc<Filter>>,
+}
+
+impl CountJob {
+    /// Estimated work.
+    pub fn work(&self) -> Work {
+        let rows: usize = self.snapshot.runs.iter().map(|view| view.run.len()).sum();
+        Work(if self.filter.is_some() { rows.saturating_mul(FILTER_WORK) } else { rows })
+    }
+
+    /// Number of matching points.
+    pub fn run(&self) -> Result<u64> {
+        let mut count = 0;
+        for view in self.snapshot.runs.iter() {
+            check_deadline(self.scope.deadline)?;
+            count += Rows::of(view, &self.shown, self.filter.as_deref())?.count(view.run.len());
+        }
+        Ok(count)
+    }
+}
+
+/// Ids and versions of all matching points.
+pub(super) struct VersionsJob {
+    pub snapshot: Arc<ShardSnapshot>,
+    pub shown: Visibility,
+    pub scope: ShardScope,
+    pub filter: Arc<Filter>,
+}
+
+impl VersionsJob {
+    /// Estimated work.
+    pub fn work(&self) -> Work {
+        let rows: usize = self.snapshot.runs.iter().map(|view| view.run.len()).sum();
+        Work(rows.saturating_mul(FILTER_WORK))
+    }
+
+    /// The matching points by id and version, run by run.
+    pub fn run(&self) -> Result<Vec<(PointId, u64)>> {
+        let mut found = Vec::new();
+        for view in self.snapshot.runs.iter() {
+            check_deadline(self.scope.deadline)?;
+            if let Rows::Only(rows) = Rows::of(view, &self.shown, Some(&self.filter))? {
+                found.extend(rows.iter().map(|ordinal| (view.run.id(ordinal), view.run.meta(ordinal).version)));
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,109 @@
+//! Identity of a write that a client may repeat: hashes of its key and of its content as the client sent it.
+
+use bytes::Bytes;
+use engram_storage::op::{Idempotency, PayloadChange};
+use engram_storage::point::PointId;
+use engram_storage::schema::CollectionSchema;
+
+use crate::request::{Change, NewPoint, VectorUpdate};
+
+/// Hashes the content of one write; parts are framed, so that no two contents run together.
+pub(super) struct Content(blake3::Hasher);
+
+impl Content {
+    /// Content of an operation of this kind.
+    pub fn new(kind: &str) -> Self {
+        let mut content = Self(blake3::Hasher::new());
+        content.bytes(kind.as_bytes());
+        content
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    fn optional(&mut self, number: Option<u64>) {
+        self.0.update(&[u8::from(number.is_some())]);
+        self.number(number.unwrap_or(0));
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn vectors(&mut self, vectors: &[(String, Vec<f32>)]) {
+        self.number(vectors.len() as u64);
+        for (name, vector) in vectors {
+            self.text(name);
+            self.number(vector.len() as u64);
+            for x in vector {
+                self.0.update(&x.to_le_bytes());
+            }
+        }
+    }
+
+    /// Adds a point of an upsert, as the client wrote it: defaults are filled in later and may differ in a repeat.
+    pub fn point(&mut self, point: &NewPoint) {
+        self.0.update(&point.id.map(|id| id.canonical()).unwrap_or([0xff; 17]));
+        self.vectors(&point.vectors);
+        self.bytes(&point.payload);
+        self.bytes(point.region.as_deref().unwrap_or_default().as_bytes());
+        self.optional(point.created_at.map(i64::cast_unsigned));
+        self.optional(point.expires_at.map(i64::cast_unsigned));
+        self.optional(point.if_version);
+    }
+
+    /// Adds a selected id.
+    pub fn id(&mut self, id: &PointId, if_version: Option<u64>) {
+        self.0.update(&id.canonical());
+        self.optional(if_version);
+    }
+
+    /// Adds a change.
+    pub fn change(&mut self, change: &Change) {
+        let mut add = |kind: &str, json: &Bytes| {
+            self.text(kind);
+            self.bytes(json);
+        };
+        match change {
+            Change::Delete => self.text("delete"),
+            Change::Payload(PayloadChange::Merge(json)) => add("merge", json),
+            Change::Payload(PayloadChange::Overwrite(json)) => add("overwrite", json),
+            Change::Payload(PayloadChange::Clear) => self.text("clear"),
+            Change::Payload(PayloadChange::DeleteKeys(paths)) => {
+                self.text("delete keys");
+                self.number(paths.len() as u64);
+                paths.iter().for_each(|path| self.text(path));
+            }
+        }
+    }
+
+    /// Adds new vectors of a point.
+    pub fn update(&mut self, update: &VectorUpdate) {
+        self.id(&update.id, update.if_version);
+        self.vectors(&update.set);
+        self.number(update.remove.len() as u64);
+        update.remove.iter().for_each(|name| self.text(name));
+    }
+
+    /// The identity under the client's `key`, which belongs to one collection of one tenant.
+    pub fn under(self, key: &str, schema: &CollectionSchema, now: i64) -> Idempotency {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&schema.tenant.0.to_le_bytes());
+        hasher.update(schema.id.0.as_bytes());
+        hasher.update(key.as_bytes());
+        Idempotency { key: first(&hasher.finalize()), content: first(&self.0.finalize()), at: now }
+    }
+}
+
+/// The first bytes of a hash.
+fn first<const N: usize>(hash: &blake3::Hash) -> [u8; N] {
+    let mut out = [0; N];
+    out.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+    out
+}
