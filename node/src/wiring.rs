@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use engram_query::{Database, DatabaseOptions};
-use engram_storage::SystemClock;
+use engram_storage::{Clock, SystemClock};
 use engram_storage::catalog::Catalog;
 use engram_storage::catalog::redb::RedbCatalog;
 use engram_storage::engine::{Engine, EngineOptions, EngineParts};
 use engram_storage::log::LogProvider;
-use engram_storage::log::file::FileLogProvider;
+use engram_storage::log::file::{FileLogOptions, FileLogProvider};
 use engram_storage::object::DurableStore;
 use engram_storage::shard::ShardOptions;
 
@@ -21,18 +21,22 @@ const MIN_QUEUE: usize = 1 << 20;
 
 /// Opens everything below the servers.
 pub(crate) async fn open(config: &NodeConfig) -> Result<(Arc<Engine>, Arc<Database>), NodeError> {
-    let clock = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let catalog: Arc<dyn Catalog> = match config.catalog {
-        CatalogBackend::Redb => Arc::new(RedbCatalog::open(&config.data_dir.join("catalog.redb"))?),
+        CatalogBackend::Redb => RedbCatalog::open(&config.data_dir.join("catalog.redb")).await?,
     };
     let logs: Arc<dyn LogProvider> = match config.log {
-        LogBackend::File => Arc::new(FileLogProvider::new(config.data_dir.join("log"))),
+        LogBackend::File => {
+            let root = config.data_dir.join("log");
+            Arc::new(FileLogProvider::new(root, clock.clone(), FileLogOptions::default()))
+        }
     };
     let store = match config.objects {
         ObjectsBackend::Local => DurableStore::local(&config.data_dir.join("objects"))?,
     };
     let engine = Engine::open(EngineParts { catalog, logs, store, clock }, engine_options(config)).await?;
     let database = Database::new(engine.clone(), database_options(config));
+    let database = database.map_err(|e| NodeError::Start(e.to_string()))?;
     Ok((engine, Arc::new(database)))
 }
 
@@ -61,6 +65,6 @@ fn database_options(config: &NodeConfig) -> DatabaseOptions {
     DatabaseOptions {
         default_ef: config.index.default_ef,
         default_timeout: config.limits.search_timeout,
-        ..DatabaseOptions::default()
+        search_threads: config.index.search_threads,
     }
 }

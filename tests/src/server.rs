@@ -75,6 +75,7 @@ pub struct Server {
     grpc: Option<SocketAddr>,
     http: Option<SocketAddr>,
     ready_after: Duration,
+    keep: bool,
 }
 
 impl Server {
@@ -96,7 +97,12 @@ impl Server {
         let home = tempfile::Builder::new().prefix("engram-test-").tempdir()?;
         let data_dir = options.data_dir.clone().unwrap_or_else(|| home.path().join("data"));
         let ready_after = Duration::ZERO;
-        Ok(Self { options, home: Some(home), data_dir, child: None, grpc: None, http: None, ready_after })
+        Ok(Self { options, home: Some(home), data_dir, child: None, grpc: None, http: None, ready_after, keep: false })
+    }
+
+    /// Keeps log and data when this value goes; a failing test does so by itself.
+    pub fn keep_files(&mut self) {
+        self.keep = true;
     }
 
     fn home(&self) -> &Path {
@@ -295,7 +301,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill9();
-        if std::thread::panicking() || std::env::var_os("ENGRAM_KEEP").is_some() {
+        if self.keep || std::thread::panicking() || std::env::var_os("ENGRAM_KEEP").is_some() {
             if let Some(home) = self.home.take() {
                 let path = home.keep();
                 eprintln!("log and data of the server are kept in {} (data: {})", path.display(), self.data_dir.display());

@@ -2,22 +2,20 @@
 
 use engram_proto::v1;
 use engram_storage::catalog::{FileChange, Receipt};
-use engram_storage::engine::{PurgePlan, PurgeRequest};
-use engram_storage::schema::TenantId;
+use engram_query::database::PurgeScope;
+use engram_storage::engine::PurgePlan;
 use tonic::Status;
 
-use super::collection::region;
 use crate::status::invalid;
 
-pub(crate) fn purge(wire: &v1::PurgeRequest, tenant: TenantId, now_ms: i64) -> Result<PurgeRequest, Status> {
+pub(crate) fn purge(wire: &v1::PurgeRequest, now_ms: i64) -> Result<PurgeScope, Status> {
     let age_ms = wire.older_than_s.checked_mul(1000).and_then(|ms| i64::try_from(ms).ok());
     let Some(age_ms) = age_ms else {
         return Err(invalid("older_than_s", format!("{} is too large; give seconds", wire.older_than_s)));
     };
-    Ok(PurgeRequest {
-        tenant,
+    Ok(PurgeScope {
         collection: (!wire.collection.is_empty()).then(|| wire.collection.clone()),
-        region: (!wire.region.is_empty()).then(|| region("region", &wire.region)).transpose()?,
+        region: (!wire.region.is_empty()).then(|| wire.region.clone()),
         created_before: (age_ms > 0).then(|| now_ms.saturating_sub(age_ms)),
     })
 }

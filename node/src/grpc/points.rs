@@ -35,7 +35,7 @@ impl PointsService {
         let service = Self(self.0.clone());
         to_the_end(async move {
             let (change, options) = change;
-            let answer = service.0.database.change(principal, &collection, points, change, options).await;
+            let answer = service.0.database.change(principal, &collection, (points, change), options).await;
             service.written(answer).map(Response::new)
         })
         .await
@@ -72,7 +72,8 @@ impl Points for PointsService {
         let id = |(i, id)| point_id(&format!("ids[{i}]"), Some(id));
         let ids = wire.ids.iter().enumerate().map(id).collect::<Result<Vec<_>, _>>()?;
         let read = read_options(wire.token.as_ref(), 0, call, Vec::new())?;
-        let found = self.0.database.get(principal, &wire.collection, ids, selection(wire.selection), read).await;
+        let wanted = (ids, selection(wire.selection));
+        let found = self.0.database.get(principal, &wire.collection, wanted, &read).await;
         let points = wire_points(found.map_err(|e| from_query(&e))?);
         Ok(Response::new(v1::GetResponse { points }))
     }
@@ -140,8 +141,9 @@ impl Points for PointsService {
     async fn scroll(&self, request: Request<v1::ScrollRequest>) -> Result<Response<v1::ScrollResponse>, Status> {
         let (principal, call) = (principal(&request)?, call_timeout(&request));
         let scroll = scroll(request.into_inner(), call)?;
-        let (points, next) = self.0.database.scroll(principal, scroll).await.map_err(|e| from_query(&e))?;
-        Ok(Response::new(v1::ScrollResponse { points: wire_points(points), next: next.as_ref().map(wire_id) }))
+        let page = self.0.database.scroll(principal, scroll).await.map_err(|e| from_query(&e))?;
+        let (points, next) = (wire_points(page.points), page.next.as_ref().map(wire_id));
+        Ok(Response::new(v1::ScrollResponse { points, next }))
     }
 
     async fn count(&self, request: Request<v1::CountRequest>) -> Result<Response<v1::CountResponse>, Status> {
@@ -149,7 +151,7 @@ impl Points for PointsService {
         let wire = request.into_inner();
         let filter = wire.filter.map(filter::filter).transpose()?;
         let read = read_options(wire.token.as_ref(), 0, call, wire.regions)?;
-        let count = self.0.database.count(principal, &wire.collection, filter, read).await;
+        let count = self.0.database.count(principal, &wire.collection, filter, &read).await;
         Ok(Response::new(v1::CountResponse { count: count.map_err(|e| from_query(&e))? }))
     }
 }

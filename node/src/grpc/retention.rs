@@ -10,30 +10,28 @@ use tonic::{Request, Response, Status};
 use super::{Context, principal, to_the_end};
 use crate::convert::retention::{purge, wire_plan, wire_receipt};
 use crate::convert::shorten;
-use crate::status::{from_storage, invalid, status};
+use crate::status::{from_query, from_storage, status};
 
 const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 10_000;
 
 pub(crate) struct RetentionService(pub(crate) Arc<Context>);
 
 #[tonic::async_trait]
 impl Retention for RetentionService {
     async fn dry_run(&self, request: Request<v1::PurgeRequest>) -> Result<Response<v1::PurgePlan>, Status> {
-        let tenant = principal(&request)?.tenant;
-        let now = self.0.engine.clock().now_ms();
-        let purge = purge(&request.into_inner(), tenant, now)?;
-        let plan = self.0.engine.plan_purge(&purge).await.map_err(from_storage)?;
+        let principal = principal(&request)?;
+        let scope = purge(&request.into_inner(), self.0.engine.clock().now_ms())?;
+        let plan = self.0.database.plan_purge(principal, scope).await.map_err(|e| from_query(&e))?;
         Ok(Response::new(wire_plan(&plan)))
     }
 
     async fn purge(&self, request: Request<v1::PurgeRequest>) -> Result<Response<v1::Receipt>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let principal = principal(&request)?;
         let wire = request.into_inner();
-        let purge = purge(&wire, tenant, self.0.engine.clock().now_ms())?;
+        let scope = purge(&wire, self.0.engine.clock().now_ms())?;
         let context = self.0.clone();
         to_the_end(async move {
-            let accepted = context.engine.accept_purge(&purge).await.map_err(from_storage)?;
+            let accepted = context.database.accept_purge(principal, scope).await.map_err(|e| from_query(&e))?;
             let work = context.jobs.run_purge(&context.engine, accepted.clone());
             let receipt = if wire.wait { work.await? } else { accepted };
             Ok(Response::new(wire_receipt(receipt)))
@@ -57,13 +55,12 @@ impl Retention for RetentionService {
         &self,
         request: Request<v1::ListReceiptsRequest>,
     ) -> Result<Response<v1::ListReceiptsResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let principal = principal(&request)?;
         let limit = match request.into_inner().limit as usize {
             0 => DEFAULT_LIMIT,
-            limit if limit > MAX_LIMIT => return Err(invalid("limit", format!("{limit} is above {MAX_LIMIT}"))),
             limit => limit,
         };
-        let receipts = self.0.engine.receipts(tenant, limit).await.map_err(from_storage)?;
+        let receipts = self.0.database.receipts(principal, limit).await.map_err(|e| from_query(&e))?;
         let receipts = receipts.into_iter().map(wire_receipt).collect();
         Ok(Response::new(v1::ListReceiptsResponse { receipts }))
     }

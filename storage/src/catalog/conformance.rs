@@ -1,1 +1,228 @@
-//! x
+//! The suite that every catalog passes, called from the backend's tests.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a suite of checks reports by panicking")]
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Catalog, Receipt, verify_chain};
+use crate::error::{ErrorKind, Result};
+use crate::schema::{CollectionId, CollectionSchema, RegionName, TenantId};
+
+/// A definition for checks.
+pub fn schema(tenant: u32, name: &str) -> CollectionSchema {
+    let region = RegionName::try_from("eu").expect("an allowed name");
+    CollectionSchema {
+        id: CollectionId(Uuid::new_v4()),
+        tenant: TenantId(tenant),
+        name: name.to_owned(),
+        vectors: vec![],
+        payload_indexes: vec![],
+        regions: vec![region.clone()],
+        default_region: region,
+        shards_per_region: 2,
+        retention: vec![],
+        created_at: 12,
+        revision: 1,
+    }
+}
+
+/// A receipt for checks.
+pub fn receipt(tenant: u32, id: u32, state: &str) -> Receipt {
+    Receipt { id: format!("{id:08}"), tenant, state: state.to_owned(), cutoff_ms: 5, ..Receipt::default() }
+}
+
+/// Checks the contract. `make` opens the same catalog each time, as a restarted node would; what it gave before is
+/// dropped by then. The catalog must be empty at first.
+pub async fn run<F, Fut>(make: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Catalog>>,
+{
+    collections_and_names(make().await).await;
+    tenants_are_apart(make().await).await;
+    aliases(make().await).await;
+    revisions(make().await).await;
+    epochs_only_grow(&make).await;
+    receipts(&make).await;
+    everything_survives(&make).await;
+    one_of_many_creators_wins(make().await).await;
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+    result.expect_err("an error is due").kind()
+}
+
+async fn get(catalog: &Arc<dyn Catalog>, id: CollectionId) -> Option<CollectionSchema> {
+    catalog.collections().await.unwrap().into_iter().find(|c| c.id == id)
+}
+
+async fn collections_and_names(catalog: Arc<dyn Catalog>) {
+    assert_eq!(catalog.collections().await.unwrap(), []);
+    assert_eq!(catalog.aliases().await.unwrap(), []);
+    let first = schema(1, "docs");
+    catalog.create_collection(&first).await.unwrap();
+    assert_eq!(catalog.collections().await.unwrap(), std::slice::from_ref(&first));
+    assert_eq!(kind(catalog.create_collection(&schema(1, "docs")).await), ErrorKind::Conflict);
+    let same_id = CollectionSchema { name: "other".into(), ..first.clone() };
+    assert_eq!(kind(catalog.create_collection(&same_id).await), ErrorKind::Conflict);
+    assert!(catalog.drop_collection(first.tenant, first.id).await.unwrap());
+    assert!(!catalog.drop_collection(first.tenant, first.id).await.unwrap(), "dropping again finds nothing");
+    assert_eq!(catalog.collections().await.unwrap(), []);
+    assert_eq!(catalog.dropped().await.unwrap(), std::slice::from_ref(&first));
+    // The name is free although the files may still be there.
+    let second = schema(1, "docs");
+    catalog.create_collection(&second).await.unwrap();
+    catalog.forget_collection(first.id).await.unwrap();
+    catalog.forget_collection(first.id).await.expect("forgetting again is harmless");
+    assert_eq!(catalog.dropped().await.unwrap(), []);
+    assert_eq!(get(&catalog, second.id).await, Some(second.clone()));
+    for name in ["with/slash?", "ä ö", "\"quoted\"", "0", "docs2"] {
+        let odd = schema(1, name);
+        catalog.create_collection(&odd).await.unwrap();
+        assert_eq!(get(&catalog, odd.id).await.map(|c| c.name), Some(name.to_owned()));
+    }
+}
+
+async fn tenants_are_apart(catalog: Arc<dyn Catalog>) {
+    let (mine, yours) = (schema(21, "same"), schema(22, "same"));
+    catalog.create_collection(&mine).await.unwrap();
+    catalog.create_collection(&yours).await.unwrap();
+    assert!(!catalog.drop_collection(yours.tenant, mine.id).await.unwrap());
+    assert_eq!(kind(catalog.set_alias(yours.tenant, "theirs", mine.id).await), ErrorKind::NotFound);
+    let stolen = CollectionSchema { tenant: yours.tenant, revision: 2, ..mine.clone() };
+    assert_eq!(kind(catalog.update_collection(&stolen).await), ErrorKind::NotFound);
+    assert!(catalog.drop_collection(mine.tenant, mine.id).await.unwrap());
+    assert_eq!(get(&catalog, yours.id).await, Some(yours));
+}
+
+async fn aliases(catalog: Arc<dyn Catalog>) {
+    let (blue, green) = (schema(31, "blue"), schema(31, "green"));
+    catalog.create_collection(&blue).await.unwrap();
+    catalog.create_collection(&green).await.unwrap();
+    let tenant = blue.tenant;
+    catalog.set_alias(tenant, "live", blue.id).await.unwrap();
+    catalog.set_alias(tenant, "live", green.id).await.unwrap();
+    catalog.set_alias(tenant, "old", blue.id).await.unwrap();
+    let mut all = catalog.aliases().await.unwrap();
+    all.sort();
+    assert_eq!(all, [(tenant, "live".into(), green.id), (tenant, "old".into(), blue.id)]);
+    assert_eq!(kind(catalog.set_alias(tenant, "blue", green.id).await), ErrorKind::Conflict);
+    assert_eq!(kind(catalog.create_collection(&schema(31, "live")).await), ErrorKind::Conflict);
+    let nobody = CollectionId(Uuid::new_v4());
+    assert_eq!(kind(catalog.set_alias(tenant, "x", nobody).await), ErrorKind::NotFound);
+    assert!(!catalog.delete_alias(tenant, "blue").await.unwrap(), "a collection is no alias");
+    assert!(!catalog.delete_alias(TenantId(32), "old").await.unwrap());
+    assert!(catalog.drop_collection(tenant, green.id).await.unwrap());
+    assert_eq!(catalog.aliases().await.unwrap(), [(tenant, "old".into(), blue.id)], "aliases go with it");
+    assert!(catalog.delete_alias(tenant, "old").await.unwrap());
+    assert!(!catalog.delete_alias(tenant, "old").await.unwrap());
+}
+
+async fn revisions(catalog: Arc<dyn Catalog>) {
+    let one = schema(41, "a");
+    catalog.create_collection(&one).await.unwrap();
+    catalog.create_collection(&schema(41, "b")).await.unwrap();
+    let two = CollectionSchema { revision: 2, created_at: 99, ..one.clone() };
+    catalog.update_collection(&two).await.unwrap();
+    for wrong in [&one, &two, &CollectionSchema { revision: 4, ..one.clone() }] {
+        assert_eq!(kind(catalog.update_collection(wrong).await), ErrorKind::Conflict);
+    }
+    assert_eq!(get(&catalog, one.id).await, Some(two.clone()));
+    let renamed = CollectionSchema { revision: 3, name: "c".into(), ..two.clone() };
+    let clash = CollectionSchema { name: "b".into(), ..renamed.clone() };
+    assert_eq!(kind(catalog.update_collection(&clash).await), ErrorKind::Conflict);
+    catalog.update_collection(&renamed).await.unwrap();
+    catalog.create_collection(&schema(41, "a")).await.expect("the old name is free");
+    assert_eq!(kind(catalog.update_collection(&schema(41, "z")).await), ErrorKind::NotFound);
+}
+
+async fn epochs_only_grow<F, Fut>(make: &F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Catalog>>,
+{
+    let mut last = 0;
+    for _ in 0..3 {
+        let catalog = make().await;
+        for _ in 0..2 {
+            let next = catalog.next_epoch().await.unwrap();
+            assert!(next == last + 1 || last == 0);
+            last = next;
+        }
+    }
+}
+
+async fn receipts<F, Fut>(make: &F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Catalog>>,
+{
+    let catalog = make().await;
+    let running = catalog.put_receipt(receipt(51, 1, "running")).await.unwrap();
+    assert_eq!((running.hash.as_str(), running.previous_hash.as_str()), ("", ""));
+    let second = catalog.put_receipt(receipt(51, 2, "failed")).await.unwrap();
+    drop(catalog);
+    let catalog = make().await;
+    let first = catalog.put_receipt(Receipt { points_erased: 7, ..receipt(51, 1, "complete") }).await.unwrap();
+    assert_eq!(first.previous_hash, second.hash, "linked when it became final");
+    assert_eq!(first.hash, first.computed_hash().unwrap());
+    for state in ["running", "complete", "failed"] {
+        assert_eq!(kind(catalog.put_receipt(receipt(51, 1, state)).await), ErrorKind::Conflict);
+    }
+    assert_eq!(kind(catalog.put_receipt(receipt(51, 9, "odd")).await), ErrorKind::Invalid);
+    let theirs = catalog.put_receipt(receipt(52, 3, "complete")).await.unwrap();
+    assert_eq!(theirs.previous_hash, first.hash, "one chain for all tenants");
+    let third = catalog.put_receipt(receipt(51, 4, "running")).await.unwrap();
+    assert_eq!(catalog.receipts(TenantId(51), 9).await.unwrap(), [third, second.clone(), first.clone()]);
+    assert_eq!(catalog.receipts(TenantId(51), 1).await.unwrap().len(), 1);
+    assert_eq!(catalog.receipts(TenantId(5), 9).await.unwrap(), []);
+    let chain = [first, theirs, second];
+    verify_chain(&chain).unwrap();
+    for (n, change) in (0..3).zip([7, 0, 1]) {
+        let mut bad = chain.to_vec();
+        bad[n].points_erased += change + 1;
+        assert_eq!(kind(verify_chain(&bad)), ErrorKind::Corrupt, "changed");
+    }
+    assert_eq!(kind(verify_chain(&chain[..2])), ErrorKind::Corrupt, "the first is missing");
+    assert_eq!(kind(verify_chain(&chain[1..])), ErrorKind::Corrupt, "one in the middle is missing");
+    let doubled = [chain[0].clone(), chain[0].clone(), chain[1].clone(), chain[2].clone()];
+    assert_eq!(kind(verify_chain(&doubled)), ErrorKind::Corrupt);
+}
+
+async fn everything_survives<F, Fut>(make: &F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Catalog>>,
+{
+    let catalog = make().await;
+    let (mine, gone) = (schema(61, "mine"), schema(61, "gone"));
+    catalog.create_collection(&mine).await.unwrap();
+    catalog.create_collection(&gone).await.unwrap();
+    catalog.set_alias(mine.tenant, "alias", mine.id).await.unwrap();
+    catalog.drop_collection(gone.tenant, gone.id).await.unwrap();
+    let aliases = catalog.aliases().await.unwrap();
+    drop(catalog);
+    let catalog = make().await;
+    assert_eq!(get(&catalog, mine.id).await, Some(mine));
+    assert!(catalog.dropped().await.unwrap().contains(&gone));
+    assert_eq!(catalog.aliases().await.unwrap(), aliases);
+}
+
+async fn one_of_many_creators_wins(catalog: Arc<dyn Catalog>) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let catalog = catalog.clone();
+        tasks.spawn(async move { catalog.create_collection(&schema(71, "one")).await.is_ok() });
+    }
+    let won = tasks.join_all().await.into_iter().filter(|won| *won).count();
+    assert_eq!(won, 1);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let catalog = catalog.clone();
+        tasks.spawn(async move { catalog.next_epoch().await.unwrap() });
+    }
+    let mut epochs = tasks.join_all().await;
+    epochs.sort_unstable();
+    assert!(epochs.windows(2).all(|w| w[0] + 1 == w[1]), "each epoch is given once: {epochs:?}");
+}

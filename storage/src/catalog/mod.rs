@@ -12,6 +12,10 @@ use crate::schema::{CollectionId, CollectionSchema, TenantId};
 pub mod conformance;
 pub mod redb;
 
+mod receipt;
+
+pub use receipt::verify_chain;
+
 /// Proof of one erasure run, part of a hash chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -101,8 +105,14 @@ pub trait Catalog: Send + Sync {
     async fn aliases(&self) -> Result<Vec<(TenantId, String, CollectionId)>>;
     /// Raises the epoch of this node by one, durably, and returns it. Every shard it opens is opened with it.
     async fn next_epoch(&self) -> Result<Epoch>;
-    /// Appends a receipt to the chain or replaces the one of the same id that is still `running`; fills in
-    /// `previous_hash` and `hash` and returns the receipt as stored.
+    /// Stores a receipt, or replaces the one of the same id that is still `running`, and returns it as stored.
+    ///
+    /// A `running` receipt is not part of the chain: `previous_hash` and `hash` are empty. When it is stored as
+    /// `complete` or `failed` it is linked to the last receipt of the chain and never changes again. There is one
+    /// chain for all tenants of a catalog, in the order in which receipts became final; see [`verify_chain`].
+    ///
+    /// # Errors
+    /// `Conflict` where the stored receipt of that id is final, `Invalid` for another state.
     async fn put_receipt(&self, receipt: Receipt) -> Result<Receipt>;
     /// The newest receipts of a tenant, newest first.
     async fn receipts(&self, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>>;

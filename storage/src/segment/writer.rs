@@ -80,7 +80,7 @@ impl SegmentWriter {
         match self.write_objects(id, &plan, &mut done) {
             Ok(entry) => Ok(Written { entry: Some(entry), remap: plan.remap }),
             Err(e) => {
-                self.discard(&done);
+                self.discard(done);
                 Err(e)
             }
         }
@@ -127,7 +127,7 @@ impl SegmentWriter {
     }
 
     /// Removes objects of a segment that did not come about.
-    fn discard(&self, paths: &[String]) {
+    fn discard(&self, paths: Vec<String>) {
         let removal = self.store.delete_all(paths.to_vec());
         let removed = match tokio::runtime::Handle::try_current() {
             Ok(runtime) => runtime.block_on(removal),

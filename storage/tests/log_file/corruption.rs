@@ -107,7 +107,7 @@ async fn log_lost_doubled_and_swapped_pieces_are_found() {
         let mut bad = whole.clone();
         bad.insert(name.clone(), bytes);
         restore(root.path(), &bad);
-        assert_eq!(outcome(root.path(), 40).await, Outcome::Refused);
+        assert_eq!(outcome(root.path(), 80).await, Outcome::Refused);
     }
 }
 

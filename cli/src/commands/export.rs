@@ -1,0 +1,262 @@
+//! `engram export`: a collection as a Parquet file that `engram load` reads back.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use arrow::array::{
+    ArrayRef, FixedSizeListBuilder, Float32Builder, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use clap::Args;
+use engram_proto::v1;
+use engram_proto::v1::point_id::Kind;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::client::{Client, Connection, refused};
+use crate::output::{components, line, number};
+use crate::{filter, point_id};
+
+/// Points of one page.
+const PAGE: u32 = 1_000;
+/// A row group is closed at this size.
+const GROUP_BYTES: usize = 64 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  engram export --collection words --out words.parquet
+  engram export --collection words --out nouns.parquet --filter '{\"must\":[{\"key\":\"pos\",\"match\":{\"value\":\"noun\"}}]}'
+
+The file has the columns id, region, created_at, expires_at, payload (JSON text), `vector` for the default vector
+field and `vector.NAME` for the others. `engram load FILE` reads it back as it was.";
+
+/// Write the points of a collection to a Parquet file.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Export {
+    /// Collection to export.
+    #[arg(long, short)]
+    collection: String,
+    /// File to write.
+    #[arg(long, short, value_name = "FILE.parquet")]
+    out: PathBuf,
+    #[arg(long, value_name = "JSON", help = filter::HELP)]
+    filter: Option<String>,
+}
+
+impl Export {
+    /// Runs the command.
+    pub async fn run(&self, connection: &Connection) -> Result<()> {
+        let wanted = filter::parse(self.filter.as_deref())?;
+        let client = connection.open().await?;
+        let request = v1::GetCollectionRequest { name: self.collection.clone() };
+        let collection = client.collections().get_collection(request).await.map_err(refused)?.into_inner();
+        let uuids = self.has_uuids(&client, wanted.clone()).await?;
+        let mut file = ExportFile::create(&self.out, &collection.vectors, uuids)?;
+        let mut from = None;
+        loop {
+            let request = v1::ScrollRequest {
+                collection: self.collection.clone(),
+                filter: wanted.clone(),
+                from,
+                limit: PAGE,
+                selection: Some(v1::Selection { with_payload: true, with_vectors: true, ..Default::default() }),
+                ..Default::default()
+            };
+            let page = client.points().scroll(request).await.map_err(refused)?.into_inner();
+            file.write(&page.points)?;
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        let rows = file.finish()?;
+        line(format!("exported {} points to {}", number(rows), self.out.display()))
+    }
+
+    /// Whether any id is a UUID: numbers come first, so the smallest UUID is where those begin.
+    async fn has_uuids(&self, client: &Client, wanted: Option<v1::Filter>) -> Result<bool> {
+        let smallest = v1::PointId { kind: Some(Kind::Uuid("00000000-0000-0000-0000-000000000000".to_owned())) };
+        let request = v1::ScrollRequest {
+            collection: self.collection.clone(),
+            filter: wanted,
+            from: Some(smallest),
+            limit: 1,
+            selection: Some(v1::Selection::default()),
+            ..Default::default()
+        };
+        Ok(!client.points().scroll(request).await.map_err(refused)?.into_inner().points.is_empty())
+    }
+}
+
+/// A Parquet file of points, written page by page under another name until it is whole.
+struct ExportFile {
+    path: PathBuf,
+    staged: PathBuf,
+    writer: ArrowWriter<File>,
+    schema: Arc<Schema>,
+    fields: Vec<v1::VectorField>,
+    uuids: bool,
+    rows: u64,
+}
+
+impl ExportFile {
+    fn create(path: &Path, fields: &[v1::VectorField], uuids: bool) -> Result<Self> {
+        let time = || DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+        let id = if uuids { DataType::Utf8 } else { DataType::UInt64 };
+        let mut columns = vec![
+            Field::new("id", id, false),
+            Field::new("region", DataType::Utf8, false),
+            Field::new("created_at", time(), true),
+            Field::new("expires_at", time(), true),
+            Field::new("payload", DataType::Utf8, false),
+        ];
+        for field in fields {
+            let element = Arc::new(Field::new("element", DataType::Float32, true));
+            let list = DataType::FixedSizeList(element, i32::try_from(field.dimension)?);
+            columns.push(Field::new(column_name(&field.name), list, true));
+        }
+        let schema = Arc::new(Schema::new(columns));
+        let staged = path.with_extension("parquet.part");
+        let file = File::create(&staged).with_context(|| format!("cannot write {}", staged.display()))?;
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;
+        Ok(Self { path: path.to_owned(), staged, writer, schema, fields: fields.to_vec(), uuids, rows: 0 })
+    }
+
+    fn write(&mut self, points: &[v1::Point]) -> Result<()> {
+        if points.is_empty() {
+            return Ok(());
+        }
+        let times = |of: fn(&v1::Point) -> Option<i64>| -> ArrayRef {
+            Arc::new(points.iter().map(of).collect::<TimestampMillisecondArray>().with_timezone("UTC"))
+        };
+        let mut columns: Vec<ArrayRef> = vec![
+            self.ids(points)?,
+            Arc::new(StringArray::from_iter_values(points.iter().map(|p| &p.region))),
+            times(|p| p.created_at_ms),
+            times(|p| p.expires_at_ms),
+            Arc::new(payloads(points)?),
+        ];
+        for field in &self.fields {
+            columns.push(vectors(points, field)?);
+        }
+        self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)?;
+        self.rows += points.len() as u64;
+        if self.writer.in_progress_size() > GROUP_BYTES {
+            self.writer.flush()?;
+        }
+        Ok(())
+    }
+
+    fn ids(&self, points: &[v1::Point]) -> Result<ArrayRef> {
+        if self.uuids {
+            return Ok(Arc::new(StringArray::from_iter_values(points.iter().map(|p| point_id::text(p.id.as_ref())))));
+        }
+        let number = |p: &v1::Point| match p.id.as_ref().and_then(|id| id.kind.as_ref()) {
+            Some(Kind::Num(n)) => Ok(*n),
+            _ => bail!("a point with a UUID was written while the export ran; run it again"),
+        };
+        Ok(Arc::new(UInt64Array::from(points.iter().map(number).collect::<Result<Vec<u64>>>()?)))
+    }
+
+    fn finish(self) -> Result<u64> {
+        let file = self.writer.into_inner()?;
+        file.sync_all()?;
+        std::fs::rename(&self.staged, &self.path)
+            .with_context(|| format!("cannot write {}", self.path.display()))?;
+        Ok(self.rows)
+    }
+}
+
+fn column_name(field: &str) -> String {
+    if field.is_empty() { "vector".to_owned() } else { format!("vector.{field}") }
+}
+
+fn payloads(points: &[v1::Point]) -> Result<StringArray> {
+    let text = |p: &v1::Point| -> Result<String> {
+        let bytes = if p.payload_json.is_empty() { b"{}" } else { p.payload_json.as_ref() };
+        Ok(std::str::from_utf8(bytes).context("a payload is no text")?.to_owned())
+    };
+    Ok(StringArray::from(points.iter().map(text).collect::<Result<Vec<_>>>()?))
+}
+
+fn vectors(points: &[v1::Point], field: &v1::VectorField) -> Result<ArrayRef> {
+    let dimension = field.dimension as usize;
+    let mut list = FixedSizeListBuilder::new(Float32Builder::new(), i32::try_from(dimension)?)
+        .with_field(Field::new("element", DataType::Float32, true));
+    for point in points {
+        match point.vectors.get(&field.name).map(components) {
+            Some(vector) if vector.len() == dimension => list.values().append_slice(&vector),
+            Some(vector) => bail!("a vector has {} components, its field has {dimension}", vector.len()),
+            None => {
+                list.values().append_nulls(dimension);
+                list.append(false);
+                continue;
+            }
+        }
+        list.append(true);
+    }
+    Ok(Arc::new(list.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engram_datasets::{Ids, ReadOptions, RowBatch, readers};
+
+    fn sample(kind: Kind, vector: Option<[f32; 2]>, expires_at_ms: Option<i64>, payload: &'static str) -> v1::Point {
+        let f32le = vector.map(|v| v.map(f32::to_le_bytes).concat());
+        let vector = f32le.map(|f32le| v1::Vector { f32le: f32le.into(), values: Vec::new() });
+        v1::Point {
+            id: Some(v1::PointId { kind: Some(kind) }),
+            vectors: vector.into_iter().map(|v| ("t".to_owned(), v)).collect(),
+            payload_json: payload.into(),
+            region: "eu".to_owned(),
+            created_at_ms: Some(1_700_000_000_123),
+            expires_at_ms,
+            ..Default::default()
+        }
+    }
+
+    fn round_trip(points: &[v1::Point], uuids: bool) -> Vec<RowBatch> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.parquet");
+        let field = v1::VectorField { name: "t".into(), dimension: 2, metric: 1, hnsw: None };
+        let mut file = ExportFile::create(&path, &[field], uuids).unwrap();
+        file.write(points).unwrap();
+        assert_eq!(file.finish().unwrap(), points.len() as u64);
+        readers::open(&path, &ReadOptions::default()).unwrap().map(|b| b.unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_exported_loads_identically() {
+        let points = [
+            sample(Kind::Num(1), Some([0.1, -2.5]), None, r#"{"a":[1,{"b":null}],"é":"\n"}"#),
+            sample(Kind::Num(u64::MAX), None, Some(1_900_000_000_000), ""),
+        ];
+        let batch = &round_trip(&points, false)[0];
+        assert_eq!(batch.ids, Ids::Num(vec![1, u64::MAX]));
+        assert_eq!((batch.vectors[0].field.as_str(), batch.vectors[0].vector(0)), ("t", Some(&[0.1, -2.5][..])));
+        assert_eq!(batch.vectors[0].vector(1), None);
+        assert_eq!(batch.payload_json, [points[0].payload_json.clone(), "{}".into()]);
+        assert_eq!((&batch.regions[0][..], batch.created_at_ms[1]), ("eu", 1_700_000_000_123));
+        assert_eq!(batch.expires_at_ms, [0, 1_900_000_000_000]);
+        assert!(batch.rejects.is_empty());
+    }
+
+    #[test]
+    fn both_kinds_of_ids() {
+        let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let points = [
+            sample(Kind::Num(7), Some([1.0, 2.0]), None, "{}"),
+            sample(Kind::Uuid(uuid.into()), Some([3.0, 4.0]), None, "{}"),
+        ];
+        let batches = round_trip(&points, true);
+        assert_eq!(batches[0].ids, Ids::Num(vec![7]));
+        assert_eq!(batches[1].ids, Ids::Uuid(vec![uuid.parse().unwrap()]));
+    }
+}

@@ -1,0 +1,127 @@
+//! `engram search`: the nearest points.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use engram_proto::v1;
+use serde_json::json;
+
+use crate::client::{Connection, refused};
+use crate::output::{self, cells, line, table};
+use crate::{filter, point_id};
+
+const EXAMPLES: &str = "\
+Examples:
+  engram search --collection words --like 42
+  engram search --collection words --vector '[0.1, 0.2, 0.3]' --limit 5 --json
+  engram search --collection words --like 42 --filter '{\"must\":[{\"key\":\"pos\",\"match\":{\"value\":\"noun\"}}]}'";
+
+/// Find the points nearest to a point or a vector.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Search {
+    /// Collection to search.
+    #[arg(long, short)]
+    collection: String,
+    /// Search for what is like this point (which is left out of the answer).
+    #[arg(long, value_name = "ID", value_parser = point_id::parse, required_unless_present = "vector")]
+    like: Option<v1::PointId>,
+    /// Search for this vector: a JSON array of numbers.
+    #[arg(long, value_name = "JSON", conflicts_with = "like", allow_hyphen_values = true)]
+    vector: Option<String>,
+    /// Number of points to show.
+    #[arg(long, short = 'k', default_value_t = 10, value_name = "N")]
+    limit: u32,
+    /// Points to skip first.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    offset: u32,
+    #[arg(long, value_name = "JSON", help = filter::HELP)]
+    filter: Option<String>,
+    /// Vector field to search; by default the unnamed one.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    field: String,
+    /// Search these regions only.
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    regions: Vec<String>,
+    /// Compare with every point instead of walking a graph.
+    #[arg(long)]
+    exact: bool,
+    /// Candidates of a graph walk: more is slower and finds more; 0 means the server's default.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    ef: u32,
+    /// Show vectors too (in JSON).
+    #[arg(long, requires = "json")]
+    with_vectors: bool,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Search {
+    /// Runs the command.
+    pub async fn run(&self, connection: &Connection) -> Result<()> {
+        let request = self.request()?;
+        let client = connection.open().await?;
+        let answer = client.points().search(request).await.map_err(refused)?.into_inner();
+        if self.json {
+            let hits: Vec<_> = answer.hits.iter().map(hit).collect();
+            let value = json!({ "hits": hits, "partial": answer.partial, "took_us": answer.took_us });
+            return output::json(&value);
+        }
+        let mut shown = table(["score", "id", "payload", "region", "created_at"]);
+        for hit in &answer.hits {
+            let cells = hit.point.as_ref().map(cells).unwrap_or_default();
+            shown.add_row([format!("{:.4}", hit.score)].into_iter().chain(cells));
+        }
+        line(shown)?;
+        line(format!("{} points in {:.1} ms", answer.hits.len(), answer.took_us as f64 / 1000.0))
+    }
+
+    fn request(&self) -> Result<v1::SearchRequest> {
+        let vector = self.vector.as_deref().map(parse_vector).transpose()?;
+        Ok(v1::SearchRequest {
+            collection: self.collection.clone(),
+            vector: vector.map(|values| v1::Vector { values, ..Default::default() }),
+            like: self.like.clone(),
+            field: self.field.clone(),
+            filter: filter::parse(self.filter.as_deref())?,
+            k: self.limit,
+            offset: self.offset,
+            params: Some(v1::SearchParams { ef: self.ef, exact: self.exact }),
+            selection: Some(v1::Selection {
+                with_payload: true,
+                with_vectors: self.with_vectors,
+                ..Default::default()
+            }),
+            regions: self.regions.clone(),
+            ..Default::default()
+        })
+    }
+}
+
+fn hit(hit: &v1::ScoredPoint) -> serde_json::Value {
+    let mut value = hit.point.as_ref().map_or_else(|| json!({}), output::point);
+    if let Some(object) = value.as_object_mut() {
+        object.insert("score".to_owned(), json!(hit.score));
+    }
+    value
+}
+
+fn parse_vector(text: &str) -> Result<Vec<f32>> {
+    let vector: Vec<f32> =
+        serde_json::from_str(text).context("--vector is a JSON array of numbers, such as '[0.1, 0.2]'")?;
+    if vector.is_empty() {
+        bail!("--vector is empty");
+    }
+    Ok(vector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_vector;
+
+    #[test]
+    fn vectors_on_the_command_line() {
+        assert_eq!(parse_vector("[1, -2.5]").unwrap(), [1.0, -2.5]);
+        assert!(parse_vector("[]").is_err() && parse_vector("1,2").is_err());
+    }
+}

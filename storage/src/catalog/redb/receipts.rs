@@ -1,0 +1,36 @@
+//! Receipts in the catalog.
+
+use std::path::Path;
+
+use ::redb::{ReadTransaction, WriteTransaction};
+
+use super::value::{Rows, RowsMut};
+use super::{HEAD, RECEIPTS, STATE, tenant_key};
+use crate::catalog::Receipt;
+use crate::catalog::receipt::RUNNING;
+use crate::error::{Result, StorageError};
+use crate::schema::TenantId;
+
+pub(super) fn put(txn: &WriteTransaction, path: &Path, mut receipt: Receipt) -> Result<Receipt> {
+    if ![RUNNING, "complete", "failed"].contains(&receipt.state.as_str()) {
+        return Err(StorageError::Invalid(format!("a receipt cannot be {:?}", receipt.state)));
+    }
+    let mut rows = RowsMut::open(txn, RECEIPTS, path)?;
+    let key = tenant_key(TenantId(receipt.tenant), &receipt.id);
+    if rows.get::<Receipt>(&key)?.is_some_and(|old| old.is_final()) {
+        return Err(StorageError::Conflict(format!("receipt {} is final", receipt.id)));
+    }
+    receipt.previous_hash.clear();
+    receipt.hash.clear();
+    if receipt.is_final() {
+        let mut state = RowsMut::open(txn, STATE, path)?;
+        receipt.link(&state.get::<String>(HEAD)?.unwrap_or_default())?;
+        state.put(HEAD, &receipt.hash)?;
+    }
+    rows.put(&key, &receipt)?;
+    Ok(receipt)
+}
+
+pub(super) fn newest(txn: &ReadTransaction, path: &Path, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>> {
+    Rows::open(txn, RECEIPTS, path)?.last_of_tenant(tenant, limit)
+}

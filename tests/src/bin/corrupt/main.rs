@@ -1,0 +1,134 @@
+//! `tests/corrupt --rounds N [--seed S]`: damages one file of a data directory in each round, starts the server on it
+//! and reads everything. The damage has to be refused or told, or be without effect, or cut a log to an exact prefix
+//! that the server reports. Exits non-zero where wrong data is served.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+
+mod damage;
+mod fixture;
+mod observe;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use engram_tests::{ServerOptions, files, random, report};
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+use damage::Damage;
+use fixture::Fixture;
+use observe::Outcome;
+
+/// Damages files of every type and checks that nothing wrong is served.
+#[derive(Parser)]
+struct Arguments {
+    /// How many damages.
+    #[arg(long, default_value_t = 1000)]
+    rounds: u64,
+    /// Repeats a run; drawn where absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only files whose type contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+/// Options of every start: nothing in the background that would change files by itself.
+pub fn options(dir: &Path) -> ServerOptions {
+    ServerOptions { ready_within: Duration::from_secs(20), ..ServerOptions::default() }
+        .data_dir(dir)
+        .set("storage.flush_interval_s", 86_400)
+        .set("storage.compact_segments", 64)
+        .set("index.graph_threshold", 64)
+        .set("retention.interval_s", 0)
+        .set("logging.level", "info")
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let seed = arguments.seed.unwrap_or_else(|| random::seed("corrupt"));
+    let home = tempfile::Builder::new().prefix("engram-corrupt-").tempdir()?;
+    let original = home.path().join("original");
+    let fixture = Fixture::make(&original, seed).await.context("make the data directory")?;
+    let by_type = sort_files(&original, &arguments.only)?;
+    let mut rng = random::generator(seed, 1);
+    let mut table: BTreeMap<(String, &'static str), BTreeMap<Outcome, u64>> = BTreeMap::new();
+    let start = Instant::now();
+    for round in 0..arguments.rounds {
+        let (kind, paths) = &by_type[usize::try_from(round).unwrap() % by_type.len()];
+        let copy = home.path().join("copy");
+        let _ = std::fs::remove_dir_all(&copy);
+        files::copy_dir(&original, &copy)?;
+        let file = copy.join(paths.choose(&mut rng).unwrap());
+        let Some(damage) = make_damage(&file, &mut rng)? else { continue };
+        let deep = rng.random_bool(0.3);
+        let outcome = match observe::outcome(&copy, &file, &fixture, deep).await {
+            Ok(outcome) => outcome,
+            Err(e) => {
+                let kept = home.keep();
+                bail!(
+                    "round {round} (seed {seed}): {damage:?} in {} (compacted: {deep}): {e:#}\nkept in {}",
+                    file.display(),
+                    kept.display()
+                );
+            }
+        };
+        *table.entry((kind.clone(), damage.kind())).or_default().entry(outcome).or_default() += 1;
+        if round % 100 == 99 {
+            println!("{} of {} rounds, {:.0} s", round + 1, arguments.rounds, start.elapsed().as_secs_f64());
+        }
+    }
+    print_table(&table);
+    Ok(())
+}
+
+/// Paths of all files, relative to `dir`, by their type.
+fn sort_files(dir: &Path, only: &str) -> Result<Vec<(String, Vec<PathBuf>)>> {
+    let mut by_type: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for path in files::all(dir)? {
+        let kind = files::store_of(&path);
+        if kind.contains(only) && std::fs::metadata(&path)?.len() > 0 {
+            by_type.entry(kind).or_default().push(path.strip_prefix(dir)?.to_path_buf());
+        }
+    }
+    let names: Vec<String> = by_type.iter().map(|(k, v)| format!("{k} ({})", v.len())).collect();
+    println!("file types: {}", names.join(", "));
+    anyhow::ensure!(!by_type.is_empty(), "there is no file of type {only}");
+    Ok(by_type.into_iter().collect())
+}
+
+/// Damages the file; `None` where no damage that changes it was found.
+fn make_damage(file: &Path, rng: &mut StdRng) -> Result<Option<Damage>> {
+    let before = std::fs::read(file)?;
+    for _ in 0..20 {
+        let damage = Damage::draw(before.len(), rng);
+        let after = damage.apply(&before);
+        if after != before {
+            std::fs::write(file, after)?;
+            return Ok(Some(damage));
+        }
+    }
+    Ok(None)
+}
+
+fn print_table(table: &BTreeMap<(String, &'static str), BTreeMap<Outcome, u64>>) {
+    let heads = ["file", "damage", "rounds", "start refused", "error told", "log cut", "no effect", "wrong data"];
+    let rows: Vec<Vec<String>> = table
+        .iter()
+        .map(|((file, damage), outcomes)| {
+            let n = |o| outcomes.get(&o).copied().unwrap_or(0).to_string();
+            let total: u64 = outcomes.values().sum();
+            let told = [Outcome::Refused, Outcome::Told, Outcome::Cut, Outcome::NoEffect].map(n);
+            let head = [file.clone(), (*damage).to_owned(), total.to_string()];
+            head.into_iter().chain(told).chain(["0".to_owned()]).collect()
+        })
+        .collect();
+    report::table(&heads, &rows);
+    let total: u64 = table.values().flat_map(BTreeMap::values).sum();
+    println!("{total} damages, wrong data served 0");
+}
