@@ -26,7 +26,13 @@ const KEY_VARIABLE: &str = "ENGRAM_API_KEY";
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// Address of the server's gRPC port.
-    #[arg(long, global = true, env = "ENGRAM_SERVER", default_value = "http://127.0.0.1:6334", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "ENGRAM_SERVER",
+        default_value = "http://127.0.0.1:6334",
+        value_name = "URL"
+    )]
     pub server: String,
     /// File whose first line is the API key (or set ENGRAM_API_KEY; a key is never a flag, since others can see flags).
     #[arg(long, global = true, env = "ENGRAM_API_KEY_FILE", value_name = "FILE")]
@@ -67,7 +73,9 @@ impl Connection {
     /// Connects.
     pub async fn open(&self) -> Result<Client> {
         let mut endpoint = Endpoint::from_shared(self.server.clone())
-            .with_context(|| format!("{:?} is no address; write for instance http://127.0.0.1:6334", self.server))?
+            .with_context(|| {
+                format!("{:?} is no address; write for instance http://127.0.0.1:6334", self.server)
+            })?
             .connect_timeout(Duration::from_secs(10))
             .tcp_nodelay(true)
             .initial_stream_window_size(4 << 20)
@@ -95,7 +103,8 @@ impl Connection {
     fn key(&self) -> Result<Option<MetadataValue<Ascii>>> {
         let text = match &self.api_key_file {
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
                 text.lines().next().unwrap_or("").trim().to_owned()
             }
             None => std::env::var(KEY_VARIABLE).unwrap_or_default(),
@@ -169,7 +178,11 @@ mod tests {
 
     #[test]
     fn the_trailer_is_the_sentence() {
-        let detail = ErrorDetail { code: "gone".into(), message: "it is gone; look elsewhere".into(), retry_after_s: 0 };
+        let detail = ErrorDetail {
+            code: "gone".into(),
+            message: "it is gone; look elsewhere".into(),
+            retry_after_s: 0,
+        };
         let mut map = MetadataMap::new();
         map.insert_bin("engram-error-bin", MetadataValue::from_bytes(&detail.encode_to_vec()));
         let status = Status::with_metadata(Code::NotFound, "x", map);

@@ -27,7 +27,9 @@ mod tests {
         assert_eq!(parse_seconds("90d"), Ok(7_776_000));
         assert_eq!(parse_seconds("2w"), Ok(1_209_600));
         assert_eq!(parse_seconds("45s"), Ok(45));
-        for bad in ["", "d", "90", "0d", "-1d", "1.5h", "9 d", "99999999999999999999d", "18446744073709551615y"] {
+        for bad in
+            ["", "d", "90", "0d", "-1d", "1.5h", "9 d", "99999999999999999999d", "18446744073709551615y"]
+        {
             assert!(parse_seconds(bad).is_err(), "{bad}");
         }
     }

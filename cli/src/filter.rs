@@ -39,8 +39,12 @@ fn conditions(list: &[Condition]) -> Vec<v1::Condition> {
 
 fn condition(condition: &Condition) -> ConditionKind {
     match condition {
-        Condition::Field { path, predicate: FieldPredicate::IsEmpty } => ConditionKind::IsEmpty(path.to_string()),
-        Condition::Field { path, predicate: FieldPredicate::IsNull } => ConditionKind::IsNull(path.to_string()),
+        Condition::Field { path, predicate: FieldPredicate::IsEmpty } => {
+            ConditionKind::IsEmpty(path.to_string())
+        }
+        Condition::Field { path, predicate: FieldPredicate::IsNull } => {
+            ConditionKind::IsNull(path.to_string())
+        }
         Condition::Field { path, predicate } => {
             ConditionKind::Field(v1::FieldCondition { key: path.to_string(), kind: field(predicate) })
         }
@@ -68,19 +72,23 @@ fn field(predicate: &FieldPredicate) -> Option<FieldKind> {
         FieldPredicate::Range { lt, lte, gt, gte } => {
             Some(FieldKind::Range(v1::Range { lt: *lt, lte: *lte, gt: *gt, gte: *gte }))
         }
-        FieldPredicate::DatetimeRange { lt, lte, gt, gte } => Some(FieldKind::DatetimeRange(v1::DatetimeRange {
-            lt: lt.and_then(instant),
-            lte: lte.and_then(instant),
-            gt: gt.and_then(instant),
-            gte: gte.and_then(instant),
-        })),
+        FieldPredicate::DatetimeRange { lt, lte, gt, gte } => {
+            Some(FieldKind::DatetimeRange(v1::DatetimeRange {
+                lt: lt.and_then(instant),
+                lte: lte.and_then(instant),
+                gt: gt.and_then(instant),
+                gte: gte.and_then(instant),
+            }))
+        }
         FieldPredicate::GeoRadius { center, radius_m } => {
             Some(FieldKind::GeoRadius(v1::GeoRadius { center: Some(place(center)), radius_m: *radius_m }))
         }
-        FieldPredicate::GeoBox { top_left, bottom_right } => Some(FieldKind::GeoBoundingBox(v1::GeoBoundingBox {
-            top_left: Some(place(top_left)),
-            bottom_right: Some(place(bottom_right)),
-        })),
+        FieldPredicate::GeoBox { top_left, bottom_right } => {
+            Some(FieldKind::GeoBoundingBox(v1::GeoBoundingBox {
+                top_left: Some(place(top_left)),
+                bottom_right: Some(place(bottom_right)),
+            }))
+        }
         FieldPredicate::ValuesCount { lt, lte, gt, gte } => {
             Some(FieldKind::ValuesCount(v1::ValuesCount { lt: *lt, lte: *lte, gt: *gt, gte: *gte }))
         }

@@ -16,7 +16,10 @@ const CELL: usize = 160;
 /// A table with these columns, fitted to the terminal.
 pub fn table<const N: usize>(columns: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(columns);
+    table
+        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(columns);
     table
 }
 
@@ -137,7 +140,10 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!((number(0), number(999), number(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
+        assert_eq!(
+            (number(0), number(999), number(1_234_567)),
+            ("0".into(), "999".into(), "1,234,567".into())
+        );
         assert_eq!((bytes(1023), bytes(1536)), ("1023 B".into(), "1.5 KiB".into()));
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
         assert_eq!(time(0), "1970-01-01T00:00:00Z");

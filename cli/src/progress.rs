@@ -75,7 +75,10 @@ impl Progress {
                 let left = total.saturating_sub(self.done) as f64 / rate.max(1e-9);
                 let share = self.done as f64 * 100.0 / total as f64;
                 let total = number(total);
-                format!("{rows} of {total} rows ({share:.0} %), {} rows/s, {left:.0} s left", number(rate as u64))
+                format!(
+                    "{rows} of {total} rows ({share:.0} %), {} rows/s, {left:.0} s left",
+                    number(rate as u64)
+                )
             }
             _ => format!("{rows} rows, {} rows/s", number(rate as u64)),
         }

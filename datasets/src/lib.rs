@@ -15,7 +15,7 @@ mod json_text;
 mod timestamp;
 
 pub use error::{ReadError, Result};
-pub use readers::{Reader, ReadOptions, VectorColumn};
+pub use readers::{ReadOptions, Reader, VectorColumn};
 pub use row_batch::{Id, Ids, Reject, RowBatch, VectorBlock};
 
 /// The first 5,000 WordNet glosses with their all-MiniLM-L6-v2 embeddings, as a Parquet file; see

@@ -61,7 +61,12 @@ mod tests {
         let base = Arc::new(vector_set(Metric::Euclid, 2, base).unwrap());
         let found = exact_neighbors(&base, &[10.2, 1.0, 98.9, 1.0], 3).unwrap();
         assert_eq!(found, [vec![10, 11, 9], vec![99, 98, 97]]);
-        assert!(vector_set(Metric::Cosine, 2, vec![1.0, 0.0, 0.0, 0.0]).unwrap_err().to_string().contains("row 1"));
+        assert!(
+            vector_set(Metric::Cosine, 2, vec![1.0, 0.0, 0.0, 0.0])
+                .unwrap_err()
+                .to_string()
+                .contains("row 1")
+        );
     }
 
     #[test]

@@ -73,7 +73,9 @@ mod tests {
         assert!(answer(path, Some(("api-key", KEY))));
         assert!(answer(path, Some(("authorization", &format!("Bearer {KEY}")))));
         assert!(answer(path, Some(("authorization", &format!("bearer {KEY}")))));
-        for bad in [None, Some(("api-key", "")), Some(("authorization", KEY)), Some(("authorization", "Bearer "))] {
+        for bad in
+            [None, Some(("api-key", "")), Some(("authorization", KEY)), Some(("authorization", "Bearer "))]
+        {
             assert!(!answer(path, bad), "{bad:?}");
         }
         assert!(answer("/grpc.health.v1.Health/Check", None));

@@ -10,7 +10,10 @@ use crate::config::{ConfigError, LogFormat};
 /// [`ConfigError`] for a filter that cannot be read.
 pub fn init_logging(level: &str, format: LogFormat) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(level).map_err(|e| {
-        ConfigError::value("logging.level", format!("`{level}` is no filter ({e}); write error, warn, info, debug or trace"))
+        ConfigError::value(
+            "logging.level",
+            format!("`{level}` is no filter ({e}); write error, warn, info, debug or trace"),
+        )
     })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {

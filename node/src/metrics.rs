@@ -92,13 +92,21 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("build", "Version of the server", Info::new(vec![("version", version.to_owned())]));
         r.register("requests", "Requests by method and code", self.requests.clone());
-        r.register("request_seconds", "Time from the head of a request to the end of its answer", self.latencies.clone());
+        r.register(
+            "request_seconds",
+            "Time from the head of a request to the end of its answer",
+            self.latencies.clone(),
+        );
         r.register("points_written", "Points that writes reached", self.points_written.clone());
         r.register("searches", "Searches answered", self.searches.clone());
         r.register("retention_runs", "Runs of the retention job", self.retention_runs.clone());
         r.register("points_erased", "Points erased by purges and retention", self.points_erased.clone());
         r.register("shards_open", "Shards open now", self.shards_open.clone());
-        r.register("shards_poisoned", "Shards that refuse writes after a failed sync", self.shards_poisoned.clone());
+        r.register(
+            "shards_poisoned",
+            "Shards that refuse writes after a failed sync",
+            self.shards_poisoned.clone(),
+        );
         r.register("memtable_bytes", "Bytes of all memtables", self.unflushed_bytes.clone());
         r.register("collections", "Collections", self.collections.clone());
         r.register("inflight_bytes", "Bytes charged to requests in work", self.inflight_bytes.clone());

@@ -42,6 +42,8 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A rapid-reset flood is cut off after so many streams.
 const RESET_STREAMS: usize = 64;
+/// Background work gets this long to let go of the files when the node stops.
+const RELEASE_TIME: Duration = Duration::from_secs(5);
 
 /// A running node. Dropping it without [`Node::shutdown`] is like a kill: what is acknowledged is durable anyway.
 pub struct Node {
@@ -51,10 +53,16 @@ pub struct Node {
     database: Arc<Database>,
     health: HealthReporter,
     ready: Arc<AtomicBool>,
+    servers: Servers,
+    drain: Duration,
+    /// Last, so that it outlives everything that touches the files.
+    lock: DirectoryLock,
+}
+
+/// The tasks that serve; they end with this value.
+struct Servers {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
-    drain: Duration,
-    _lock: DirectoryLock,
 }
 
 impl Node {
@@ -75,14 +83,19 @@ impl Node {
         let jobs = Jobs::new(metrics.clone(), stopping.clone());
         jobs.start_retention(&engine, config.retention_interval);
         let ready = Arc::new(AtomicBool::new(true));
-        let http_state =
-            HttpState { metrics: metrics.clone(), engine: engine.clone(), admission: admission.clone(), ready: ready.clone() };
+        let http_state = HttpState {
+            metrics: metrics.clone(),
+            engine: engine.clone(),
+            admission: admission.clone(),
+            ready: ready.clone(),
+        };
         let http_task = serve_http(&config, http, http_state, stopping.clone())?;
         let front = Arc::new(Front {
             gate: Gate::new(config.root_key.clone()),
             admission,
             metrics: metrics.clone(),
             max_message: config.limits.message_bytes,
+            search_timeout: config.limits.search_timeout,
         });
         let drain = config.limits.drain;
         let health = HealthReporter::new();
@@ -103,10 +116,9 @@ impl Node {
             database,
             health,
             ready,
-            stop,
-            tasks: vec![grpc_task, http_task],
+            servers: Servers { stop, tasks: vec![grpc_task, http_task] },
             drain,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -132,23 +144,32 @@ impl Node {
 
     /// Stops: no new connections, requests in work get `limits.drain_s`, then the engine closes. Nothing has to be
     /// flushed, since what is acknowledged is in the logs.
-    pub async fn shutdown(mut self) {
-        self.ready.store(false, Ordering::Release);
-        self.health.set_service_status("", ServingStatus::NotServing).await;
-        self.stop.send_replace(true);
-        let deadline = tokio::time::Instant::now() + self.drain;
-        for task in &mut self.tasks {
+    pub async fn shutdown(self) {
+        let Self { engine, database, health, ready, mut servers, drain, lock, .. } = self;
+        ready.store(false, Ordering::Release);
+        health.set_service_status("", ServingStatus::NotServing).await;
+        servers.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + drain;
+        for task in &mut servers.tasks {
             if tokio::time::timeout_at(deadline, &mut *task).await.is_err() {
                 tracing::warn!("requests were cut off, they did not finish in time");
                 task.abort();
                 let _ = task.await;
             }
         }
-        self.engine.shutdown().await;
+        engine.shutdown().await;
+        // Background tasks notice the end by themselves; the files are free once the last of them let go.
+        let last = Arc::downgrade(&engine);
+        drop((engine, database, servers));
+        let deadline = tokio::time::Instant::now() + RELEASE_TIME;
+        while last.strong_count() > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        drop(lock);
     }
 }
 
-impl Drop for Node {
+impl Drop for Servers {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         for task in &self.tasks {
@@ -159,7 +180,10 @@ impl Drop for Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("grpc", &self.grpc_addr).field("http", &self.http_addr).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("grpc", &self.grpc_addr)
+            .field("http", &self.http_addr)
+            .finish_non_exhaustive()
     }
 }
 
@@ -228,7 +252,8 @@ async fn routes(context: &Arc<Context>, health: &HealthReporter) -> Result<Route
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let failed = |e: tonic_reflection::server::Error| NodeError::Start(format!("reflection cannot be served: {e}"));
+    let failed =
+        |e: tonic_reflection::server::Error| NodeError::Start(format!("reflection cannot be served: {e}"));
     let health = tonic_health::pb::health_server::HealthServer::new(
         tonic_health::server::HealthService::from_health_reporter(health.clone()),
     );

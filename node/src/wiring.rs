@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use engram_query::{Database, DatabaseOptions};
-use engram_storage::{Clock, SystemClock};
 use engram_storage::catalog::Catalog;
 use engram_storage::catalog::redb::RedbCatalog;
 use engram_storage::engine::{Engine, EngineOptions, EngineParts};
@@ -11,6 +10,7 @@ use engram_storage::log::LogProvider;
 use engram_storage::log::file::{FileLogOptions, FileLogProvider};
 use engram_storage::object::DurableStore;
 use engram_storage::shard::ShardOptions;
+use engram_storage::{Clock, SystemClock};
 
 use crate::config::{CatalogBackend, LogBackend, NodeConfig, ObjectsBackend};
 use crate::{NodeError, VERSION};

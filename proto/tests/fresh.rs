@@ -1,4 +1,5 @@
 //! The committed code under `src/generated` is what the `.proto` files say.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 use std::path::{Path, PathBuf};
 

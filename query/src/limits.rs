@@ -144,11 +144,17 @@ pub fn check_paths(what: &str, paths: &[String]) -> Result<()> {
 pub fn check_timeout(asked: Option<Duration>, default: Duration) -> Result<Duration> {
     let Some(asked) = asked else { return Ok(default) };
     if asked.is_zero() {
-        return Err(QueryError::invalid("invalid_argument", "the timeout is 0: leave it out for the default"));
+        return Err(QueryError::invalid(
+            "invalid_argument",
+            "the timeout is 0: leave it out for the default",
+        ));
     }
     if asked > MAX_TIMEOUT {
-        let message =
-            format!("the timeout is {} s, the limit is {} s: ask for less", asked.as_secs(), MAX_TIMEOUT.as_secs());
+        let message = format!(
+            "the timeout is {} s, the limit is {} s: ask for less",
+            asked.as_secs(),
+            MAX_TIMEOUT.as_secs()
+        );
         return Err(QueryError::Limit(message));
     }
     Ok(asked)

@@ -63,7 +63,8 @@ impl Counter {
     fn key<E: serde::de::Error>(&self) -> Result<(), E> {
         self.keys.set(self.keys.get() + 1);
         if self.keys.get() > MAX_PAYLOAD_KEYS {
-            return self.refuse(format!("the payload has more than {MAX_PAYLOAD_KEYS} keys: store fewer fields"));
+            return self
+                .refuse(format!("the payload has more than {MAX_PAYLOAD_KEYS} keys: store fewer fields"));
         }
         Ok(())
     }
@@ -231,7 +232,8 @@ impl PathTree {
     fn new(paths: &[String]) -> Option<Self> {
         let mut root = Self::default();
         for path in paths {
-            let end = path.split('.').fold(&mut root, |at, key| at.children.entry(key.to_owned()).or_default());
+            let end =
+                path.split('.').fold(&mut root, |at, key| at.children.entry(key.to_owned()).or_default());
             end.leaf = true;
         }
         (!paths.is_empty()).then_some(root)
@@ -311,12 +313,25 @@ mod tests {
 
     #[test]
     fn only_one_object_is_a_payload() {
-        for good in ["{}", " {\"a\":[1,null,true,1.5e3,\"x\"]} ", r#"{"a":{"a":1},"b":{"a":1}}"#, r#"{"":1}"#] {
+        for good in ["{}", " {\"a\":[1,null,true,1.5e3,\"x\"]} ", r#"{"a":{"a":1},"b":{"a":1}}"#, r#"{"":1}"#]
+        {
             assert_eq!(code(good), "ok", "{good}");
         }
-        for bad in ["", "[]", "1", "null", "{", "{}{}", "{} x", r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#,
-            r#"{"a":NaN}"#, r#"{"a":1e999}"#, r#"{a:1}"#, r#"{"x":{"b":1,"b":1}}"#]
-        {
+        for bad in [
+            "",
+            "[]",
+            "1",
+            "null",
+            "{",
+            "{}{}",
+            "{} x",
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":NaN}"#,
+            r#"{"a":1e999}"#,
+            r#"{a:1}"#,
+            r#"{"x":{"b":1,"b":1}}"#,
+        ] {
             assert_eq!(code(bad), "invalid_payload", "{bad}");
         }
         assert!(check(b"{\"a\":\"\xff\"}").is_err());
@@ -350,7 +365,9 @@ mod tests {
     fn projected(include: &[&str], exclude: &[&str]) -> String {
         let own = |paths: &[&str]| paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
         let payload = r#"{"z":1,"a":{"b":[{"c":1,"d":2},{"c":3}],"e":4},"n":null}"#;
-        let out = Projection::new(&own(include), &own(exclude)).apply(Bytes::from_static(payload.as_bytes())).unwrap();
+        let out = Projection::new(&own(include), &own(exclude))
+            .apply(Bytes::from_static(payload.as_bytes()))
+            .unwrap();
         String::from_utf8(out.to_vec()).unwrap()
     }
 
@@ -359,7 +376,10 @@ mod tests {
         assert_eq!(projected(&["z"], &[]), r#"{"z":1}"#);
         assert_eq!(projected(&["a.b.c", "n"], &[]), r#"{"a":{"b":[{"c":1},{"c":3}]},"n":null}"#);
         assert_eq!(projected(&["a", "a.e"], &["a.b"]), r#"{"a":{"e":4}}"#);
-        assert_eq!(projected(&[], &["a.b.d", "z", "absent.x"]), r#"{"a":{"b":[{"c":1},{"c":3}],"e":4},"n":null}"#);
+        assert_eq!(
+            projected(&[], &["a.b.d", "z", "absent.x"]),
+            r#"{"a":{"b":[{"c":1},{"c":3}],"e":4},"n":null}"#
+        );
         assert_eq!(projected(&["absent", "z.x"], &[]), "{}");
     }
 }

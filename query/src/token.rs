@@ -59,7 +59,9 @@ impl FromStr for ConsistencyToken {
     type Err = QueryError;
     fn from_str(s: &str) -> Result<Self, QueryError> {
         let refuse = |why: String| {
-            let message = format!("the consistency token is not valid ({why}): pass on what a write returned, unchanged");
+            let message = format!(
+                "the consistency token is not valid ({why}): pass on what a write returned, unchanged"
+            );
             Err(QueryError::invalid("invalid_token", message))
         };
         if s.len() > MAX_TOKEN_BYTES {
@@ -115,9 +117,25 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        for bad in ["", "1", "2:", "1:eu", "1:eu.0", "1:eu.0=", "1:eu.=1", "1:.0=1", "1:eu.256=1", "1:eu.0=-1",
-            "1:eu.+0=1", "1:EU.0=1", "1:eu.0=18446744073709551616", "1:eu.0=1,", "1:,", "1:eu.0=1 ", "1:eu.0=1;"]
-        {
+        for bad in [
+            "",
+            "1",
+            "2:",
+            "1:eu",
+            "1:eu.0",
+            "1:eu.0=",
+            "1:eu.=1",
+            "1:.0=1",
+            "1:eu.256=1",
+            "1:eu.0=-1",
+            "1:eu.+0=1",
+            "1:EU.0=1",
+            "1:eu.0=18446744073709551616",
+            "1:eu.0=1,",
+            "1:,",
+            "1:eu.0=1 ",
+            "1:eu.0=1;",
+        ] {
             let e = bad.parse::<ConsistencyToken>().unwrap_err();
             assert_eq!(e.code(), "invalid_token", "{bad}");
         }

@@ -65,13 +65,17 @@ async fn two_regions_cannot_both_win_an_id() {
 async fn the_last_of_repeated_ids_wins() {
     let world = World::new().await;
     world.create("c", &["eu"], 4).await;
-    let with = |id: u64, text: &str| NewPoint { payload: Bytes::from(format!("{{\"t\":\"{text}\"}}")), ..point(id) };
+    let with =
+        |id: u64, text: &str| NewPoint { payload: Bytes::from(format!("{{\"t\":\"{text}\"}}")), ..point(id) };
     let answer = world.put("c", vec![with(1, "a"), with(2, "b"), with(1, "c")]).await;
     assert_eq!(answer.affected, 2);
     assert_eq!(answer.outcomes[0], answer.outcomes[2]);
     assert_eq!(payload(&world, "c", 1).await.unwrap(), r#"{"t":"c"}"#);
     let answer = world.delete("c", &[1, 1, 3]).await;
-    assert_eq!((answer.affected, answer.outcomes[0], answer.outcomes[2]), (1, answer.outcomes[1], Some(OpOutcome::NotFound)));
+    assert_eq!(
+        (answer.affected, answer.outcomes[0], answer.outcomes[2]),
+        (1, answer.outcomes[1], Some(OpOutcome::NotFound))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +89,9 @@ async fn of_racing_conditional_writes_exactly_one_wins() {
                 .map(|_| {
                     let db = world.db.clone();
                     let point = NewPoint { if_version: Some(current), ..point(1) };
-                    tokio::spawn(async move { db.upsert(OWNER, name, vec![point], WriteOptions::default()).await })
+                    tokio::spawn(
+                        async move { db.upsert(OWNER, name, vec![point], WriteOptions::default()).await },
+                    )
                 })
                 .collect();
             let mut won = Vec::new();
@@ -131,7 +137,8 @@ async fn changes_by_id_reach_the_region_of_the_point() {
     assert_eq!(payload(&world, "c", 2).await.unwrap(), r#"{"n":2,"odd":false,"x":1}"#);
     assert_eq!(answer.token.shards.len(), 2);
     let ids = vec![(PointId::Num(3), Some(5))];
-    let answer = world.db.change(OWNER, "c", (PointSelector::Ids(ids), Change::Delete), waiting()).await.unwrap();
+    let answer =
+        world.db.change(OWNER, "c", (PointSelector::Ids(ids), Change::Delete), waiting()).await.unwrap();
     assert_eq!(answer.outcomes[0], Some(OpOutcome::VersionMismatch { current: 0 }));
 }
 
@@ -217,7 +224,12 @@ async fn limits_hold_at_the_limit_and_refuse_one_more() {
     for good in [search(10_000, 10_000, Some(10_000)), search(1, 0, Some(4_096))] {
         assert!(world.db.search(OWNER, good).await.is_ok());
     }
-    for bad in [search(10_001, 0, None), search(1, 10_001, None), search(1, 0, Some(4_097)), search(usize::MAX, 0, None)] {
+    for bad in [
+        search(10_001, 0, None),
+        search(1, 10_001, None),
+        search(1, 0, Some(4_097)),
+        search(usize::MAX, 0, None),
+    ] {
         assert_eq!(world.db.search(OWNER, bad).await.unwrap_err().code(), "limit_exceeded");
     }
     for (shards, good) in [(256, true), (257, false), (0, false)] {
@@ -226,7 +238,10 @@ async fn limits_hold_at_the_limit_and_refuse_one_more() {
     }
     let key = |n: usize| WriteOptions { idempotency_key: Some("k".repeat(n)), ..waiting() };
     assert!(world.db.upsert(OWNER, "c", vec![point(1)], key(256)).await.is_ok());
-    assert_eq!(world.db.upsert(OWNER, "c", vec![point(1)], key(257)).await.unwrap_err().code(), "limit_exceeded");
+    assert_eq!(
+        world.db.upsert(OWNER, "c", vec![point(1)], key(257)).await.unwrap_err().code(),
+        "limit_exceeded"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
 //! The catalog in redb: contract, reopening as after a kill, and damage of its file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests report by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ async fn catalog_redb_passes_the_contract() {
     verify_chain(&all).unwrap();
 }
 
-type State = (Vec<CollectionSchema>, Vec<CollectionSchema>, Vec<(TenantId, String, CollectionId)>, Vec<Receipt>);
+type State =
+    (Vec<CollectionSchema>, Vec<CollectionSchema>, Vec<(TenantId, String, CollectionId)>, Vec<Receipt>);
 
 async fn state(c: &RedbCatalog) -> Result<State, StorageError> {
     Ok((c.collections().await?, c.dropped().await?, c.aliases().await?, c.all_receipts().await?))
@@ -123,7 +125,8 @@ async fn catalog_damage_is_found_or_hits_unused_bytes() {
         for len in (0..whole.len()).step_by(whole.len() / 20 + 1) {
             refused(&target, &whole[..len], &want, &format!("{name}: cut to {len}")).await;
         }
-        let pages: Vec<_> = (0..whole.len() / 4096).filter(|p| whole[p * 4096..][..4096].iter().any(|b| *b != 0)).collect();
+        let pages: Vec<_> =
+            (0..whole.len() / 4096).filter(|p| whole[p * 4096..][..4096].iter().any(|b| *b != 0)).collect();
         for page in pages.windows(2) {
             let (a, b) = (page[0] * 4096, page[1] * 4096);
             let mut bad = whole.clone();

@@ -1,5 +1,7 @@
 //! Segments: what is written comes back, from the blobs and from the Parquet file.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,7 +19,15 @@ use uuid::Uuid;
 
 fn field(id: u16, name: &str, dimension: usize, metric: Metric) -> VectorField {
     let (hnsw_m, hnsw_ef_construction, graph_threshold) = (16, 100, 20_000);
-    VectorField { id, name: name.to_owned(), dimension, metric, hnsw_m, hnsw_ef_construction, graph_threshold }
+    VectorField {
+        id,
+        name: name.to_owned(),
+        dimension,
+        metric,
+        hnsw_m,
+        hnsw_ef_construction,
+        graph_threshold,
+    }
 }
 
 fn schema(vectors: Vec<VectorField>, indexes: &[(&str, PayloadIndexKind)]) -> CollectionSchema {
@@ -67,7 +77,11 @@ fn unit(n: u64) -> Vec<f32> {
 
 /// A point of which every part depends on `n`; some parts are missing for some.
 fn rich_point(n: u64) -> Point {
-    let id = if n.is_multiple_of(3) { PointId::Uuid(Uuid::from_u128(u128::from(n) << 70)) } else { PointId::Num(n) };
+    let id = if n.is_multiple_of(3) {
+        PointId::Uuid(Uuid::from_u128(u128::from(n) << 70))
+    } else {
+        PointId::Num(n)
+    };
     let mut vectors = Vec::new();
     if !n.is_multiple_of(4) {
         vectors.push((0, unit(n)));
@@ -79,7 +93,9 @@ fn rich_point(n: u64) -> Point {
     let payload = match n % 7 {
         0 => json!({}),
         1 => json!({"topic": "a\"b\u{1F600}", "n": n, "score": 0.5, "done": true, "more": [1, {"x": null}]}),
-        2 => json!({"topic": ["x", "y"], "n": 1.5, "score": 3, "done": "no", "at": "2024-05-01T10:00:00+02:00"}),
+        2 => {
+            json!({"topic": ["x", "y"], "n": 1.5, "score": 3, "done": "no", "at": "2024-05-01T10:00:00+02:00"})
+        }
         3 => json!({"at": "2024-05-01T10:00:00.25Z", "uid": "550E8400-e29b-41d4-a716-446655440000"}),
         4 => json!({"place": {"lat": 50.0, "lon": 8.0}, "deep": {"n": n}, "n": u64::MAX}),
         5 => json!({"topic": null, "n": -3, "score": -1e300, "": "empty key", "payload": "p"}),
@@ -168,7 +184,13 @@ async fn segment_drops_fields_that_the_schema_lost() {
     let schema = rich_schema();
     let place = place(&schema);
     let run = run_of(&schema, (0..80).map(rich_point));
-    let entry = place.writer.write(&SegmentId::new(1), vec![(run, RoaringBitmap::new())]).await.unwrap().entry.unwrap();
+    let entry = place
+        .writer
+        .write(&SegmentId::new(1), vec![(run, RoaringBitmap::new())])
+        .await
+        .unwrap()
+        .entry
+        .unwrap();
     let mut later = schema.clone();
     later.vectors.remove(1);
     later.payload_indexes.remove(0);
@@ -210,8 +232,13 @@ async fn segment_background_blobs_are_added() {
     schema.payload_indexes.clear();
     let mut place = place(&schema);
     let run = run_of(&schema, (0..300).map(rich_point));
-    let mut entry =
-        place.writer.write(&SegmentId::new(1), vec![(run, RoaringBitmap::new())]).await.unwrap().entry.unwrap();
+    let mut entry = place
+        .writer
+        .write(&SegmentId::new(1), vec![(run, RoaringBitmap::new())])
+        .await
+        .unwrap()
+        .entry
+        .unwrap();
     let run = Segment::open(&place.store, &entry, &schema).await.unwrap();
     assert!(run.payload_index("n").is_none());
 
@@ -246,7 +273,9 @@ fn segment_run_hides_the_old_and_the_expired() {
     assert!((0..100).all(|ord| old.contains(ord) == (run.meta(ord).created_at < 1_700_000_000_010)));
     let now = 1_800_000_000_000 - 50;
     let expired = run.hidden(None, now).unwrap();
-    assert!((0..100).all(|ord| expired.contains(ord) == run.meta(ord).expires_at.is_some_and(|at| at <= now)));
+    assert!(
+        (0..100).all(|ord| expired.contains(ord) == run.meta(ord).expires_at.is_some_and(|at| at <= now))
+    );
     assert_eq!(expired.len(), 10);
     assert_eq!(run.hidden(None, i64::MAX).unwrap().len(), 20);
 }
@@ -260,7 +289,7 @@ fn segment_run_refuses_a_vector_of_another_dimension() {
 }
 
 #[tokio::test]
-async fn segment_full_disk_leaves_nothing() {
+async fn segment_that_fails_leaves_nothing() {
     // A payload that is no JSON fails late: after the rows and the vectors were written.
     let schema = rich_schema();
     let place = place(&schema);

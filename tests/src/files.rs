@@ -36,17 +36,18 @@ pub fn bytes(dir: &Path, of: impl Fn(&Path) -> bool) -> Result<u64> {
     Ok(sizes.sum())
 }
 
-/// What a file is, from its name: `log`, `seal`, `manifest`, `parquet`, `catalog`, `lock`, or its extension.
+/// What a file is, from its name: `log`, `seal`, `manifest`, `parquet`, `vec`, `graph`, `pidx`, `rows`, `catalog`, `lock`.
 pub fn store_of(path: &Path) -> String {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    // Index blobs are called `<segment>.vec.0`, `<segment>.graph.0`: the number is not the type.
+    let typed = name.split('.').skip(1).rfind(|part| !part.is_empty() && !part.bytes().all(|b| b.is_ascii_digit()));
+    let extension = typed.unwrap_or_default().to_lowercase();
     match (name.as_str(), extension.as_str()) {
         ("LOCK" | "lock", _) => "lock".into(),
         ("seal", _) => "seal".into(),
         (_, "redb") => "catalog".into(),
-        _ if path.components().any(|c| c.as_os_str() == "manifest" || c.as_os_str() == "manifests") => "manifest".into(),
         (_, "") => name,
-        (_, extension) => extension.to_owned(),
+        _ => extension,
     }
 }
 

@@ -129,7 +129,8 @@ impl IndexKind {
 }
 
 fn parse_vector_field(text: &str) -> Result<v1::VectorField, String> {
-    let wrong = || format!("{text:?} is no vector field; write NAME=DIM or NAME=DIM:METRIC, such as title=384:dot");
+    let wrong =
+        || format!("{text:?} is no vector field; write NAME=DIM or NAME=DIM:METRIC, such as title=384:dot");
     let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
     let (dimension, metric) = rest.split_once(':').unwrap_or((rest, "cosine"));
     let metric = MetricName::from_str(metric, true).map_err(|_| wrong())?.wire().into();
@@ -159,7 +160,8 @@ impl Collections {
                     bail!("deleting {name} erases all its points; add --yes if that is what you want");
                 }
                 let request = v1::DeleteCollectionRequest { name: name.clone() };
-                let done = client.collections().delete_collection(request).await.map_err(refused)?.into_inner();
+                let done =
+                    client.collections().delete_collection(request).await.map_err(refused)?.into_inner();
                 if !done.existed {
                     bail!("there is no collection {name}");
                 }
@@ -224,7 +226,9 @@ fn field(field: &v1::VectorField) -> String {
 
 fn show(collection: &v1::Collection) -> Result<()> {
     let mut shown = table(["", ""]);
-    let mut row = |name: &str, value: String| drop(shown.add_row([name.to_owned(), value]));
+    let mut row = |name: &str, value: String| {
+        shown.add_row([name.to_owned(), value]);
+    };
     row("name", collection.name.clone());
     row("id", collection.id.clone());
     row("vectors", collection.vectors.iter().map(field).collect::<Vec<_>>().join("\n"));
@@ -248,7 +252,8 @@ fn index_kind(kind: i32) -> String {
 }
 
 fn value(collection: &v1::Collection) -> serde_json::Value {
-    let vector = |v: &v1::VectorField| json!({"name": v.name, "dimension": v.dimension, "metric": metric(v.metric)});
+    let vector =
+        |v: &v1::VectorField| json!({"name": v.name, "dimension": v.dimension, "metric": metric(v.metric)});
     let rule = |r: &v1::RetentionRule| json!({"region": r.region, "max_age_s": r.max_age_s});
     json!({
         "name": collection.name,
@@ -276,7 +281,12 @@ async fn index(client: &Client, name: &str, field: &str, kind: Option<IndexKind>
     line(format!("{field} of {name} is indexed"))
 }
 
-async fn change_alias(client: &Client, alias: Option<&str>, collection: Option<&str>, remove: bool) -> Result<()> {
+async fn change_alias(
+    client: &Client,
+    alias: Option<&str>,
+    collection: Option<&str>,
+    remove: bool,
+) -> Result<()> {
     match (alias, collection) {
         (Some(alias), Some(collection)) => {
             let request = v1::SetAliasRequest { alias: alias.to_owned(), collection: collection.to_owned() };
@@ -295,7 +305,9 @@ async fn change_alias(client: &Client, alias: Option<&str>, collection: Option<&
             let request = v1::ListAliasesRequest {};
             let all = client.collections().list_aliases(request).await.map_err(refused)?.into_inner().aliases;
             let mut shown = table(["alias", "collection"]);
-            all.into_iter().for_each(|a| drop(shown.add_row([a.alias, a.collection])));
+            for found in all {
+                shown.add_row([found.alias, found.collection]);
+            }
             line(shown)
         }
     }
@@ -308,7 +320,10 @@ mod tests {
     #[test]
     fn fields_and_rules() {
         let field = parse_vector_field("title=384:dot").unwrap();
-        assert_eq!((field.name.as_str(), field.dimension, field.metric), ("title", 384, v1::Metric::Dot.into()));
+        assert_eq!(
+            (field.name.as_str(), field.dimension, field.metric),
+            ("title", 384, v1::Metric::Dot.into())
+        );
         assert!(parse_vector_field("title").is_err() && parse_vector_field("a=b").is_err());
         let rule = parse_rule("eu=90d").unwrap();
         assert_eq!((rule.region.as_str(), rule.max_age_s), ("eu", 7_776_000));

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use arrow::array::{
-    ArrayRef, FixedSizeListBuilder, Float32Builder, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array,
+    ArrayRef, FixedSizeListBuilder, Float32Builder, RecordBatch, StringArray, TimestampMillisecondArray,
+    UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use clap::Args;
@@ -63,7 +64,11 @@ impl Export {
                 filter: wanted.clone(),
                 from,
                 limit: PAGE,
-                selection: Some(v1::Selection { with_payload: true, with_vectors: true, ..Default::default() }),
+                selection: Some(v1::Selection {
+                    with_payload: true,
+                    with_vectors: true,
+                    ..Default::default()
+                }),
                 ..Default::default()
             };
             let page = client.points().scroll(request).await.map_err(refused)?.into_inner();
@@ -79,7 +84,8 @@ impl Export {
 
     /// Whether any id is a UUID: numbers come first, so the smallest UUID is where those begin.
     async fn has_uuids(&self, client: &Client, wanted: Option<v1::Filter>) -> Result<bool> {
-        let smallest = v1::PointId { kind: Some(Kind::Uuid("00000000-0000-0000-0000-000000000000".to_owned())) };
+        let smallest =
+            v1::PointId { kind: Some(Kind::Uuid("00000000-0000-0000-0000-000000000000".to_owned())) };
         let request = v1::ScrollRequest {
             collection: self.collection.clone(),
             filter: wanted,
@@ -122,7 +128,8 @@ impl ExportFile {
         let schema = Arc::new(Schema::new(columns));
         let staged = path.with_extension("parquet.part");
         let file = File::create(&staged).with_context(|| format!("cannot write {}", staged.display()))?;
-        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        let properties =
+            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;
         Ok(Self { path: path.to_owned(), staged, writer, schema, fields: fields.to_vec(), uuids, rows: 0 })
     }
@@ -154,7 +161,9 @@ impl ExportFile {
 
     fn ids(&self, points: &[v1::Point]) -> Result<ArrayRef> {
         if self.uuids {
-            return Ok(Arc::new(StringArray::from_iter_values(points.iter().map(|p| point_id::text(p.id.as_ref())))));
+            return Ok(Arc::new(StringArray::from_iter_values(
+                points.iter().map(|p| point_id::text(p.id.as_ref())),
+            )));
         }
         let number = |p: &v1::Point| match p.id.as_ref().and_then(|id| id.kind.as_ref()) {
             Some(Kind::Num(n)) => Ok(*n),
@@ -208,7 +217,12 @@ mod tests {
     use super::*;
     use engram_datasets::{Ids, ReadOptions, RowBatch, readers};
 
-    fn sample(kind: Kind, vector: Option<[f32; 2]>, expires_at_ms: Option<i64>, payload: &'static str) -> v1::Point {
+    fn sample(
+        kind: Kind,
+        vector: Option<[f32; 2]>,
+        expires_at_ms: Option<i64>,
+        payload: &'static str,
+    ) -> v1::Point {
         let f32le = vector.map(|v| v.map(f32::to_le_bytes).concat());
         let vector = f32le.map(|f32le| v1::Vector { f32le: f32le.into(), values: Vec::new() });
         v1::Point {
@@ -240,7 +254,10 @@ mod tests {
         ];
         let batch = &round_trip(&points, false)[0];
         assert_eq!(batch.ids, Ids::Num(vec![1, u64::MAX]));
-        assert_eq!((batch.vectors[0].field.as_str(), batch.vectors[0].vector(0)), ("t", Some(&[0.1, -2.5][..])));
+        assert_eq!(
+            (batch.vectors[0].field.as_str(), batch.vectors[0].vector(0)),
+            ("t", Some(&[0.1, -2.5][..]))
+        );
         assert_eq!(batch.vectors[0].vector(1), None);
         assert_eq!(batch.payload_json, [points[0].payload_json.clone(), "{}".into()]);
         assert_eq!((&batch.regions[0][..], batch.created_at_ms[1]), ("eu", 1_700_000_000_123));

@@ -44,11 +44,18 @@ impl Get {
             output::json(&points.iter().map(output::point).collect())?;
         } else {
             let mut shown = table(["id", "payload", "region", "created_at"]);
-            points.iter().for_each(|point| drop(shown.add_row(cells(point))));
+            for point in &points {
+                shown.add_row(cells(point));
+            }
             line(shown)?;
         }
         if points.len() < self.ids.len() {
-            bail!("{} of {} points are not in {}", self.ids.len() - points.len(), self.ids.len(), self.collection);
+            bail!(
+                "{} of {} points are not in {}",
+                self.ids.len() - points.len(),
+                self.ids.len(),
+                self.collection
+            );
         }
         Ok(())
     }

@@ -171,7 +171,8 @@ impl Load {
 
     /// What changes the points that a row becomes.
     fn settings(&self) -> String {
-        let columns = [&self.id_column, &self.region_column, &self.created_at_column, &self.expires_at_column];
+        let columns =
+            [&self.id_column, &self.region_column, &self.created_at_column, &self.expires_at_column];
         format!("{columns:?} {:?} {:?}", self.vector_column, self.region)
     }
 
@@ -268,7 +269,11 @@ impl Load {
         for sample in rejects.samples() {
             eprintln!("rejected: {sample}");
         }
-        let waited = if self.wait_indexed { format!("; indexed after {:.1} s", all.as_secs_f64()) } else { String::new() };
+        let waited = if self.wait_indexed {
+            format!("; indexed after {:.1} s", all.as_secs_f64())
+        } else {
+            String::new()
+        };
         line(format!(
             "loaded {} rows into {} in {seconds:.1} s: {} rows/s, {}/s; {} rejected{waited}",
             number(totals.loaded),

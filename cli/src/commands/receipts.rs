@@ -64,7 +64,9 @@ fn moment(ms: i64) -> String {
 /// Prints a receipt as lines.
 pub fn show(receipt: &v1::Receipt) -> Result<()> {
     let mut shown = table(["", ""]);
-    let mut row = |name: &str, value: String| drop(shown.add_row([name.to_owned(), value]));
+    let mut row = |name: &str, value: String| {
+        shown.add_row([name.to_owned(), value]);
+    };
     row("receipt", receipt.id.clone());
     row("state", receipt.state.clone());
     if !receipt.error.is_empty() {
@@ -76,7 +78,10 @@ pub fn show(receipt: &v1::Receipt) -> Result<()> {
         row("created before", moment(receipt.cutoff_ms));
     }
     row("points erased", number(receipt.points_erased));
-    row("points before, after", format!("{}, {}", number(receipt.points_before), number(receipt.points_after)));
+    row(
+        "points before, after",
+        format!("{}, {}", number(receipt.points_before), number(receipt.points_after)),
+    );
     row("files removed", files(&receipt.removed));
     row("files written", files(&receipt.created));
     row("log removed", bytes(receipt.log_bytes_removed));

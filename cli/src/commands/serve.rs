@@ -99,7 +99,8 @@ impl Serve {
         let node = Node::start(config).await?;
         let (grpc, http) = (node.grpc_addr(), node.http_addr());
         if let Some(path) = &self.ready_file {
-            let ready = json!({ "grpc": grpc.to_string(), "http": http.to_string(), "pid": std::process::id() });
+            let ready =
+                json!({ "grpc": grpc.to_string(), "http": http.to_string(), "pid": std::process::id() });
             write_ready(path, &ready).with_context(|| format!("cannot write {}", path.display()))?;
         }
         eprintln!("engram is ready: gRPC on {grpc}, HTTP on {http}");

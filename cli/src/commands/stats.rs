@@ -82,9 +82,7 @@ fn collection(collection: &v1::CollectionStats) -> Value {
 }
 
 fn shard(shard: &v1::ShardStats) -> Value {
-    let segment = |s: &v1::SegmentStats| {
-        json!({"id": s.id, "rows": s.rows, "deleted": s.deleted, "bytes": s.bytes, "graphs": s.graphs})
-    };
+    let segment = |s: &v1::SegmentStats| json!({"id": s.id, "rows": s.rows, "deleted": s.deleted, "bytes": s.bytes, "graphs": s.graphs});
     json!({
         "region": shard.region,
         "bucket": shard.bucket,

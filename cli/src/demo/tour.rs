@@ -49,7 +49,9 @@ struct Tour {
 
 impl Tour {
     async fn all(&mut self) -> Result<()> {
-        println!("Engram keeps embeddings, finds the nearest, and really erases what must go. Here is all of it.");
+        println!(
+            "Engram keeps embeddings, finds the nearest, and really erases what must go. Here is all of it."
+        );
         let server = self.start().await?;
         let client = Connection::local(server.url.clone()).open().await?;
         self.load(&client).await?;
@@ -80,7 +82,9 @@ impl Tour {
     }
 
     async fn load(&mut self, client: &Client) -> Result<()> {
-        self.title("Load 5,000 WordNet definitions with their all-MiniLM-L6-v2 embeddings, in regions eu, us and ap");
+        self.title(
+            "Load 5,000 WordNet definitions with their all-MiniLM-L6-v2 embeddings, in regions eu, us and ap",
+        );
         let request = v1::CreateCollectionRequest {
             name: COLLECTION.to_owned(),
             vectors: vec![v1::VectorField {
@@ -109,10 +113,17 @@ impl Tour {
         );
         ensure!(rows == 5_000, "only {rows} of 5,000 rows were loaded");
         // Into segments with graphs: a small load would otherwise stay in memory (and in the log) for a while.
-        client.admin().compact(v1::CompactRequest { collection: COLLECTION.to_owned() }).await.map_err(refused)?;
+        client
+            .admin()
+            .compact(v1::CompactRequest { collection: COLLECTION.to_owned() })
+            .await
+            .map_err(refused)?;
         let stats = self.stats(client).await?;
         let segments: usize = stats.shards.iter().map(|s| s.segments.len()).sum();
-        println!("   {segments} segments (Parquet files that any tool reads), {} vectors in graphs", number(stats.indexed_vectors));
+        println!(
+            "   {segments} segments (Parquet files that any tool reads), {} vectors in graphs",
+            number(stats.indexed_vectors)
+        );
         Ok(())
     }
 
@@ -123,7 +134,8 @@ impl Tour {
         let queue = decode::spawn(starts, ReadOptions::default(), shape)?;
         let mut journal = Journal::open(self.folder.join("journal.json"), COLLECTION)?;
         let (mut rejects, mut progress) = (Rejects::new(None, 0), Progress::new(Some(5_000), 0));
-        let mut upload = Upload::new(client, COLLECTION.to_owned(), &mut journal, &mut rejects, &mut progress);
+        let mut upload =
+            Upload::new(client, COLLECTION.to_owned(), &mut journal, &mut rejects, &mut progress);
         upload.run(queue).await?;
         let (rows, token) = (upload.totals.loaded, upload.token.take());
         let request = v1::CountRequest { collection: COLLECTION.to_owned(), token, ..Default::default() };
@@ -133,7 +145,7 @@ impl Tour {
 
     /// Searches for what is like a well-known word.
     async fn by_meaning(&mut self, client: &Client) -> Result<v1::Point> {
-        let words = ["ship", "physician", "music", "anger", "bird", "water", "money"];
+        let words = ["forest", "king"];
         let mut found = None;
         for word in words {
             let wanted = format!(r#"{{"must":[{{"key":"lemma","match":{{"value":"{word}"}}}}]}}"#);
@@ -157,10 +169,12 @@ impl Tour {
     async fn with_filter(&mut self, client: &Client, like: &v1::Point) -> Result<()> {
         self.title("The same, but only verbs, and only in region us");
         let wanted = r#"{"must":[{"key":"pos","match":{"value":"verb"}}]}"#;
+        // By its vector: the point itself need not be in region us.
         let request = v1::SearchRequest {
+            vector: like.vectors.get("").cloned(),
             filter: filter::parse(Some(wanted))?,
             regions: vec!["us".to_owned()],
-            ..search(like.id.clone())
+            ..search(None)
         };
         let answer = client.points().search(request).await.map_err(refused)?.into_inner();
         print_hits(&answer);
@@ -173,7 +187,9 @@ impl Tour {
 
     /// Compares searches by graph with exact ones.
     async fn recall(&mut self, client: &Client) -> Result<()> {
-        self.title("How good are the graphs? The same 100 searches by graph and by comparing with every point");
+        self.title(
+            "How good are the graphs? The same 100 searches by graph and by comparing with every point",
+        );
         let mut answers = [Vec::new(), Vec::new()];
         let mut micros = [0u64; 2];
         for (exact, (answers, micros)) in [false, true].into_iter().zip(answers.iter_mut().zip(&mut micros)) {
@@ -200,7 +216,11 @@ impl Tour {
         Ok(())
     }
 
-    async fn kill_and_restart(&mut self, server: ServerProcess, client: Client) -> Result<(ServerProcess, Client)> {
+    async fn kill_and_restart(
+        &mut self,
+        server: ServerProcess,
+        client: Client,
+    ) -> Result<(ServerProcess, Client)> {
         self.title("Pull the plug: kill -9, then start again over the same files");
         // The last write is a moment old and in no segment yet.
         let note = v1::Point {
@@ -209,11 +229,8 @@ impl Tour {
             region: "us".to_owned(),
             ..Default::default()
         };
-        let request = v1::UpsertRequest {
-            collection: COLLECTION.to_owned(),
-            points: vec![note],
-            ..Default::default()
-        };
+        let request =
+            v1::UpsertRequest { collection: COLLECTION.to_owned(), points: vec![note], ..Default::default() };
         client.points().upsert(request).await.map_err(refused)?;
         drop(client);
         let pid = server.id();
@@ -233,7 +250,9 @@ impl Tour {
     }
 
     async fn purge(&mut self, client: &Client) -> Result<()> {
-        self.title(&format!("Erase what is older than {AGE_DAYS} days in region eu, and look for the bytes afterwards"));
+        self.title(&format!(
+            "Erase what is older than {AGE_DAYS} days in region eu, and look for the bytes afterwards"
+        ));
         let request = v1::PurgeRequest {
             collection: COLLECTION.to_owned(),
             region: "eu".to_owned(),
@@ -289,7 +308,7 @@ impl Tour {
             collection: COLLECTION.to_owned(),
             filter: filter::parse(wanted)?,
             limit: 1,
-            selection: Some(v1::Selection { with_payload: true, ..Default::default() }),
+            selection: Some(v1::Selection { with_payload: true, with_vectors: true, ..Default::default() }),
             ..Default::default()
         };
         Ok(client.points().scroll(request).await.map_err(refused)?.into_inner().points.into_iter().next())
@@ -315,7 +334,11 @@ impl Tour {
                 regions: vec!["eu".to_owned()],
                 from,
                 limit: 1_000,
-                selection: Some(v1::Selection { with_payload: true, with_vectors: true, ..Default::default() }),
+                selection: Some(v1::Selection {
+                    with_payload: true,
+                    with_vectors: true,
+                    ..Default::default()
+                }),
                 ..Default::default()
             };
             let page = client.points().scroll(request).await.map_err(refused)?.into_inner();

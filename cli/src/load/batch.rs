@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn file() -> Arc<LoadFile> {
-        Arc::new(LoadFile { path: "f".into(), identity: "f".into(), bytes: 1 })
+        Arc::new(LoadFile { path: "f".into(), identity: "f".into() })
     }
 
     fn shape() -> Shape {

@@ -21,7 +21,11 @@ pub struct Start {
 }
 
 /// Reads the files one after the other on a thread of its own; the queue ends after the last batch or an error.
-pub fn spawn(files: Vec<Start>, options: ReadOptions, shape: Shape) -> Result<mpsc::Receiver<Result<Prepared>>> {
+pub fn spawn(
+    files: Vec<Start>,
+    options: ReadOptions,
+    shape: Shape,
+) -> Result<mpsc::Receiver<Result<Prepared>>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let work = move || {
         for start in files {
@@ -76,7 +80,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
         std::fs::write(&path, "{\"id\":1}\n{\"id\":2}\nbroken\n{\"id\":4}\n").unwrap();
-        let file = Arc::new(LoadFile { path, identity: "a".into(), bytes: 1 });
+        let file = Arc::new(LoadFile { path, identity: "a".into() });
         let shape = Shape { collection: "c".into(), region: None, settings: String::new() };
         let run = |row| {
             let starts = vec![Start { file: file.clone(), row }];

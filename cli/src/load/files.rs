@@ -13,8 +13,6 @@ pub struct LoadFile {
     pub path: PathBuf,
     /// Absolute path, size and modification time: a changed file is another file.
     pub identity: String,
-    /// Bytes.
-    pub bytes: u64,
 }
 
 /// Finds the files: those that are named, and those below folders that a reader knows, in the order of their names.
@@ -43,7 +41,8 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     entries.sort();
     for path in entries {
         // Links are not followed: they can lead in circles.
-        let kind = std::fs::symlink_metadata(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let kind =
+            std::fs::symlink_metadata(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let known = path.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.contains(&e));
         if kind.is_dir() {
             walk(&path, found)?;
@@ -58,9 +57,10 @@ fn load_file(path: &Path) -> Result<LoadFile> {
     let context = || format!("cannot read {}", path.display());
     let absolute = path.canonicalize().with_context(context)?;
     let metadata = std::fs::metadata(path).with_context(context)?;
-    let changed = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let changed =
+        metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     let identity = format!("{}\n{}\n{}", absolute.display(), metadata.len(), changed.as_nanos());
-    Ok(LoadFile { path: path.to_owned(), identity, bytes: metadata.len() })
+    Ok(LoadFile { path: path.to_owned(), identity })
 }
 
 #[cfg(test)]

@@ -71,7 +71,8 @@ impl Journal {
     /// Writes what was noted, durably.
     pub fn write(&mut self) -> Result<()> {
         if self.dirty {
-            self.put().with_context(|| format!("cannot write the progress journal {}", self.path.display()))?;
+            self.put()
+                .with_context(|| format!("cannot write the progress journal {}", self.path.display()))?;
             self.dirty = false;
             self.written = Instant::now();
         }
@@ -101,7 +102,8 @@ impl Journal {
 /// Where journals are kept unless the user names a file: `$XDG_STATE_HOME/engram`.
 pub fn standard_path(load: &str) -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let folder = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home).unwrap_or_else(|| ".".into());
+    let folder =
+        std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home).unwrap_or_else(|| ".".into());
     let name = blake3::hash(load.as_bytes()).to_hex();
     folder.join("engram").join(format!("load-{}.json", &name[..16]))
 }

@@ -103,10 +103,19 @@ mod tests {
         rejects.add(Path::new("a.parquet"), 8, "x").unwrap();
         let stop = rejects.add(Path::new("b.parquet"), 9, "y").unwrap_err().to_string();
         assert!(stop.contains("3 bad rows") && stop.contains("a.parquet row 7"), "{stop}");
-        let lines: Vec<serde_json::Value> =
-            std::fs::read_to_string(&path).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = std::fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
         assert_eq!(lines[0], json!({ "file": "a.parquet", "row": 7, "reason": "odd \"id\"" }));
         assert_eq!(lines.len(), 3);
-        assert!(Rejects::new(None, 0).add(Path::new("a"), 0, "z").unwrap_err().to_string().contains("--reject-file"));
+        assert!(
+            Rejects::new(None, 0)
+                .add(Path::new("a"), 0, "z")
+                .unwrap_err()
+                .to_string()
+                .contains("--reject-file")
+        );
     }
 }

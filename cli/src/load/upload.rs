@@ -147,10 +147,15 @@ impl<'a> Upload<'a> {
         loop {
             let passing = matches!(
                 status.code(),
-                Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded | Code::Unknown
+                Code::Unavailable
+                    | Code::ResourceExhausted
+                    | Code::Aborted
+                    | Code::DeadlineExceeded
+                    | Code::Unknown
             );
             if !passing || failures > TRIES {
-                return Err(refused(status)).context("the load stopped; the same command goes on where it was");
+                return Err(refused(status))
+                    .context("the load stopped; the same command goes on where it was");
             }
             let pause = Duration::from_millis(250 << failures.min(6)).min(LONGEST_PAUSE);
             self.progress.note(&format!("waiting {pause:.1?}: {}", sentence(&status)));
@@ -184,8 +189,11 @@ impl<'a> Upload<'a> {
             return Ok(());
         }
         let add_regions: Vec<String> = new.into_iter().cloned().collect();
-        let request =
-            UpdateCollectionRequest { name: self.collection.clone(), add_regions: add_regions.clone(), ..Default::default() };
+        let request = UpdateCollectionRequest {
+            name: self.collection.clone(),
+            add_regions: add_regions.clone(),
+            ..Default::default()
+        };
         self.client.collections().update_collection(request).await.map_err(refused)?;
         self.progress.note(&format!("added the regions {} to {}", add_regions.join(", "), self.collection));
         known.extend(add_regions);
@@ -193,7 +201,9 @@ impl<'a> Upload<'a> {
     }
 
     fn acknowledged(&mut self, answer: &BulkUpsertResponse) -> Result<()> {
-        let Some(batch) = self.flight.pop_front() else { bail!("the server acknowledged a batch that was not sent") };
+        let Some(batch) = self.flight.pop_front() else {
+            bail!("the server acknowledged a batch that was not sent")
+        };
         let sent = batch.request.as_ref().map_or(0, |r| r.batch);
         if sent != answer.batch {
             bail!("the server acknowledged batch {} where batch {sent} was next", answer.batch);

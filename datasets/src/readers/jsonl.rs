@@ -182,10 +182,12 @@ impl JsonLines {
 
     fn columns(&mut self, first_row: u64, rows: Vec<Row>) -> RowBatch {
         let ids = match rows.first().map(|r| r.id) {
-            Some(Id::Uuid(_)) => {
-                Ids::Uuid(rows.iter().filter_map(|r| if let Id::Uuid(u) = r.id { Some(u) } else { None }).collect())
-            }
-            _ => Ids::Num(rows.iter().filter_map(|r| if let Id::Num(n) = r.id { Some(n) } else { None }).collect()),
+            Some(Id::Uuid(_)) => Ids::Uuid(
+                rows.iter().filter_map(|r| if let Id::Uuid(u) = r.id { Some(u) } else { None }).collect(),
+            ),
+            _ => Ids::Num(
+                rows.iter().filter_map(|r| if let Id::Num(n) = r.id { Some(n) } else { None }).collect(),
+            ),
         };
         let mut batch = RowBatch::new(self.path.clone(), first_row, ids);
         batch.offsets = rows.iter().map(|r| (r.number - first_row) as u32).collect();
@@ -205,12 +207,17 @@ impl JsonLines {
         for (i, row) in rows.iter().enumerate() {
             for (field, vector) in &row.vectors {
                 if !self.info.vectors.iter().any(|v| &v.field == field) {
-                    self.info.vectors.push(FileVector { field: field.clone(), dimension: Some(vector.len()) });
+                    self.info
+                        .vectors
+                        .push(FileVector { field: field.clone(), dimension: Some(vector.len()) });
                 }
                 let known = self.info.vectors.iter().find(|v| &v.field == field).and_then(|v| v.dimension);
                 if known.is_some_and(|d| d != vector.len()) {
                     let d = known.unwrap_or(0);
-                    bad.push((i, format!("vector {field:?} has {} components, the file's first has {d}", vector.len())));
+                    bad.push((
+                        i,
+                        format!("vector {field:?} has {} components, the file's first has {d}", vector.len()),
+                    ));
                 }
             }
         }

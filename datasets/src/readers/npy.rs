@@ -61,7 +61,10 @@ impl Npy {
             .and_then(|n| n.checked_add(data_start))
             .ok_or_else(|| ReadError::bad(path, "its header says more bytes than any file has"))?;
         if length < needed {
-            return Err(ReadError::bad(path, format!("it is truncated: {length} of {needed} bytes are here")));
+            return Err(ReadError::bad(
+                path,
+                format!("it is truncated: {length} of {needed} bytes are here"),
+            ));
         }
         let next_row = options.start_row.min(rows);
         let at = data_start + next_row * (dimension * header.kind.bytes()) as u64;
@@ -75,7 +78,10 @@ impl Npy {
             rows,
             next_row,
             batch_rows: options.rows_per_batch(dimension * 4),
-            info: FileInfo { rows: Some(rows), vectors: vec![FileVector { field, dimension: Some(dimension) }] },
+            info: FileInfo {
+                rows: Some(rows),
+                vectors: vec![FileVector { field, dimension: Some(dimension) }],
+            },
         })
     }
 
@@ -156,7 +162,9 @@ impl Header {
             "<f2" => Kind::F16,
             "<f4" => Kind::F32,
             "<f8" => Kind::F64,
-            other => return Err(format!("its components are {other}: save it as float16, float32 or float64")),
+            other => {
+                return Err(format!("its components are {other}: save it as float16, float32 or float64"));
+            }
         };
         if !value("fortran_order")?.starts_with("False") {
             return Err("it is in Fortran order: save it with numpy.ascontiguousarray".to_owned());
@@ -170,7 +178,9 @@ impl Header {
         };
         let dimension = usize::try_from(*dimension).unwrap_or(usize::MAX);
         if dimension == 0 || dimension > MAX_DIMENSION {
-            return Err(format!("its vectors have {dimension} components: 1 to {MAX_DIMENSION} are possible"));
+            return Err(format!(
+                "its vectors have {dimension} components: 1 to {MAX_DIMENSION} are possible"
+            ));
         }
         Ok(Self { kind, rows: *rows, dimension })
     }

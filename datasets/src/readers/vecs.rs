@@ -49,7 +49,10 @@ impl Vecs {
         let dimension = usize::try_from(i32::from_le_bytes(first)).unwrap_or(0);
         if dimension == 0 || dimension > MAX_DIMENSION {
             let said = i32::from_le_bytes(first);
-            return Err(ReadError::bad(path, format!("its first row says {said} components: 1 to {MAX_DIMENSION}")));
+            return Err(ReadError::bad(
+                path,
+                format!("its first row says {said} components: 1 to {MAX_DIMENSION}"),
+            ));
         }
         let row_bytes = (4 + dimension * bytes_per_component) as u64;
         if !length.is_multiple_of(row_bytes) {
@@ -150,7 +153,12 @@ mod tests {
         let batches = read("a.bvecs", &bvecs, &options).unwrap();
         assert_eq!(batches[0].ids, Ids::Num(vec![1, 2, 3]));
         assert_eq!(batches[0].vectors[0].vector(0), Some(&[1.0, 200.0][..]));
-        assert!(read("a.fvecs", &fvecs[..fvecs.len() - 1], &options).unwrap_err().to_string().contains("truncated"));
+        assert!(
+            read("a.fvecs", &fvecs[..fvecs.len() - 1], &options)
+                .unwrap_err()
+                .to_string()
+                .contains("truncated")
+        );
         assert!(read("a.fvecs", &[], &options).unwrap().is_empty());
     }
 

@@ -73,7 +73,8 @@ impl Set {
         let path = &self.truth;
         let bad = |e: &dyn std::fmt::Display| ReadError::bad(path, e.to_string());
         let file = std::fs::File::open(path).map_err(ReadError::io(path))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.build()).map_err(|e| bad(&e))?;
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.build()).map_err(|e| bad(&e))?;
         let mut all = Vec::new();
         for batch in reader {
             let batch = batch.map_err(|e| bad(&e))?;
@@ -81,7 +82,8 @@ impl Set {
             let lists = lists.ok_or_else(|| bad(&"it has no column of neighbors"))?;
             for row in 0..lists.len() {
                 let list = lists.value(row);
-                let ids = list.as_primitive_opt::<UInt64Type>().ok_or_else(|| bad(&"neighbors are no numbers"))?;
+                let ids =
+                    list.as_primitive_opt::<UInt64Type>().ok_or_else(|| bad(&"neighbors are no numbers"))?;
                 all.push(ids.values().to_vec());
             }
         }
@@ -112,7 +114,9 @@ pub fn prepare(name: &str, say: &mut dyn FnMut(&str)) -> Result<Set> {
         "wordnet" => wordnet::prepare(say),
         "wordnet-5k" => wordnet::prepare_small(say),
         "fashion" => fashion::prepare(say),
-        _ => Err(ReadError::Unavailable(format!("there is no set {name:?}; there are: {}", NAMES.join(", ")))),
+        _ => {
+            Err(ReadError::Unavailable(format!("there is no set {name:?}; there are: {}", NAMES.join(", "))))
+        }
     }
 }
 
@@ -134,7 +138,8 @@ fn checkout() -> &'static Path {
 /// All vectors of the only field of a file.
 fn read_vectors(path: &Path) -> Result<Vec<f32>> {
     let mut all = Vec::new();
-    for batch in readers::open(path, &ReadOptions { id_column: id_column(path)?, ..ReadOptions::default() })? {
+    for batch in readers::open(path, &ReadOptions { id_column: id_column(path)?, ..ReadOptions::default() })?
+    {
         let batch = batch?;
         if let Some(reject) = batch.rejects.first() {
             return Err(ReadError::bad(path, format!("row {}: {}", reject.row, reject.reason)));

@@ -199,7 +199,8 @@ impl NodeConfig {
     /// # Errors
     /// None in practice: the defaults are valid.
     pub fn for_data_dir(data_dir: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        let raw = RawConfig { data_dir: data_dir.into().to_string_lossy().into_owned(), ..RawConfig::default() };
+        let raw =
+            RawConfig { data_dir: data_dir.into().to_string_lossy().into_owned(), ..RawConfig::default() };
         Self::from_raw(&raw)
     }
 }

@@ -153,12 +153,7 @@ pub struct StorageSection {
 
 impl Default for StorageSection {
     fn default() -> Self {
-        Self {
-            memtable_bytes: 64 * MIB,
-            memtables_total_bytes: 0,
-            max_open_shards: 256,
-            background_jobs: 2,
-        }
+        Self { memtable_bytes: 64 * MIB, memtables_total_bytes: 0, max_open_shards: 256, background_jobs: 2 }
     }
 }
 

@@ -57,7 +57,8 @@ impl RawConfig {
         let mut env: Vec<_> = sources.env.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
         env.sort();
         for (name, value) in env {
-            let key = name[ENV_PREFIX.len()..].split("__").map(str::to_lowercase).collect::<Vec<_>>().join(".");
+            let key =
+                name[ENV_PREFIX.len()..].split("__").map(str::to_lowercase).collect::<Vec<_>>().join(".");
             if key == ROOT_KEY {
                 root_key = Some(Secret::new(value.trim()));
                 continue;
@@ -146,7 +147,8 @@ fn lookup<'a>(tree: &'a Table, key: &str) -> Option<&'a Value> {
 }
 
 fn unknown(defaults: &Table, key: &str) -> String {
-    let section = key.split_once('.').and_then(|(section, _)| Some((section, defaults.get(section)?.as_table()?)));
+    let section =
+        key.split_once('.').and_then(|(section, _)| Some((section, defaults.get(section)?.as_table()?)));
     let (place, known) = match section {
         Some((section, table)) => (format!("keys of [{section}]"), table),
         None => ("keys and sections".to_owned(), defaults),

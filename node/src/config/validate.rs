@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::raw::{IndexSection, LimitsSection, RawConfig, StorageSection};
 use super::{
-    CatalogBackend, ConfigError, IndexSettings, Limits, LogBackend, LogFormat, NodeConfig, ObjectsBackend, RootKey,
-    StorageSettings, TlsFiles, memory,
+    CatalogBackend, ConfigError, IndexSettings, Limits, LogBackend, LogFormat, NodeConfig, ObjectsBackend,
+    RootKey, StorageSettings, TlsFiles, memory,
 };
 
 const MIB: u64 = 1 << 20;
@@ -19,7 +19,10 @@ impl NodeConfig {
     /// [`ConfigError::Value`] with the key and what to write.
     pub fn from_raw(raw: &RawConfig) -> Result<Self, ConfigError> {
         if raw.data_dir.is_empty() {
-            return Err(ConfigError::value("data_dir", "is empty; name the directory for all files of the server"));
+            return Err(ConfigError::value(
+                "data_dir",
+                "is empty; name the directory for all files of the server",
+            ));
         }
         let memory = match raw.limits.memory_bytes {
             0 => memory::available() / 2,
@@ -44,12 +47,18 @@ impl NodeConfig {
                 "text" => LogFormat::Text,
                 "json" => LogFormat::Json,
                 other => {
-                    return Err(ConfigError::value("logging.format", format!("`{other}` is unknown; write text or json")));
+                    return Err(ConfigError::value(
+                        "logging.format",
+                        format!("`{other}` is unknown; write text or json"),
+                    ));
                 }
             },
         };
         if config.grpc == config.http && config.grpc.port() != 0 {
-            return Err(ConfigError::value("listen.http", "is the address of listen.grpc; give it another port"));
+            return Err(ConfigError::value(
+                "listen.http",
+                "is the address of listen.grpc; give it another port",
+            ));
         }
         refuse_open_server(&config)?;
         Ok(config)
@@ -82,14 +91,20 @@ fn refuse_open_server(config: &NodeConfig) -> Result<(), ConfigError> {
 fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     numeric.as_deref().unwrap_or(text).parse().map_err(|_| {
-        ConfigError::value(key, format!("`{text}` is no address; write IP:PORT, for instance 127.0.0.1:6334 or [::1]:6334"))
+        ConfigError::value(
+            key,
+            format!("`{text}` is no address; write IP:PORT, for instance 127.0.0.1:6334 or [::1]:6334"),
+        )
     })
 }
 
 fn tls(cert: &str, key: &str) -> Result<Option<TlsFiles>, ConfigError> {
     let readable = |name: &str, path: &str| {
         std::fs::File::open(path).map(drop).map_err(|e| {
-            ConfigError::value(name, format!("{path} cannot be read ({e}); name a PEM file that the server may read"))
+            ConfigError::value(
+                name,
+                format!("{path} cannot be read ({e}); name a PEM file that the server may read"),
+            )
         })
     };
     match (cert, key) {
@@ -122,8 +137,9 @@ fn root_key(raw: &RawConfig) -> Result<Option<RootKey>, ConfigError> {
 }
 
 fn first_line(path: &Path) -> Result<String, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| ConfigError::value("auth.root_key_file", format!("{} cannot be read ({e})", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        ConfigError::value("auth.root_key_file", format!("{} cannot be read ({e})", path.display()))
+    })?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
@@ -188,14 +204,24 @@ fn limits(raw: &LimitsSection, memory: u64) -> Result<Limits, ConfigError> {
         message_bytes: within("limits.message_bytes", raw.message_bytes, 64 << 10, 1024 * MIB)?,
         requests: within("limits.requests", raw.requests, 1, 1 << 20)?,
         inflight_bytes: within("limits.inflight_bytes", inflight, MIB, 1 << 40)?,
-        queue_wait: Duration::from_millis(within("limits.queue_wait_ms", raw.queue_wait_ms, 0, 600_000)? as u64),
+        queue_wait: Duration::from_millis(
+            within("limits.queue_wait_ms", raw.queue_wait_ms, 0, 600_000)? as u64
+        ),
         connections,
-        streams_per_connection: u32_within("limits.streams_per_connection", raw.streams_per_connection, 1, 4096)?,
+        streams_per_connection: u32_within(
+            "limits.streams_per_connection",
+            raw.streams_per_connection,
+            1,
+            4096,
+        )?,
         window_bytes: u32_within("limits.window_bytes", window, 64 << 10, 64 * MIB)?,
         bulk_batches: within("limits.bulk_batches", raw.bulk_batches, 1, 64)?,
-        search_timeout: Duration::from_millis(
-            within("limits.search_timeout_ms", raw.search_timeout_ms, 1, 3_600_000)? as u64
-        ),
+        search_timeout: Duration::from_millis(within(
+            "limits.search_timeout_ms",
+            raw.search_timeout_ms,
+            1,
+            3_600_000,
+        )? as u64),
         drain: Duration::from_secs(within("limits.drain_s", raw.drain_s, 0, 3600)? as u64),
     })
 }

@@ -27,7 +27,11 @@ pub(crate) fn points(wire: v1::BulkUpsertRequest) -> Result<Vec<NewPoint>, Statu
     aligned("expires_at_ms", wire.expires_at_ms.len(), count, false)?;
     let mut points: Vec<NewPoint> = ids
         .into_iter()
-        .map(|id| NewPoint { id: Some(id), vectors: Vec::with_capacity(wire.vectors.len()), ..NewPoint::default() })
+        .map(|id| NewPoint {
+            id: Some(id),
+            vectors: Vec::with_capacity(wire.vectors.len()),
+            ..NewPoint::default()
+        })
         .collect();
     for column in wire.vectors {
         add_vectors(&mut points, column)?;
@@ -71,7 +75,10 @@ fn ids(nums: &[u64], uuids: &[u8], count: usize) -> Result<Vec<PointId>, Status>
 fn add_vectors(points: &mut [NewPoint], column: v1::VectorColumn) -> Result<(), Status> {
     let name = format!("vectors[{:?}]", column.field);
     if !column.present.is_empty() && column.present.len() != points.len() {
-        return Err(invalid(&name, format!("present has {} bytes for {} rows", column.present.len(), points.len())));
+        return Err(invalid(
+            &name,
+            format!("present has {} bytes for {} rows", column.present.len(), points.len()),
+        ));
     }
     let is_present = |i: usize| column.present.get(i).is_none_or(|b| *b != 0);
     let rows = (0..points.len()).filter(|i| is_present(*i)).count();

@@ -68,7 +68,10 @@ fn vector_field(wire: &v1::VectorField, id: u16, defaults: &IndexSettings) -> Re
     let name = format!("vectors[{:?}]", wire.name);
     let dimension = wire.dimension as usize;
     if !(1..=MAX_DIMENSION).contains(&dimension) {
-        return Err(invalid(&name, format!("dimension {dimension} is not allowed; give 1 to {MAX_DIMENSION}")));
+        return Err(invalid(
+            &name,
+            format!("dimension {dimension} is not allowed; give 1 to {MAX_DIMENSION}"),
+        ));
     }
     let metric = match known_enum::<v1::Metric>(&format!("{name}.metric"), wire.metric)? {
         v1::Metric::Unspecified => {
@@ -91,8 +94,20 @@ fn vector_field(wire: &v1::VectorField, id: u16, defaults: &IndexSettings) -> Re
         dimension,
         metric,
         hnsw_m: setting("m", hnsw.m, defaults.m, 4, 128)?,
-        hnsw_ef_construction: setting("ef_construction", hnsw.ef_construction, defaults.ef_construction, 8, 4096)?,
-        graph_threshold: setting("graph_threshold", hnsw.graph_threshold, defaults.graph_threshold, 1, usize::MAX)?,
+        hnsw_ef_construction: setting(
+            "ef_construction",
+            hnsw.ef_construction,
+            defaults.ef_construction,
+            8,
+            4096,
+        )?,
+        graph_threshold: setting(
+            "graph_threshold",
+            hnsw.graph_threshold,
+            defaults.graph_threshold,
+            1,
+            usize::MAX,
+        )?,
     })
 }
 
@@ -100,7 +115,9 @@ pub(crate) fn payload_index(wire: &v1::PayloadIndex) -> Result<PayloadIndexSpec,
     use v1::PayloadIndexKind as Wire;
     let field = format!("payload_indexes[{:?}].kind", wire.field);
     let kind = match known_enum::<Wire>(&field, wire.kind)? {
-        Wire::Unspecified => return Err(invalid(&field, "is missing; give the kind of the values, such as KEYWORD")),
+        Wire::Unspecified => {
+            return Err(invalid(&field, "is missing; give the kind of the values, such as KEYWORD"));
+        }
         Wire::Keyword => PayloadIndexKind::Keyword,
         Wire::Integer => PayloadIndexKind::Integer,
         Wire::Float => PayloadIndexKind::Float,
@@ -114,11 +131,16 @@ pub(crate) fn payload_index(wire: &v1::PayloadIndex) -> Result<PayloadIndexSpec,
 
 pub(crate) fn retention(wire: &[v1::RetentionRule]) -> Result<Vec<RetentionRule>, Status> {
     let rule = |wire: &v1::RetentionRule| {
-        let max_age_ms = wire.max_age_s.checked_mul(MS).and_then(|ms| i64::try_from(ms).ok()).filter(|ms| *ms > 0);
+        let max_age_ms =
+            wire.max_age_s.checked_mul(MS).and_then(|ms| i64::try_from(ms).ok()).filter(|ms| *ms > 0);
         let Some(max_age_ms) = max_age_ms else {
-            return Err(invalid("retention.max_age_s", format!("{} is not allowed; give seconds", wire.max_age_s)));
+            return Err(invalid(
+                "retention.max_age_s",
+                format!("{} is not allowed; give seconds", wire.max_age_s),
+            ));
         };
-        let region = (!wire.region.is_empty()).then(|| region("retention.region", &wire.region)).transpose()?;
+        let region =
+            (!wire.region.is_empty()).then(|| region("retention.region", &wire.region)).transpose()?;
         Ok(RetentionRule { region, max_age_ms })
     };
     wire.iter().map(rule).collect()
@@ -158,7 +180,11 @@ pub(crate) fn apply_update(
 }
 
 fn bounded(field: &str, len: usize, max: usize) -> Result<(), Status> {
-    if len > max { Err(invalid(field, format!("{len} in all are more than the limit of {max}"))) } else { Ok(()) }
+    if len > max {
+        Err(invalid(field, format!("{len} in all are more than the limit of {max}")))
+    } else {
+        Ok(())
+    }
 }
 
 pub(crate) fn wire_collection(schema: &CollectionSchema) -> v1::Collection {

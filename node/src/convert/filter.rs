@@ -37,15 +37,22 @@ fn conditions(wire: Vec<v1::Condition>) -> Result<Vec<Condition>, Status> {
 fn condition(wire: v1::Condition) -> Result<Condition, Status> {
     use v1::condition::Kind;
     match wire.kind {
-        None => Err(invalid("filter", "a condition is empty; give field, filter, has_id, is_empty, is_null or nested")),
+        None => Err(invalid(
+            "filter",
+            "a condition is empty; give field, filter, has_id, is_empty, is_null or nested",
+        )),
         Some(Kind::Field(field)) => field_condition(field),
         Some(Kind::Filter(inner)) => Ok(Condition::Filter(Box::new(tree(inner)?))),
         Some(Kind::HasId(list)) => {
             let ids = list.ids.iter().map(|id| point_id("filter.has_id", Some(id)));
             Ok(Condition::HasId(ids.collect::<Result<_, _>>()?))
         }
-        Some(Kind::IsEmpty(key)) => Ok(Condition::Field { path: path(&key)?, predicate: FieldPredicate::IsEmpty }),
-        Some(Kind::IsNull(key)) => Ok(Condition::Field { path: path(&key)?, predicate: FieldPredicate::IsNull }),
+        Some(Kind::IsEmpty(key)) => {
+            Ok(Condition::Field { path: path(&key)?, predicate: FieldPredicate::IsEmpty })
+        }
+        Some(Kind::IsNull(key)) => {
+            Ok(Condition::Field { path: path(&key)?, predicate: FieldPredicate::IsNull })
+        }
         Some(Kind::Nested(nested)) => {
             let inner = nested.filter.ok_or_else(|| invalid("filter.nested.filter", "is missing"))?;
             Ok(Condition::Nested { path: path(&nested.key)?, filter: Box::new(tree(inner)?) })
@@ -60,7 +67,8 @@ fn path(key: &str) -> Result<PayloadPath, Status> {
 fn field_condition(wire: v1::FieldCondition) -> Result<Condition, Status> {
     use v1::field_condition::Kind;
     let path = path(&wire.key)?;
-    let missing = |what: &str| invalid("filter.field", format!("`{}`: {what} is missing", shorten(&wire.key)));
+    let missing =
+        |what: &str| invalid("filter.field", format!("`{}`: {what} is missing", shorten(&wire.key)));
     let predicate = match wire.kind {
         None => return Err(missing("the predicate (match, range, ...)")),
         Some(Kind::Match(m)) => matching(m.kind.ok_or_else(|| missing("value, any or except of match"))?)?,
@@ -79,7 +87,9 @@ fn field_condition(wire: v1::FieldCondition) -> Result<Condition, Status> {
             top_left: place(g.top_left.ok_or_else(|| missing("top_left of geo_bounding_box"))?),
             bottom_right: place(g.bottom_right.ok_or_else(|| missing("bottom_right of geo_bounding_box"))?),
         },
-        Some(Kind::ValuesCount(c)) => FieldPredicate::ValuesCount { lt: c.lt, lte: c.lte, gt: c.gt, gte: c.gte },
+        Some(Kind::ValuesCount(c)) => {
+            FieldPredicate::ValuesCount { lt: c.lt, lte: c.lte, gt: c.gt, gte: c.gte }
+        }
     };
     Ok(Condition::Field { path, predicate })
 }

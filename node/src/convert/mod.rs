@@ -87,9 +87,7 @@ pub(crate) fn read_options(
     let call = call.map(|c| c.min(engram_query::limits::MAX_TIMEOUT)).filter(|c| !c.is_zero());
     let timeout = match (body, call) {
         (Some(a), Some(b)) => Some(a.min(b)),
-        (body, None) => body,
-        // The default may be shorter than the caller's patience, so patience alone sets nothing here.
-        (None, Some(_)) => None,
+        (body, call) => body.or(call),
     };
     Ok(ReadOptions { token: token(wire_token)?, timeout, regions })
 }
@@ -103,7 +101,10 @@ pub(crate) fn write_options(idempotency_key: String, wait: bool) -> WriteOptions
 }
 
 /// Conditions aligned with `len` points: none, or one for each.
-pub(crate) fn if_versions(versions: &[u64], len: usize) -> Result<impl Fn(usize) -> Option<u64> + '_, Status> {
+pub(crate) fn if_versions(
+    versions: &[u64],
+    len: usize,
+) -> Result<impl Fn(usize) -> Option<u64> + '_, Status> {
     if !versions.is_empty() && versions.len() != len {
         let why = format!("has {} entries for {len} points; give none or one for each", versions.len());
         return Err(invalid("if_versions", why));

@@ -88,7 +88,10 @@ pub(crate) fn payload_change(request: &mut v1::SetPayloadRequest) -> Result<Chan
     }))
 }
 
-pub(crate) fn vector_updates(points: Vec<v1::PointVectors>, versions: &[u64]) -> Result<Vec<VectorUpdate>, Status> {
+pub(crate) fn vector_updates(
+    points: Vec<v1::PointVectors>,
+    versions: &[u64],
+) -> Result<Vec<VectorUpdate>, Status> {
     let condition = if_versions(versions, points.len())?;
     let one = |(i, wire): (usize, v1::PointVectors)| {
         Ok(VectorUpdate {

@@ -1,8 +1,8 @@
 //! Purges and their receipts.
 
 use engram_proto::v1;
-use engram_storage::catalog::{FileChange, Receipt};
 use engram_query::database::PurgeScope;
+use engram_storage::catalog::{FileChange, Receipt};
 use engram_storage::engine::PurgePlan;
 use tonic::Status;
 

@@ -16,7 +16,9 @@ pub(crate) fn search(wire: v1::SearchRequest, call: Option<Duration>) -> Result<
     let query = match (wire.vector, &wire.like) {
         (Some(v), None) => QueryVector::Vector(vector::vector("vector", v)?),
         (None, Some(id)) => QueryVector::Like(point_id("like", Some(id))?),
-        (None, None) => return Err(invalid("vector", "is missing; give a vector, or the id of a point in `like`")),
+        (None, None) => {
+            return Err(invalid("vector", "is missing; give a vector, or the id of a point in `like`"));
+        }
         (Some(_), Some(_)) => return Err(invalid("like", "is given beside vector; give one of them")),
     };
     let params = wire.params.unwrap_or_default();

@@ -20,7 +20,9 @@ pub(crate) fn vector(field: &str, wire: v1::Vector) -> Result<Vec<f32>, Status> 
     match (wire.f32le.is_empty(), wire.values.is_empty()) {
         (true, false) => Ok(wire.values),
         (false, true) if wire.f32le.len().is_multiple_of(COMPONENT) => Ok(floats(&wire.f32le)),
-        (false, true) => Err(invalid(field, format!("f32le has {} bytes, no multiple of 4", wire.f32le.len()))),
+        (false, true) => {
+            Err(invalid(field, format!("f32le has {} bytes, no multiple of 4", wire.f32le.len())))
+        }
         (true, true) => Err(invalid(field, "is empty; give f32le or values")),
         (false, false) => Err(invalid(field, "has both f32le and values; give one of them")),
     }

@@ -77,7 +77,10 @@ impl Admin for AdminService {
         .await
     }
 
-    async fn compact(&self, request: Request<v1::CompactRequest>) -> Result<Response<v1::CompactResponse>, Status> {
+    async fn compact(
+        &self,
+        request: Request<v1::CompactRequest>,
+    ) -> Result<Response<v1::CompactResponse>, Status> {
         let tenant = principal(&request)?.tenant;
         let schemas = self.named(tenant, &request.get_ref().collection)?;
         let context = self.0.clone();

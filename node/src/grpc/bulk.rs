@@ -47,14 +47,8 @@ pub(crate) fn run(
     let principal = principal(&request)?;
     let in_flight = request.extensions().get::<InFlight>().cloned().unwrap_or_default();
     let (answers, acknowledgements) = mpsc::channel(context.config.limits.bulk_batches);
-    let bulk = Bulk {
-        context,
-        principal,
-        in_flight,
-        collection: String::new(),
-        started: VecDeque::new(),
-        answers,
-    };
+    let bulk =
+        Bulk { context, principal, in_flight, collection: String::new(), started: VecDeque::new(), answers };
     tokio::spawn(bulk.pump(request.into_inner()));
     Ok(ReceiverStream::new(acknowledgements))
 }
@@ -114,7 +108,10 @@ impl Bulk {
             return known.then_some(()).ok_or_else(|| invalid("collection", "is missing in the first batch"));
         }
         if !self.collection.is_empty() {
-            return Err(invalid("collection", "changes within the stream; open one stream for each collection"));
+            return Err(invalid(
+                "collection",
+                "changes within the stream; open one stream for each collection",
+            ));
         }
         self.collection = std::mem::take(&mut wire.collection);
         Ok(())

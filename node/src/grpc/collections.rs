@@ -86,7 +86,8 @@ impl Collections for CollectionsService {
         let name = request.into_inner().name;
         let context = self.0.clone();
         to_the_end(async move {
-            let existed = context.database.drop_collection(principal, &name).await.map_err(|e| from_query(&e))?;
+            let existed =
+                context.database.drop_collection(principal, &name).await.map_err(|e| from_query(&e))?;
             Ok(Response::new(v1::DeleteCollectionResponse { existed }))
         })
         .await
@@ -98,7 +99,8 @@ impl Collections for CollectionsService {
     ) -> Result<Response<v1::Collection>, Status> {
         let principal = principal(&request)?;
         let wire = request.into_inner();
-        let spec = payload_index(&wire.index.ok_or_else(|| invalid("index", "is missing; give field and kind"))?)?;
+        let spec =
+            payload_index(&wire.index.ok_or_else(|| invalid("index", "is missing; give field and kind"))?)?;
         let schema = self.0.database.collection(principal, &wire.collection).map_err(|e| from_query(&e))?;
         // A repeat must change nothing, not even the order of the indexes.
         if schema.payload_indexes.contains(&spec) {
@@ -129,7 +131,10 @@ impl Collections for CollectionsService {
         .await
     }
 
-    async fn set_alias(&self, request: Request<v1::SetAliasRequest>) -> Result<Response<v1::SetAliasResponse>, Status> {
+    async fn set_alias(
+        &self,
+        request: Request<v1::SetAliasRequest>,
+    ) -> Result<Response<v1::SetAliasResponse>, Status> {
         let principal = principal(&request)?;
         let wire = request.into_inner();
         let context = self.0.clone();
@@ -149,7 +154,8 @@ impl Collections for CollectionsService {
         let alias = request.into_inner().alias;
         let context = self.0.clone();
         to_the_end(async move {
-            let existed = context.database.delete_alias(principal, &alias).await.map_err(|e| from_query(&e))?;
+            let existed =
+                context.database.delete_alias(principal, &alias).await.map_err(|e| from_query(&e))?;
             Ok(Response::new(v1::DeleteAliasResponse { existed }))
         })
         .await

@@ -35,7 +35,9 @@ pub(crate) struct Context {
 pub(crate) fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
     let found = request.extensions().get::<Principal>().copied();
     // Without the front there is no principal, and without a principal nothing is answered.
-    found.ok_or_else(|| status(ErrorKind::Unauthenticated, "unauthenticated", "the request carries no credential"))
+    found.ok_or_else(|| {
+        status(ErrorKind::Unauthenticated, "unauthenticated", "the request carries no credential")
+    })
 }
 
 /// How long the caller waits, if it says so.
@@ -51,7 +53,11 @@ pub(crate) async fn to_the_end<T: Send + 'static>(
         Ok(outcome) => outcome,
         Err(e) => {
             tracing::error!(error = %e, "a request died");
-            Err(status(ErrorKind::Internal, "internal", "internal error: the request died; the server's log says why"))
+            Err(status(
+                ErrorKind::Internal,
+                "internal",
+                "internal error: the request died; the server's log says why",
+            ))
         }
     }
 }

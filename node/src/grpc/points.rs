@@ -44,7 +44,10 @@ impl PointsService {
 
 #[tonic::async_trait]
 impl Points for PointsService {
-    async fn upsert(&self, request: Request<v1::UpsertRequest>) -> Result<Response<v1::WriteResponse>, Status> {
+    async fn upsert(
+        &self,
+        request: Request<v1::UpsertRequest>,
+    ) -> Result<Response<v1::WriteResponse>, Status> {
         let principal = principal(&request)?;
         let wire = request.into_inner();
         let points = new_points(wire.points, &wire.if_versions)?;
@@ -78,7 +81,10 @@ impl Points for PointsService {
         Ok(Response::new(v1::GetResponse { points }))
     }
 
-    async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::WriteResponse>, Status> {
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::WriteResponse>, Status> {
         let principal = principal(&request)?;
         let wire = request.into_inner();
         let points = selector(&wire.ids, wire.filter, &wire.if_versions)?;
@@ -108,13 +114,17 @@ impl Points for PointsService {
         let options = write_options(wire.idempotency_key, wire.wait);
         let service = Self(self.0.clone());
         to_the_end(async move {
-            let answer = service.0.database.update_vectors(principal, &wire.collection, updates, options).await;
+            let answer =
+                service.0.database.update_vectors(principal, &wire.collection, updates, options).await;
             service.written(answer).map(Response::new)
         })
         .await
     }
 
-    async fn search(&self, request: Request<v1::SearchRequest>) -> Result<Response<v1::SearchResponse>, Status> {
+    async fn search(
+        &self,
+        request: Request<v1::SearchRequest>,
+    ) -> Result<Response<v1::SearchResponse>, Status> {
         let started = Instant::now();
         let (principal, call) = (principal(&request)?, call_timeout(&request));
         let search = search(request.into_inner(), call)?;
@@ -138,7 +148,10 @@ impl Points for PointsService {
         Ok(Response::new(v1::BatchSearchResponse { results }))
     }
 
-    async fn scroll(&self, request: Request<v1::ScrollRequest>) -> Result<Response<v1::ScrollResponse>, Status> {
+    async fn scroll(
+        &self,
+        request: Request<v1::ScrollRequest>,
+    ) -> Result<Response<v1::ScrollResponse>, Status> {
         let (principal, call) = (principal(&request)?, call_timeout(&request));
         let scroll = scroll(request.into_inner(), call)?;
         let page = self.0.database.scroll(principal, scroll).await.map_err(|e| from_query(&e))?;

@@ -31,7 +31,8 @@ impl Retention for RetentionService {
         let scope = purge(&wire, self.0.engine.clock().now_ms())?;
         let context = self.0.clone();
         to_the_end(async move {
-            let accepted = context.database.accept_purge(principal, scope).await.map_err(|e| from_query(&e))?;
+            let accepted =
+                context.database.accept_purge(principal, scope).await.map_err(|e| from_query(&e))?;
             let work = context.jobs.run_purge(&context.engine, accepted.clone());
             let receipt = if wire.wait { work.await? } else { accepted };
             Ok(Response::new(wire_receipt(receipt)))
@@ -39,7 +40,10 @@ impl Retention for RetentionService {
         .await
     }
 
-    async fn get_receipt(&self, request: Request<v1::GetReceiptRequest>) -> Result<Response<v1::Receipt>, Status> {
+    async fn get_receipt(
+        &self,
+        request: Request<v1::GetReceiptRequest>,
+    ) -> Result<Response<v1::Receipt>, Status> {
         let tenant = principal(&request)?.tenant;
         let id = request.into_inner().id;
         let receipts = self.0.engine.receipts(tenant, usize::MAX).await.map_err(from_storage)?;

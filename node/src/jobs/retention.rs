@@ -39,7 +39,11 @@ impl Jobs {
         self.metrics.retention_runs.inc();
     }
 
-    async fn enforce_one(&self, engine: &Arc<Engine>, schema: &CollectionSchema) -> engram_storage::Result<()> {
+    async fn enforce_one(
+        &self,
+        engine: &Arc<Engine>,
+        schema: &CollectionSchema,
+    ) -> engram_storage::Result<()> {
         let request = PurgeRequest {
             tenant: schema.tenant,
             collection: Some(schema.name.clone()),

@@ -55,7 +55,11 @@ impl Admission {
     }
 
     /// Room for a message of `len` bytes, waiting up to `patience` or, if there is none, the usual time.
-    pub(crate) async fn message(self, len: usize, patience: Option<Duration>) -> Result<OwnedSemaphorePermit, Status> {
+    pub(crate) async fn message(
+        self,
+        len: usize,
+        patience: Option<Duration>,
+    ) -> Result<OwnedSemaphorePermit, Status> {
         let wait = self.bytes.clone().acquire_many_owned(self.units(len));
         match tokio::time::timeout(patience.unwrap_or(self.queue_wait), wait).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -110,7 +114,7 @@ mod tests {
         let one = admission.request().await.unwrap();
         assert_eq!(admission.request().await.unwrap_err().code(), tonic::Code::ResourceExhausted);
         drop(one);
-        admission.request().await.unwrap();
+        drop(admission.request().await.unwrap());
     }
 
     #[tokio::test]

@@ -31,17 +31,27 @@ pub(crate) struct Front {
     pub(crate) admission: Admission,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) max_message: usize,
+    /// Time a read gets that names none.
+    pub(crate) search_timeout: Duration,
 }
 
 impl Front {
-    async fn admit<S>(self: Arc<Self>, request: Request<Body>, mut inner: S) -> Result<Response<Body>, S::Error>
+    async fn admit<S>(
+        self: Arc<Self>,
+        request: Request<Body>,
+        mut inner: S,
+    ) -> Result<Response<Body>, S::Error>
     where
         S: Service<Request<Body>, Response = Response<Body>>,
     {
         let path = request.uri().path();
         let method = self.metrics.method(path);
-        let observation =
-            Observation { metrics: self.metrics.clone(), method, started: Instant::now(), code: Code::Cancelled };
+        let observation = Observation {
+            metrics: self.metrics.clone(),
+            method,
+            started: Instant::now(),
+            code: Code::Cancelled,
+        };
         let principal = match self.gate.principal(path, request.headers()) {
             Ok(principal) => principal,
             Err(refused) => return Ok(refuse(refused, observation)),
@@ -62,7 +72,8 @@ impl Front {
         if bulk {
             body = body.patient(BULK_PATIENCE);
         }
-        if let Some(timeout) = grpc_timeout(&head.headers) {
+        // A longer patience than the default changes nothing.
+        if let Some(timeout) = grpc_timeout(&head.headers).filter(|t| *t < self.search_timeout) {
             head.extensions.insert(CallTimeout(timeout));
         }
         head.extensions.insert(principal);

@@ -75,7 +75,11 @@ async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
 }
 
 /// Serves connections until their source ends, then lets those in work finish within `drain`.
-pub(crate) async fn serve(router: Router, mut connections: mpsc::Receiver<io::Result<Connection>>, drain: Duration) {
+pub(crate) async fn serve(
+    router: Router,
+    mut connections: mpsc::Receiver<io::Result<Connection>>,
+    drain: Duration,
+) {
     let mut server = Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(READ_BUFFER);
     server.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADERS).max_concurrent_streams(64);

@@ -42,7 +42,8 @@ pub(crate) fn tls_acceptor(files: &TlsFiles, protocols: &[&[u8]]) -> Result<TlsA
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| bad("tls.cert", &files.cert, e.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| bad("tls.key", &files.key, e.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(|e| bad("tls.key", &files.key, e.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -128,7 +129,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
@@ -178,7 +183,9 @@ impl AsyncWrite for Connection {
 pub(crate) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, ConfigError> {
     TcpListener::bind(address).await.map_err(|e| {
         let why = match e.kind() {
-            io::ErrorKind::AddrInUse => "another program listens there; stop it or choose another port".to_owned(),
+            io::ErrorKind::AddrInUse => {
+                "another program listens there; stop it or choose another port".to_owned()
+            }
             _ => e.to_string(),
         };
         ConfigError::value(key, format!("cannot listen on {address}: {why}"))

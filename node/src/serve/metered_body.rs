@@ -81,7 +81,8 @@ impl MeteredBody {
             *at += 1;
             if self.head_len == HEAD {
                 self.head_len = 0;
-                let len = u32::from_be_bytes([self.head[1], self.head[2], self.head[3], self.head[4]]) as usize;
+                let len =
+                    u32::from_be_bytes([self.head[1], self.head[2], self.head[3], self.head[4]]) as usize;
                 self.remaining = len;
                 return Some(len);
             }

@@ -5,13 +5,18 @@ use tonic::Code;
 use crate::running::{Running, start, start_with};
 
 fn batch(number: u64, ids: std::ops::Range<u64>) -> v1::BulkUpsertRequest {
-    let components = ids.clone().flat_map(|n| [n as f32, 0.0]).flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+    let components =
+        ids.clone().flat_map(|n| [n as f32, 0.0]).flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
     v1::BulkUpsertRequest {
         collection: "docs".into(),
         batch: number,
         count: (ids.end - ids.start) as u32,
         num_ids: ids.collect(),
-        vectors: vec![v1::VectorColumn { field: String::new(), f32le: components.into(), ..Default::default() }],
+        vectors: vec![v1::VectorColumn {
+            field: String::new(),
+            f32le: components.into(),
+            ..Default::default()
+        }],
         regions: vec!["us".into()],
         ..Default::default()
     }
@@ -80,7 +85,8 @@ async fn a_batch_that_makes_no_sense_ends_the_stream_after_the_others() {
     let running = start().await;
     running.create("docs").await;
     let broken = v1::BulkUpsertRequest { count: 5, ..batch(1, 10..14) };
-    let (answers, status) = send(&running, vec![batch(0, 0..10), broken, batch(2, 20..30)]).await.unwrap_err();
+    let (answers, status) =
+        send(&running, vec![batch(0, 0..10), broken, batch(2, 20..30)]).await.unwrap_err();
     assert_eq!(answers.iter().map(|a| a.batch).collect::<Vec<_>>(), [0]);
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(count(&running, answers[0].token.clone()).await, 10);

@@ -68,7 +68,9 @@ async fn definitions_that_make_no_sense_are_refused_by_field() {
         ("region", |c| c.default_region = "ap".into()),
         ("shards", |c| c.shards_per_region = 257),
         ("name", |c| c.name = "a/b".into()),
-        ("max_age_s", |c| c.retention = vec![v1::RetentionRule { region: String::new(), max_age_s: u64::MAX }]),
+        ("max_age_s", |c| {
+            c.retention = vec![v1::RetentionRule { region: String::new(), max_age_s: u64::MAX }]
+        }),
     ];
     let running = start().await;
     for (field, break_it) in cases {

@@ -83,7 +83,10 @@ fn an_open_server_needs_tls_and_a_key_or_a_word() {
 fn the_root_key_stands_in_no_file_and_is_never_shown() {
     let (_file, in_file) = sources("[auth]\nroot_key = '0123456789abcdef'\n", &[]);
     assert!(refused(&in_file).contains("ENGRAM__AUTH__ROOT_KEY"));
-    assert!(refused(&ConfigSources::default().flag("auth.root_key", "0123456789abcdef")).contains("root_key_file"));
+    assert!(
+        refused(&ConfigSources::default().flag("auth.root_key", "0123456789abcdef"))
+            .contains("root_key_file")
+    );
     let (_file, in_env) = sources("", &[("ENGRAM__AUTH__ROOT_KEY", "0123456789abcdef")]);
     let raw = RawConfig::load(&in_env).unwrap();
     let config = NodeConfig::from_raw(&raw).unwrap();

@@ -80,17 +80,21 @@ async fn five_hundred_clients_get_an_answer_or_a_clear_try_later() {
 }
 
 #[tokio::test]
-async fn a_caller_with_no_patience_gets_a_deadline_error() {
-    let running = start().await;
+async fn a_caller_is_kept_no_longer_than_it_will_wait() {
+    let running = start_with(|raw| {
+        raw.limits.requests = 1;
+        raw.limits.queue_wait_ms = 60_000;
+    })
+    .await;
     running.create("docs").await;
-    let search = v1::SearchRequest {
-        collection: "docs".into(),
-        vector: Some(crate::running::vector(&[0.0, 0.0])),
-        k: 1,
-        ..Default::default()
-    };
-    let mut request = tonic::Request::new(search);
-    request.set_timeout(std::time::Duration::from_nanos(1));
-    let late = running.points().search(request).await.unwrap_err();
+    let (_sender, receiver) = tokio::sync::mpsc::channel::<v1::BulkUpsertRequest>(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let _held = running.points().bulk_upsert(stream).await.unwrap();
+    let mut request =
+        tonic::Request::new(v1::CountRequest { collection: "docs".into(), ..Default::default() });
+    request.set_timeout(std::time::Duration::from_millis(100));
+    let started = std::time::Instant::now();
+    let late = running.points().count(request).await.unwrap_err();
     assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled), "{late:?}");
+    assert!(started.elapsed() < std::time::Duration::from_secs(10));
 }

@@ -1,4 +1,5 @@
 //! A node on free ports in a temporary directory, used through its generated client as any program would.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 mod bulk;
 mod collections;

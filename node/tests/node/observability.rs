@@ -1,9 +1,9 @@
 use engram_proto::v1;
 use tokio_stream::StreamExt;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
 
 use crate::running::{point, start, upsert};
 
@@ -65,7 +65,8 @@ async fn reflection_lists_the_services() {
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
     let mut answers = client.server_reflection_info(tokio_stream::iter([list])).await.unwrap().into_inner();
-    let Some(MessageResponse::ListServicesResponse(list)) = answers.next().await.unwrap().unwrap().message_response
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answers.next().await.unwrap().unwrap().message_response
     else {
         panic!("no list")
     };
@@ -88,6 +89,9 @@ async fn stats_flush_and_compact_answer() {
     let stats = admin.stats(v1::StatsRequest::default()).await.unwrap().into_inner();
     assert_eq!(stats.collections[0].points, 100);
     let shards = &stats.collections[0].shards;
-    assert!(shards.iter().all(|s| s.region == "eu" && s.memtable_rows == 0 && s.segments.len() == 1), "{shards:?}");
+    assert!(
+        shards.iter().all(|s| s.region == "eu" && s.memtable_rows == 0 && s.segments.len() == 1),
+        "{shards:?}"
+    );
     assert!(stats.resident_bytes > 0 && stats.open_files > 0);
 }

@@ -12,7 +12,12 @@ const ALL: Option<v1::Selection> = Some(v1::Selection {
 });
 
 fn search(k: u32) -> v1::SearchRequest {
-    v1::SearchRequest { collection: "docs".into(), vector: Some(vector(&[0.0, 0.0])), k, ..Default::default() }
+    v1::SearchRequest {
+        collection: "docs".into(),
+        vector: Some(vector(&[0.0, 0.0])),
+        k,
+        ..Default::default()
+    }
 }
 
 fn tag_is(tag: &str) -> Option<v1::Filter> {
@@ -56,7 +61,11 @@ async fn written_points_are_found_in_every_way() {
     assert_eq!(ids(&both[0]), [2, 4, 6]);
     assert_eq!(ids(&both[1]), [4, 6]);
 
-    let get = v1::GetRequest { collection: "docs".into(), ids: vec![num(7), num(99), num(2)], ..Default::default() };
+    let get = v1::GetRequest {
+        collection: "docs".into(),
+        ids: vec![num(7), num(99), num(2)],
+        ..Default::default()
+    };
     assert_eq!(numbers(&client.get(get).await.unwrap().into_inner().points), [7, 2]);
 
     let count = v1::CountRequest { collection: "docs".into(), filter: tag_is("odd"), ..Default::default() };
@@ -96,7 +105,8 @@ async fn points_change_and_go() {
         (set(v1::PayloadMode::Clear, "", &[]), "{}"),
     ] {
         assert_eq!(client.set_payload(request).await.unwrap().into_inner().affected, 1);
-        let get = v1::GetRequest { collection: "docs".into(), ids: vec![num(1)], selection: ALL, token: None };
+        let get =
+            v1::GetRequest { collection: "docs".into(), ids: vec![num(1)], selection: ALL, token: None };
         let point = client.get(get).await.unwrap().into_inner().points.remove(0);
         let value: serde_json::Value = serde_json::from_slice(&point.payload_json).unwrap();
         assert_eq!(value, serde_json::from_str::<serde_json::Value>(expected).unwrap());
@@ -117,11 +127,19 @@ async fn points_change_and_go() {
     let nearest = client.search(search(1)).await.unwrap().into_inner();
     assert_eq!(nearest.hits[0].score, 0.5);
 
-    let by_filter =
-        v1::DeleteRequest { collection: "docs".into(), filter: tag_is("even"), wait: true, ..Default::default() };
+    let by_filter = v1::DeleteRequest {
+        collection: "docs".into(),
+        filter: tag_is("even"),
+        wait: true,
+        ..Default::default()
+    };
     assert_eq!(client.delete(by_filter).await.unwrap().into_inner().affected, 5);
-    let by_id =
-        v1::DeleteRequest { collection: "docs".into(), ids: vec![num(3), num(4)], wait: true, ..Default::default() };
+    let by_id = v1::DeleteRequest {
+        collection: "docs".into(),
+        ids: vec![num(3), num(4)],
+        wait: true,
+        ..Default::default()
+    };
     let answer = client.delete(by_id).await.unwrap().into_inner();
     let outcomes: Vec<i32> = answer.outcomes.iter().map(|o| o.outcome).collect();
     assert_eq!(outcomes, [v1::WriteOutcome::Applied as i32, v1::WriteOutcome::NotFound as i32]);
@@ -175,13 +193,23 @@ async fn requests_that_make_no_sense_say_what_to_mend() {
     refused(client.search(empty_condition).await.unwrap_err(), Code::InvalidArgument, "condition is empty");
     let no_points = v1::DeleteRequest { collection: "docs".into(), ..Default::default() };
     refused(client.delete(no_points).await.unwrap_err(), Code::InvalidArgument, "ids");
-    let mode = v1::SetPayloadRequest { collection: "docs".into(), ids: vec![num(1)], mode: 9, ..Default::default() };
+    let mode =
+        v1::SetPayloadRequest { collection: "docs".into(), ids: vec![num(1)], mode: 9, ..Default::default() };
     refused(client.set_payload(mode).await.unwrap_err(), Code::InvalidArgument, "mode");
     let no_id = v1::Point { id: None, ..point(1, &[0.0, 0.0], "{}") };
-    refused(client.upsert(upsert("docs", vec![no_id])).await.unwrap_err(), Code::InvalidArgument, "points[0]");
+    refused(
+        client.upsert(upsert("docs", vec![no_id])).await.unwrap_err(),
+        Code::InvalidArgument,
+        "points[0]",
+    );
     let bad_json = point(1, &[0.0, 0.0], "[1]");
-    refused(client.upsert(upsert("docs", vec![bad_json])).await.unwrap_err(), Code::InvalidArgument, "payload");
-    let versions = v1::UpsertRequest { if_versions: vec![1, 2], ..upsert("docs", vec![point(1, &[0.0, 0.0], "{}")]) };
+    refused(
+        client.upsert(upsert("docs", vec![bad_json])).await.unwrap_err(),
+        Code::InvalidArgument,
+        "payload",
+    );
+    let versions =
+        v1::UpsertRequest { if_versions: vec![1, 2], ..upsert("docs", vec![point(1, &[0.0, 0.0], "{}")]) };
     refused(client.upsert(versions).await.unwrap_err(), Code::InvalidArgument, "if_versions");
     let token = Some(v1::ConsistencyToken { token: "junk".into() });
     let stale = v1::CountRequest { collection: "docs".into(), token, ..Default::default() };

@@ -20,7 +20,8 @@ pub struct Running {
 
 /// Settings of a test: free ports, everything in `directory`.
 pub fn settings(directory: &TempDir) -> RawConfig {
-    let mut raw = RawConfig { data_dir: directory.path().join("data").display().to_string(), ..RawConfig::default() };
+    let mut raw =
+        RawConfig { data_dir: directory.path().join("data").display().to_string(), ..RawConfig::default() };
     raw.listen.grpc = "127.0.0.1:0".into();
     raw.listen.http = "127.0.0.1:0".into();
     raw.limits.drain_s = 2;
@@ -42,7 +43,9 @@ pub async fn start_with(edit: impl FnOnce(&mut RawConfig)) -> Running {
 
 impl Running {
     pub fn points(&self) -> PointsClient<Channel> {
-        PointsClient::new(self.channel.clone()).max_encoding_message_size(256 << 20).max_decoding_message_size(64 << 20)
+        PointsClient::new(self.channel.clone())
+            .max_encoding_message_size(256 << 20)
+            .max_decoding_message_size(64 << 20)
     }
 
     pub fn collections(&self) -> CollectionsClient<Channel> {
@@ -68,7 +71,10 @@ impl Running {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
-        tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut text)).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut text))
+            .await
+            .unwrap()
+            .unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         (head.lines().next().unwrap().to_owned(), body.to_owned())
     }

@@ -80,7 +80,8 @@ impl Fan {
 /// A region that the collection does not accept.
 pub(crate) fn unknown_region(schema: &CollectionSchema, name: &str) -> QueryError {
     let known: Vec<&str> = schema.regions.iter().map(|r| r.as_str()).collect();
-    let message = format!("collection {:?} has no region {name:?}: use one of {}", schema.name, known.join(", "));
+    let message =
+        format!("collection {:?} has no region {name:?}: use one of {}", schema.name, known.join(", "));
     QueryError::invalid("unknown_region", message)
 }
 
@@ -104,7 +105,10 @@ impl<T> Gathered<T> {
 
 /// Awaits all `calls` until the deadline. A call that is late or cannot be answered now is told apart from one that
 /// failed: the first leaves a gap, the second fails the request.
-pub(crate) async fn gather<T, F>(calls: impl ExactSizeIterator<Item = F>, deadline: Instant) -> Result<Gathered<T>>
+pub(crate) async fn gather<T, F>(
+    calls: impl ExactSizeIterator<Item = F>,
+    deadline: Instant,
+) -> Result<Gathered<T>>
 where
     F: Future<Output = Result<T>>,
 {

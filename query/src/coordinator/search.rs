@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use engram_index::vector::Metric;
 use engram_storage::point::PointId;
@@ -11,7 +12,7 @@ use crate::error::{QueryError, Result};
 use crate::filter::Filter;
 use crate::merge::{Merged, merge_hits};
 use crate::request::{Hit, SearchAnswer, Selection, StoredPoint};
-use crate::searcher::{FetchRequest, ShardHits, ShardSearchRequest};
+use crate::searcher::{FetchRequest, ShardHits, ShardScope, ShardSearchRequest};
 
 /// A search that was checked.
 pub(crate) struct SearchPlan {
@@ -46,7 +47,12 @@ pub(crate) async fn search(fan: &Fan, plan: &SearchPlan) -> Result<SearchAnswer>
     }
 }
 
-fn answer(plan: &SearchPlan, hits: Vec<Hit>, changed: usize, late: Option<QueryError>) -> Result<SearchAnswer> {
+fn answer(
+    plan: &SearchPlan,
+    hits: Vec<Hit>,
+    changed: usize,
+    late: Option<QueryError>,
+) -> Result<SearchAnswer> {
     let partial = late.is_some() || changed > 0;
     match late {
         Some(e) if !plan.allow_partial => Err(e),
@@ -63,9 +69,10 @@ fn answer(plan: &SearchPlan, hits: Vec<Hit>, changed: usize, late: Option<QueryE
 /// First phase: what each shard ranks first. The list of a late shard is empty.
 async fn rank(fan: &Fan, plan: &SearchPlan) -> Result<(Vec<ShardHits>, Option<QueryError>)> {
     let shards = fan.scopes.len();
+    let deadline = rank_deadline(fan, plan);
     let calls = fan.scopes.iter().map(|scope| {
         fan.searcher.search(ShardSearchRequest {
-            scope: scope.clone(),
+            scope: ShardScope { deadline, ..scope.clone() },
             field: plan.field,
             vector: plan.vector.clone(),
             filter: plan.filter.clone(),
@@ -76,13 +83,20 @@ async fn rank(fan: &Fan, plan: &SearchPlan) -> Result<(Vec<ShardHits>, Option<Qu
             shards,
         })
     });
-    let gathered = gather(calls, fan.deadline).await?;
+    let gathered = gather(calls, deadline).await?;
     let mut lists = Vec::new();
     lists.resize_with(shards, ShardHits::default);
     for (number, hits) in gathered.answers {
         lists[number] = hits;
     }
     Ok((lists, gathered.late))
+}
+
+/// When ranking ends. Where a partial answer will do, a fifth of the time is kept for fetching it: late shards must not
+/// use up the time in which the points of the others are read.
+fn rank_deadline(fan: &Fan, plan: &SearchPlan) -> Instant {
+    let left = fan.deadline.saturating_duration_since(Instant::now());
+    if plan.allow_partial { fan.deadline.checked_sub(left / 5).unwrap_or(fan.deadline) } else { fan.deadline }
 }
 
 /// The hits that make up the answer, over all shards.

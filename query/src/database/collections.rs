@@ -235,14 +235,20 @@ fn check_vectors(fields: &[VectorField]) -> Result<()> {
     for field in fields {
         let name = &field.name;
         if name.len() > MAX_FIELD_NAME_BYTES || name.chars().any(char::is_control) {
-            let message = format!("vector field {name:?} is not allowed: use up to 255 bytes without control characters");
+            let message = format!(
+                "vector field {name:?} is not allowed: use up to 255 bytes without control characters"
+            );
             return Err(QueryError::invalid("invalid_name", message));
         }
         if !names.insert(name) {
-            return Err(QueryError::invalid("repeated_field", format!("vector field {name:?} is given twice")));
+            return Err(QueryError::invalid(
+                "repeated_field",
+                format!("vector field {name:?} is given twice"),
+            ));
         }
         if field.dimension == 0 {
-            let message = format!("vector field {name:?} has dimension 0: use that of the model, 1 to {MAX_DIMENSION}");
+            let message =
+                format!("vector field {name:?} has dimension 0: use that of the model, 1 to {MAX_DIMENSION}");
             return Err(QueryError::invalid("invalid_argument", message));
         }
         at_most("dimension", field.dimension, MAX_DIMENSION, "use a model with smaller vectors")?;
@@ -280,21 +286,28 @@ fn check_regions(regions: &[RegionName], default: &RegionName) -> Result<()> {
         return Err(QueryError::invalid("repeated_region", format!("region {twice} is given twice")));
     }
     if !regions.contains(default) {
-        let message = format!("the default region {default} is none of the collection's regions: add it to them");
+        let message =
+            format!("the default region {default} is none of the collection's regions: add it to them");
         return Err(QueryError::invalid("unknown_region", message));
     }
     Ok(())
 }
 
 fn check_retention(rules: &[RetentionRule], regions: &[RegionName]) -> Result<()> {
-    at_most("the number of retention rules", rules.len(), MAX_RETENTION_RULES, "one rule a region is enough")?;
+    at_most(
+        "the number of retention rules",
+        rules.len(),
+        MAX_RETENTION_RULES,
+        "one rule a region is enough",
+    )?;
     for rule in rules {
         if let Some(region) = rule.region.as_ref().filter(|r| !regions.contains(r)) {
             let message = format!("a retention rule names region {region}, which the collection has not");
             return Err(QueryError::invalid("unknown_region", message));
         }
         if !(1..=MAX_AGE_MS).contains(&rule.max_age_ms) {
-            let message = format!("a retention rule keeps points {} ms: use 1 to {MAX_AGE_MS} ms", rule.max_age_ms);
+            let message =
+                format!("a retention rule keeps points {} ms: use 1 to {MAX_AGE_MS} ms", rule.max_age_ms);
             return Err(QueryError::invalid("invalid_argument", message));
         }
     }

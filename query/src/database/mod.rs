@@ -16,8 +16,8 @@ use crate::filter::Filter;
 use crate::limits::{check_batch, check_page, check_paths};
 use crate::local::LocalSearcher;
 use crate::request::{
-    Change, NewPoint, PointSelector, Principal, ReadOptions, ScrollRequest, Selection, StoredPoint, VectorUpdate,
-    WriteAnswer, WriteOptions,
+    Change, NewPoint, PointSelector, Principal, ReadOptions, ScrollRequest, Selection, StoredPoint,
+    VectorUpdate, WriteAnswer, WriteOptions,
 };
 use crate::searcher::ShardSearcher;
 use crate::write::{self, Writer, region::Stripes};
@@ -125,7 +125,8 @@ impl Database {
         match selector {
             PointSelector::Ids(ids) => write::change_ids(writer, ids, change, options).await,
             PointSelector::Filter(filter) => {
-                write::change_matching(writer, self.inner.local.clone(), Arc::new(filter), change, options).await
+                write::change_matching(writer, self.inner.local.clone(), Arc::new(filter), change, options)
+                    .await
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::error::{QueryError, Result};
 use crate::limits::{
     MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most, check_ef, check_k, check_offset, check_timeout,
 };
-use crate::request::{Principal, QueryVector, SearchAnswer, SearchRequest, Selection};
+use crate::request::{Principal, QueryVector, ReadOptions, SearchAnswer, SearchRequest, Selection};
 use crate::write::{admit_vector, vector_field};
 
 impl Database {
@@ -24,7 +24,7 @@ impl Database {
     /// `point_not_found` for [`QueryVector::Like`], and `DeadlineExceeded` unless partial answers are allowed.
     pub async fn search(&self, principal: Principal, request: SearchRequest) -> Result<SearchAnswer> {
         let fan = self.fan(principal, &request.collection, &request.read)?;
-        let plan = self.plan(&fan, request).await?;
+        let plan = self.plan(principal, &fan, request).await?;
         coordinator::search(&fan, &plan).await
     }
 
@@ -89,7 +89,7 @@ impl Database {
         Ok(answers)
     }
 
-    async fn plan(&self, fan: &Fan, request: SearchRequest) -> Result<SearchPlan> {
+    async fn plan(&self, principal: Principal, fan: &Fan, request: SearchRequest) -> Result<SearchPlan> {
         check_k(request.k)?;
         check_offset(request.offset)?;
         let wanted = request.k + request.offset;
@@ -103,7 +103,12 @@ impl Database {
         let field = vector_field(&fan.schema, &request.field)?;
         let (vector, without) = match request.query {
             QueryVector::Vector(vector) => (admit_vector(field, vector)?, None),
-            QueryVector::Like(id) => (vector_of(fan, field, id).await?, Some(id)),
+            QueryVector::Like(id) => {
+                // The regions of a request say where to search, not where the example lives.
+                let everywhere = ReadOptions { regions: Vec::new(), ..request.read };
+                let fan = self.fan(principal, &request.collection, &everywhere)?;
+                (vector_of(&fan, field, id).await?, Some(id))
+            }
         };
         Ok(SearchPlan {
             field: field.id,
@@ -122,19 +127,22 @@ impl Database {
     }
 }
 
-/// The stored vector of point `id`, in the regions that the request may read.
+/// The stored vector of point `id`.
 async fn vector_of(fan: &Fan, field: &VectorField, id: PointId) -> Result<Vec<f32>> {
-    let selection = Selection { vectors: true, vector_names: vec![field.name.clone()], ..Selection::default() };
+    let selection =
+        Selection { vectors: true, vector_names: vec![field.name.clone()], ..Selection::default() };
     let point = coordinator::get(fan, &[id], Arc::new(selection)).await?.into_iter().next();
     let Some(point) = point else { return Err(no_point(&fan.schema, id)) };
     let vector = point.vectors.into_iter().next();
     vector.map(|(_, vector)| vector).ok_or_else(|| {
-        let message = format!("point {id} has no vector in field {:?}: search with another field or point", field.name);
+        let message =
+            format!("point {id} has no vector in field {:?}: search with another field or point", field.name);
         QueryError::invalid("no_vector", message)
     })
 }
 
 fn no_point(schema: &CollectionSchema, id: PointId) -> QueryError {
-    let message = format!("there is no point {id} in collection {:?}: give the id of a stored point", schema.name);
+    let message =
+        format!("there is no point {id} in collection {:?}: give the id of a stored point", schema.name);
     QueryError::NotFound { code: "point_not_found", message }
 }

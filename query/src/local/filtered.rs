@@ -45,7 +45,11 @@ impl FilterSource for Source<'_> {
 }
 
 /// Rows of `run` that are not `gone` and fulfil `filter`.
-pub(super) fn matching<'a>(run: &'a Run, gone: Cow<'a, RoaringBitmap>, filter: &Filter) -> Result<RoaringBitmap> {
+pub(super) fn matching<'a>(
+    run: &'a Run,
+    gone: Cow<'a, RoaringBitmap>,
+    filter: &Filter,
+) -> Result<RoaringBitmap> {
     let rows = u32::try_from(run.len()).unwrap_or(u32::MAX);
     let source = Source { run, rows, gone };
     let resolution = resolve(filter, &source).map_err(|e| StorageError::corrupt("payload", e.to_string()))?;

@@ -70,7 +70,11 @@ impl LocalSearcher {
     }
 
     /// Ids and versions of all matching points of a shard: what a write by filter is resolved with.
-    pub(crate) async fn versions(&self, scope: ShardScope, filter: Arc<Filter>) -> Result<Vec<(PointId, u64)>> {
+    pub(crate) async fn versions(
+        &self,
+        scope: ShardScope,
+        filter: Arc<Filter>,
+    ) -> Result<Vec<(PointId, u64)>> {
         let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(Vec::new()) };
         let shown = self.shown(&scope);
         let job = VersionsJob { snapshot, shown, scope, filter };

@@ -34,7 +34,9 @@ struct Shape {
 
 impl Shape {
     fn new(scope: &ShardScope, selection: &Selection) -> Self {
-        let wanted = |name: &str| selection.vector_names.is_empty() || selection.vector_names.iter().any(|n| n == name);
+        let wanted = |name: &str| {
+            selection.vector_names.is_empty() || selection.vector_names.iter().any(|n| n == name)
+        };
         let fields = scope.schema.vectors.iter().filter(|f| selection.vectors && wanted(&f.name));
         Self {
             payload: selection
@@ -47,11 +49,17 @@ impl Shape {
 
     fn point(&self, run: &Run, ordinal: u32) -> Result<StoredPoint> {
         let meta = run.meta(ordinal);
-        let vector = |(field, name): &(FieldId, String)| Some((name.clone(), run.vector(*field, ordinal)?.to_vec()));
+        let vector =
+            |(field, name): &(FieldId, String)| Some((name.clone(), run.vector(*field, ordinal)?.to_vec()));
         Ok(StoredPoint {
             id: run.id(ordinal),
             vectors: self.vectors.iter().filter_map(vector).collect(),
-            payload: self.payload.as_ref().map(|p| p.apply(run.payload_bytes(ordinal))).transpose()?.unwrap_or_default(),
+            payload: self
+                .payload
+                .as_ref()
+                .map(|p| p.apply(run.payload_bytes(ordinal)))
+                .transpose()?
+                .unwrap_or_default(),
             region: self.region.clone(),
             created_at: meta.created_at,
             ingested_at: meta.ingested_at,
@@ -190,7 +198,9 @@ impl VersionsJob {
         for view in self.snapshot.runs.iter() {
             check_deadline(self.scope.deadline)?;
             if let Rows::Only(rows) = Rows::of(view, &self.shown, Some(&self.filter))? {
-                found.extend(rows.iter().map(|ordinal| (view.run.id(ordinal), view.run.meta(ordinal).version)));
+                found.extend(
+                    rows.iter().map(|ordinal| (view.run.id(ordinal), view.run.meta(ordinal).version)),
+                );
             }
         }
         Ok(found)

@@ -26,7 +26,11 @@ pub(crate) fn admit_vector(field: &VectorField, mut vector: Vec<f32>) -> Result<
             } else {
                 "invalid_vector"
             };
-            let at = if field.name.is_empty() { String::new() } else { format!("vector field {:?}: ", field.name) };
+            let at = if field.name.is_empty() {
+                String::new()
+            } else {
+                format!("vector field {:?}: ", field.name)
+            };
             Err(QueryError::invalid(code, format!("{at}{e}")))
         }
     }
@@ -39,7 +43,11 @@ pub(crate) fn admit_vector(field: &VectorField, mut vector: Vec<f32>) -> Result<
 pub(crate) fn field<'a>(schema: &'a CollectionSchema, name: &str) -> Result<&'a VectorField> {
     schema.vector_field(name).ok_or_else(|| {
         let known: Vec<String> = schema.vectors.iter().map(|f| format!("{:?}", f.name)).collect();
-        let known = if known.is_empty() { "it has none".to_owned() } else { format!("use one of {}", known.join(", ")) };
+        let known = if known.is_empty() {
+            "it has none".to_owned()
+        } else {
+            format!("use one of {}", known.join(", "))
+        };
         let message = format!("collection {:?} has no vector field {name:?}: {known}", schema.name);
         QueryError::invalid("unknown_field", message)
     })
@@ -82,7 +90,10 @@ pub(super) struct Admitted {
 /// What to mend.
 pub(super) fn admit_point(schema: &CollectionSchema, point: NewPoint, now: i64) -> Result<Admitted> {
     let Some(id) = point.id else {
-        return Err(QueryError::invalid("missing_id", "the point has no id: give an unsigned number or a UUID"));
+        return Err(QueryError::invalid(
+            "missing_id",
+            "the point has no id: give an unsigned number or a UUID",
+        ));
     };
     let region = match point.region {
         None => schema.default_region.clone(),
@@ -112,9 +123,13 @@ pub(super) fn at_point(e: QueryError, position: usize, id: Option<PointId>) -> Q
         None => format!("point {position}"),
     };
     match e {
-        QueryError::Invalid { code, message } => QueryError::Invalid { code, message: format!("{which}: {message}") },
+        QueryError::Invalid { code, message } => {
+            QueryError::Invalid { code, message: format!("{which}: {message}") }
+        }
         QueryError::Limit(message) => QueryError::Limit(format!("{which}: {message}")),
-        QueryError::Conflict { code, message } => QueryError::Conflict { code, message: format!("{which}: {message}") },
+        QueryError::Conflict { code, message } => {
+            QueryError::Conflict { code, message: format!("{which}: {message}") }
+        }
         other => other,
     }
 }

@@ -114,7 +114,10 @@ impl Matching {
         }
         Err(QueryError::Unavailable {
             code: "changed_while_writing",
-            message: format!("{} matching points kept changing while they were written; try again", done.missed.len()),
+            message: format!(
+                "{} matching points kept changing while they were written; try again",
+                done.missed.len()
+            ),
         })
     }
 

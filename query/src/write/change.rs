@@ -170,7 +170,11 @@ async fn route_one_region(writer: &Writer, wanted: Vec<Wanted>, answer: &mut Wri
 
 /// With several regions an operation goes only where its point is: the payload of a point must never reach the log
 /// of another region.
-async fn route_many_regions(writer: &Writer, wanted: Vec<Wanted>, answer: &mut WriteAnswer) -> Result<Routed> {
+async fn route_many_regions(
+    writer: &Writer,
+    wanted: Vec<Wanted>,
+    answer: &mut WriteAnswer,
+) -> Result<Routed> {
     let ids: Vec<PointId> = wanted.iter().map(|w| w.id).collect();
     let homes = region::homes(writer, &ids).await?;
     let mut routed = Routed::default();

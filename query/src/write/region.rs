@@ -43,7 +43,8 @@ impl Stripes {
         };
         tokio::time::timeout(writer.timeout, held).await.map_err(|_| QueryError::Unavailable {
             code: "overloaded",
-            message: "other writes to the same points are still under way; nothing was written, try again".to_owned(),
+            message: "other writes to the same points are still under way; nothing was written, try again"
+                .to_owned(),
         })
     }
 }
@@ -81,7 +82,8 @@ pub(super) async fn homes(writer: &Writer, ids: &[PointId]) -> Result<HashMap<Po
             for id in &ids {
                 let Some((run, ordinal)) = locate(&snapshot, id) else { continue };
                 let meta = snapshot.runs[run].run.meta(ordinal);
-                let shown = cutoff.is_none_or(|c| meta.created_at >= c) && meta.expires_at.is_none_or(|at| at > now);
+                let shown =
+                    cutoff.is_none_or(|c| meta.created_at >= c) && meta.expires_at.is_none_or(|at| at > now);
                 homes.entry(*id).or_default().push(Home { id: *id, shard: key.clone(), shown });
             }
         }

@@ -13,7 +13,11 @@ use crate::limits::check_batch;
 use crate::request::{NewPoint, WriteAnswer, WriteOptions};
 
 /// Writes `points`.
-pub(crate) async fn upsert(writer: Writer, points: Vec<NewPoint>, options: WriteOptions) -> Result<WriteAnswer> {
+pub(crate) async fn upsert(
+    writer: Writer,
+    points: Vec<NewPoint>,
+    options: WriteOptions,
+) -> Result<WriteAnswer> {
     check_batch("points", points.len())?;
     check_options(&options)?;
     let now = writer.now();
@@ -117,7 +121,8 @@ async fn check_regions(writer: &Writer, points: &[(usize, Admitted)]) -> Result<
     let mut moved = Moved::default();
     let mut wanted: HashMap<PointId, &Admitted> = HashMap::new();
     for (position, point) in points {
-        let elsewhere = homes.get(&point.id).into_iter().flatten().find(|h| h.shard.region != point.region && h.shown);
+        let elsewhere =
+            homes.get(&point.id).into_iter().flatten().find(|h| h.shard.region != point.region && h.shown);
         let before = wanted.get(&point.id).filter(|before| before.region != point.region);
         let other = elsewhere.map(|h| &h.shard.region).or(before.map(|b| &b.region));
         if let Some(other) = other {
@@ -128,7 +133,8 @@ async fn check_regions(writer: &Writer, points: &[(usize, Admitted)]) -> Result<
             let e = QueryError::Conflict { code: "region_change", message };
             moved.rejected.push((*position, at_point(e, *position, Some(point.id))));
         } else if wanted.insert(point.id, point).is_none() {
-            let expired = homes.get(&point.id).into_iter().flatten().filter(|h| h.shard.region != point.region);
+            let expired =
+                homes.get(&point.id).into_iter().flatten().filter(|h| h.shard.region != point.region);
             moved.expired.extend(expired.cloned());
         }
     }

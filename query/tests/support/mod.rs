@@ -7,8 +7,8 @@ use bytes::Bytes;
 use engram_index::vector::Metric;
 use engram_query::filter::Filter;
 use engram_query::request::{
-    Change, NewPoint, PointSelector, Principal, QueryVector, ReadOptions, SearchAnswer, SearchRequest, Selection,
-    WriteAnswer, WriteOptions,
+    Change, NewPoint, PointSelector, Principal, QueryVector, ReadOptions, SearchAnswer, SearchRequest,
+    Selection, WriteAnswer, WriteOptions,
 };
 use engram_query::{Database, DatabaseOptions, QueryError};
 use engram_storage::catalog::redb::RedbCatalog;
@@ -38,7 +38,11 @@ impl World {
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let parts = EngineParts {
             catalog: RedbCatalog::open(&dir.path().join("catalog.redb")).await.unwrap(),
-            logs: Arc::new(FileLogProvider::new(dir.path().join("log"), shared.clone(), FileLogOptions::default())),
+            logs: Arc::new(FileLogProvider::new(
+                dir.path().join("log"),
+                shared.clone(),
+                FileLogOptions::default(),
+            )),
             store: DurableStore::local(&dir.path().join("objects")).unwrap(),
             clock: shared,
         };

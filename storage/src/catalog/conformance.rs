@@ -1,5 +1,10 @@
 //! The suite that every catalog passes, called from the backend's tests.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a suite of checks reports by panicking")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a suite of checks reports by panicking"
+)]
 
 use std::sync::Arc;
 
@@ -164,7 +169,8 @@ where
     let second = catalog.put_receipt(receipt(51, 2, "failed")).await.unwrap();
     drop(catalog);
     let catalog = make().await;
-    let first = catalog.put_receipt(Receipt { points_erased: 7, ..receipt(51, 1, "complete") }).await.unwrap();
+    let first =
+        catalog.put_receipt(Receipt { points_erased: 7, ..receipt(51, 1, "complete") }).await.unwrap();
     assert_eq!(first.previous_hash, second.hash, "linked when it became final");
     assert_eq!(first.hash, first.computed_hash().unwrap());
     for state in ["running", "complete", "failed"] {

@@ -81,7 +81,9 @@ impl RedbCatalog {
     /// # Errors
     /// `Corrupt` for damaged values.
     pub async fn all_receipts(&self) -> Result<Vec<Receipt>> {
-        self.read(|txn, path| Rows::open(txn, RECEIPTS, path)?.all()).await.map(|all| all.into_iter().map(|r| r.1).collect())
+        self.read(|txn, path| Rows::open(txn, RECEIPTS, path)?.all())
+            .await
+            .map(|all| all.into_iter().map(|r| r.1).collect())
     }
 
     async fn read<T: Send + 'static>(
@@ -106,7 +108,11 @@ impl RedbCatalog {
     }
 }
 
-fn write<T>(db: &Database, path: &Path, job: impl FnOnce(&WriteTransaction, &Path) -> Result<T>) -> Result<T> {
+fn write<T>(
+    db: &Database,
+    path: &Path,
+    job: impl FnOnce(&WriteTransaction, &Path) -> Result<T>,
+) -> Result<T> {
     let mut txn = db.begin_write().map_err(|e| error(path, e))?;
     txn.set_durability(Durability::Immediate).map_err(|e| error(path, e))?;
     // With one phase, a page that decayed looks like a commit that was cut short, and redb goes back to the one before.
@@ -138,12 +144,16 @@ fn error(path: &Path, e: impl Into<::redb::Error>) -> StorageError {
     use ::redb::Error;
     let name = path.display().to_string();
     match e.into() {
-        Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => StorageError::corrupt(name, e.to_string()),
-        Error::Io(e) => StorageError::io(format!("the catalog {name}"), &e),
-        Error::DatabaseAlreadyOpen => StorageError::Fenced(format!("another process has the catalog {name} open")),
-        Error::PreviousIo => {
-            StorageError::Unavailable(format!("the catalog {name} failed to write before; restart the server"))
+        Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            StorageError::corrupt(name, e.to_string())
         }
+        Error::Io(e) => StorageError::io(format!("the catalog {name}"), &e),
+        Error::DatabaseAlreadyOpen => {
+            StorageError::Fenced(format!("another process has the catalog {name} open"))
+        }
+        Error::PreviousIo => StorageError::Unavailable(format!(
+            "the catalog {name} failed to write before; restart the server"
+        )),
         Error::Corrupted(why) => StorageError::corrupt(name, why),
         other => StorageError::corrupt(name, other.to_string()),
     }

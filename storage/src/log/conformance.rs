@@ -1,5 +1,10 @@
 //! The suite that every backend of the log passes, called from the backend's tests.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a suite of checks reports by panicking")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a suite of checks reports by panicking"
+)]
 
 use std::sync::Arc;
 
@@ -131,7 +136,11 @@ where
     assert_eq!(provider.open(shard, 4).await.err(), Some(LogError::Fenced { newer: 5 }));
     assert_eq!(LogError::Fenced { newer: 5 }.kind(), ErrorKind::Fenced);
     let provider = make().await;
-    assert_eq!(provider.open(shard, 4).await.err(), Some(LogError::Fenced { newer: 5 }), "after a restart too");
+    assert_eq!(
+        provider.open(shard, 4).await.err(),
+        Some(LogError::Fenced { newer: 5 }),
+        "after a restart too"
+    );
     let again = open(&provider, shard, 5).await;
     assert_eq!(again.append(3, bodies(4..=4)).await, Ok(4));
     expect_range(&again, 1, 4).await;

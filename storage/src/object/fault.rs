@@ -34,3 +34,18 @@ fn io_cause<'e>(e: &'e (dyn Error + 'static)) -> Option<&'e std::io::Error> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_full_disk_is_told_from_other_faults() {
+        let of = |kind: std::io::ErrorKind| {
+            let source = Box::new(std::io::Error::from(kind));
+            translate("write", "a", &object_store::Error::Generic { store: "test", source })
+        };
+        assert!(matches!(of(std::io::ErrorKind::StorageFull), StorageError::Io { no_space: true, .. }));
+        assert!(matches!(of(std::io::ErrorKind::PermissionDenied), StorageError::Io { no_space: false, .. }));
+    }
+}

@@ -45,7 +45,9 @@ pub struct DurableStore {
 }
 
 /// Runs `work` where blocking is allowed.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|e| Err(StorageError::Internal(format!("a background task failed: {e}"))))
 }
@@ -194,7 +196,8 @@ impl DurableStore {
                 Err(e) => return Err(translate("remove", path, &e)),
             }
             // Also where it was gone: the removal may have been cut short before its sync.
-            if let Some(dir) = self.root.as_ref().and_then(|root| root.join(path).parent().map(PathBuf::from)) {
+            if let Some(dir) = self.root.as_ref().and_then(|root| root.join(path).parent().map(PathBuf::from))
+            {
                 dirs.insert(dir);
             }
         }
@@ -210,7 +213,8 @@ impl DurableStore {
     /// `Io`.
     pub async fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>> {
         let at = checked(prefix.trim_end_matches('/'))?;
-        let found = self.inner.list(Some(&at)).map_ok(|m| ObjectEntry { path: m.location.into(), bytes: m.size });
+        let found =
+            self.inner.list(Some(&at)).map_ok(|m| ObjectEntry { path: m.location.into(), bytes: m.size });
         let mut found: Vec<_> = found.try_collect().await.map_err(|e| translate("list", prefix, &e))?;
         found.sort();
         Ok(found)
@@ -245,7 +249,8 @@ impl DurableStore {
         let uploads = self.uploads.clone();
         blocking(move || {
             let swept = staging::sweep(&dir, &uploads)?;
-            let name = |path: PathBuf| path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned();
+            let name =
+                |path: PathBuf| path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned();
             Ok(swept.into_iter().map(|(path, bytes)| ObjectEntry { path: name(path), bytes }).collect())
         })
         .await

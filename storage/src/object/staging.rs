@@ -83,7 +83,9 @@ pub(super) fn remove_empty_dirs(dir: &Path) -> Result<()> {
         }
     }
     // Fails where something is inside, which is what should happen.
-    if fs::remove_dir(dir).is_ok() && let Some(parent) = dir.parent() {
+    if fs::remove_dir(dir).is_ok()
+        && let Some(parent) = dir.parent()
+    {
         sync_dir(parent)?;
     }
     Ok(())

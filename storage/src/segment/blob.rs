@@ -42,12 +42,17 @@ pub(super) struct Header {
 pub(super) struct BlobWriter<'s> {
     sink: &'s mut ObjectSink,
     path: String,
-    lengths: std::vec::IntoIter<u64>,
+    lengths: std::slice::Iter<'s, u64>,
     end: u64,
 }
 
 impl<'s> BlobWriter<'s> {
-    pub(super) fn begin(sink: &'s mut ObjectSink, path: &str, header: Header, lengths: &[u64]) -> Result<Self> {
+    pub(super) fn begin(
+        sink: &'s mut ObjectSink,
+        path: &str,
+        header: Header,
+        lengths: &'s [u64],
+    ) -> Result<Self> {
         let mut head = Vec::with_capacity(FIXED_BYTES + 16 * lengths.len());
         head.extend_from_slice(MAGIC);
         head.extend_from_slice(&FORMAT.to_le_bytes());
@@ -62,7 +67,7 @@ impl<'s> BlobWriter<'s> {
             at = (at + length).next_multiple_of(ALIGNMENT);
         }
         let mut writer =
-            Self { sink, path: path.to_owned(), lengths: lengths.to_vec().into_iter(), end: head.len() as u64 };
+            Self { sink, path: path.to_owned(), lengths: lengths.iter(), end: head.len() as u64 };
         writer.put(&head)?;
         Ok(writer)
     }
@@ -120,9 +125,8 @@ impl Blob {
     }
 
     fn parse(file: &Bytes, kind: Kind, sections: usize) -> Result<(Header, Vec<Bytes>), String> {
-        let number = |at: usize| -> Option<u64> {
-            Some(u64::from_le_bytes(file.get(at..at + 8)?.try_into().ok()?))
-        };
+        let number =
+            |at: usize| -> Option<u64> { Some(u64::from_le_bytes(file.get(at..at + 8)?.try_into().ok()?)) };
         let head = || Some((file.get(..8)?, number(8)?, number(16)?, number(24)?, number(32)?));
         let (magic, format_kind, rows, detail, count) = head().ok_or("shorter than its header")?;
         if magic != MAGIC || format_kind != u64::from(FORMAT) | (kind as u64) << 32 {

@@ -28,7 +28,8 @@ pub(super) fn write_rows(store: &DurableStore, path: &str, plan: &Plan<'_>) -> R
     let offsets = plan.payload_offsets();
     let payload_bytes = offsets.last().copied().unwrap_or(0);
     let of_ids = [nums.len() as u64 * 8, uuids.len() as u64 * 16];
-    let lengths = [of_ids[0], of_ids[1], rows * 8, rows * 8, rows * 8, rows * 8, (rows + 1) * 8, payload_bytes];
+    let lengths =
+        [of_ids[0], of_ids[1], rows * 8, rows * 8, rows * 8, rows * 8, (rows + 1) * 8, payload_bytes];
     store.write_blocking(path, |sink| {
         let header = Header { kind: Kind::Rows, rows, detail: 0 };
         let mut blob = BlobWriter::begin(sink, path, header, &lengths)?;
@@ -61,7 +62,7 @@ pub(super) fn open_rows(path: &str, file: &Bytes, expected_rows: u64) -> Result<
     if let Some(why) = rows.misfit() {
         return Err(blob.corrupt(why));
     }
-    if rows.len() as u64 != expected_rows || blob.header.rows != expected_rows {
+    if rows.len() as u64 != expected_rows || blob.header.rows != expected_rows || blob.header.detail != 0 {
         return Err(blob.corrupt(format!("{} rows, should be {expected_rows}", rows.len())));
     }
     Ok(rows)
@@ -130,7 +131,8 @@ pub(super) fn write_payload_index(
     let content = index.encode();
     store.write_blocking(path, |sink| {
         let header = Header { kind: Kind::PayloadIndex, rows, detail: 0 };
-        let mut blob = BlobWriter::begin(sink, path, header, &[head.len() as u64, content.len() as u64])?;
+        let lengths = [head.len() as u64, content.len() as u64];
+        let mut blob = BlobWriter::begin(sink, path, header, &lengths)?;
         blob.column(&head)?;
         blob.column(&content)?;
         blob.complete()
@@ -145,7 +147,7 @@ pub(super) fn open_payload_index(
     wanted: impl Fn(&PayloadIndexSpec) -> bool,
 ) -> Result<Option<(PayloadIndexSpec, FieldIndex)>> {
     let blob = Blob::open(path, file, Kind::PayloadIndex, 2)?;
-    if blob.header.rows != rows {
+    if blob.header.rows != rows || blob.header.detail != 0 {
         return Err(blob.corrupt("it belongs to other rows"));
     }
     let head: PayloadIndexHead =
@@ -168,7 +170,8 @@ pub(super) fn write_graph(
     let content = index.encode();
     store.write_blocking(path, |sink| {
         let header = Header { kind: Kind::Graph, rows, detail: vector_detail(field) };
-        let mut blob = BlobWriter::begin(sink, path, header, &[content.len() as u64])?;
+        let lengths = [content.len() as u64];
+        let mut blob = BlobWriter::begin(sink, path, header, &lengths)?;
         blob.column(&content)?;
         blob.complete()
     })

@@ -47,12 +47,9 @@ impl<'a> RunBuilder<'a> {
     /// # Errors
     /// `Invalid` where a vector does not have its field's dimension or a payload is no JSON.
     pub fn finish(mut self) -> Result<Run> {
-        // Pushed in order, as bulk loads are, there is nothing to move.
+        // Pushed in order, as bulk loads are, there is nothing to sort.
         if !self.points.windows(2).all(|w| w[0].id < w[1].id) {
-            self.points.sort_by_key(|p| p.id);
-            // The sort is stable: of equal ids the last pushed comes last, and stays.
-            let mut next = self.points.iter().skip(1).map(|p| p.id).collect::<Vec<_>>().into_iter();
-            self.points.retain(|p| next.next() != Some(p.id));
+            self.sort();
         }
         let fields = self.schema.vectors.iter().map(|f| collect_field(f, &self.points));
         let fields = fields.filter_map(Result::transpose).collect::<Result<Vec<_>>>()?;
@@ -63,6 +60,18 @@ impl<'a> RunBuilder<'a> {
             BTreeMap::new()
         };
         Run::assemble(rows, fields, indexes.into_iter().map(|(k, v)| (k, Arc::new(v))).collect())
+    }
+}
+
+impl RunBuilder<'_> {
+    /// Sorts the points by id and keeps the last pushed of each.
+    fn sort(&mut self) {
+        // Ids with places are a fifth of the size of points: cheaper to move about.
+        let mut order: Vec<(PointId, usize)> = self.points.iter().map(|p| p.id).zip(0..).collect();
+        order.sort_unstable();
+        let mut points: Vec<Option<Point>> = std::mem::take(&mut self.points).into_iter().map(Some).collect();
+        let last = (0..order.len()).filter(|&n| order.get(n + 1).is_none_or(|next| next.0 != order[n].0));
+        self.points = last.filter_map(|n| points[order[n].1].take()).collect();
     }
 }
 

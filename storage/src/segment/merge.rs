@@ -58,14 +58,17 @@ pub(crate) struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// Surviving rows of `inputs` in order of ids. Of rows with one id the newest version stays.
     pub(crate) fn new(inputs: &[(&'a Run, &RoaringBitmap)]) -> Result<Self> {
-        let total: u64 = inputs.iter().map(|(run, dead)| run.len() as u64 - dead.len().min(run.len() as u64)).sum();
+        let total: u64 =
+            inputs.iter().map(|(run, dead)| run.len() as u64 - dead.len().min(run.len() as u64)).sum();
         if total >= u64::from(u32::MAX) {
             return Err(StorageError::Exhausted(format!("{total} rows do not fit one run; merge fewer")));
         }
         let mut keyed: Vec<(PointId, Take)> = Vec::with_capacity(total as usize);
         for (input, (run, dead)) in (0u32..).zip(inputs) {
             let rows = 0..u32::try_from(run.len()).unwrap_or(u32::MAX);
-            keyed.extend(rows.filter(|ord| !dead.contains(*ord)).map(|ord| (run.id(ord), Take { input, ord })));
+            keyed.extend(
+                rows.filter(|ord| !dead.contains(*ord)).map(|ord| (run.id(ord), Take { input, ord })),
+            );
         }
         // The stable sort finds the sorted stretches and merges them.
         keyed.sort_by_key(|(id, _)| *id);

@@ -33,7 +33,8 @@ impl Segment {
         blocking(move || {
             let (rows, segment) = count_rows(&entry.parquet.path, &parquet)?;
             if rows != entry.rows || segment != entry.id.as_str() {
-                let why = format!("{rows} rows of segment {segment}, should be {} of {}", entry.rows, entry.id);
+                let why =
+                    format!("{rows} rows of segment {segment}, should be {} of {}", entry.rows, entry.id);
                 return Err(StorageError::corrupt(&entry.parquet.path, why));
             }
             Opening { entry: &entry, schema: &schema, blobs: &blobs }.run()

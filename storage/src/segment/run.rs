@@ -116,7 +116,8 @@ impl Rows {
 
     fn heap_bytes(&self) -> usize {
         let columns = self.nums.heap_bytes() + self.uuids.heap_bytes() + self.version.heap_bytes();
-        let times = self.created_at.heap_bytes() + self.ingested_at.heap_bytes() + self.expires_at.heap_bytes();
+        let times =
+            self.created_at.heap_bytes() + self.ingested_at.heap_bytes() + self.expires_at.heap_bytes();
         let payload = if self.mapped { 0 } else { self.payload.len() };
         columns + times + self.payload_offsets.heap_bytes() + payload
     }
@@ -291,7 +292,8 @@ impl Run {
 
     /// Heap bytes held; mapped files count 0.
     pub fn heap_bytes(&self) -> usize {
-        let vectors: usize = self.inner.fields.iter().map(|f| f.set.heap_bytes() + f.index.memory_bytes()).sum();
+        let vectors: usize =
+            self.inner.fields.iter().map(|f| f.set.heap_bytes() + f.index.memory_bytes()).sum();
         self.inner.rows.heap_bytes() + vectors
     }
 

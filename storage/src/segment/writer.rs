@@ -1,7 +1,7 @@
 //! Writing a segment: its Parquet file and its blobs.
 
-use std::sync::Arc;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use engram_index::payload::FieldIndex;
 use engram_index::vector::VectorIndex;
@@ -153,7 +153,8 @@ impl SegmentWriter {
         blocking(move || {
             let path = writer.blob_path(&id, &format!("graph.{field}"));
             let spec = writer.schema.vector_field_by_id(field);
-            let spec = spec.ok_or_else(|| StorageError::Invalid(format!("there is no vector field {field}")))?;
+            let spec =
+                spec.ok_or_else(|| StorageError::Invalid(format!("there is no vector field {field}")))?;
             blobs::write_graph(&writer.store, &path, rows, spec, index.as_ref())
         })
         .await

@@ -61,7 +61,10 @@ async fn log_every_flipped_byte_is_found() {
                     assert_eq!(files(root.path()), bad, "a refused log is left as it is");
                 }
                 Outcome::Cut(tail) => {
-                    assert!(*name == last && tail == 15, "only the last append may look torn: {name} {at} {tail}");
+                    assert!(
+                        *name == last && tail == 15,
+                        "only the last append may look torn: {name} {at} {tail}"
+                    );
                     cut += 1;
                 }
                 Outcome::Whole => panic!("byte {at} of {name} is not checked"),
@@ -95,7 +98,9 @@ async fn log_lost_doubled_and_swapped_pieces_are_found() {
     let (name, file) = whole.iter().nth(1).unwrap();
     let starts: Vec<_> = (0..file.len()).filter(|i| file[*i..].starts_with(b"EGFR")).collect();
     let (a, b, c) = (starts[1], starts[2], starts[3]);
-    let pieces = |order: &[(usize, usize)]| -> Vec<u8> { order.iter().flat_map(|p| &file[p.0..p.1]).copied().collect() };
+    let pieces = |order: &[(usize, usize)]| -> Vec<u8> {
+        order.iter().flat_map(|p| &file[p.0..p.1]).copied().collect()
+    };
     let end = file.len();
     for bytes in [
         pieces(&[(0, a), (b, end)]),

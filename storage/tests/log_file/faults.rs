@@ -20,7 +20,10 @@ async fn log_the_first_failed_sync_poisons_for_good() {
     fault.fail_next_sync();
     assert!(matches!(log.append(3, bodies(4..=4)).await, Err(LogError::Poisoned(_))));
     for _ in 0..3 {
-        assert!(matches!(log.append(3, bodies(4..=4)).await, Err(LogError::Poisoned(_))), "never tried again");
+        assert!(
+            matches!(log.append(3, bodies(4..=4)).await, Err(LogError::Poisoned(_))),
+            "never tried again"
+        );
         assert!(matches!(log.trim(3).await, Err(LogError::Poisoned(_))));
     }
     // What was acknowledged can still be read, and a new owner in this process cannot heal it.
@@ -88,7 +91,8 @@ struct SmallDisk(tempfile::TempDir);
 impl SmallDisk {
     fn mount() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(dir.path()).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(dir.path()).output();
         mounted.is_ok_and(|o| o.status.success()).then_some(Self(dir))
     }
 }
@@ -108,9 +112,8 @@ async fn log_on_a_disk_that_is_really_full() {
     let root = disk.0.path();
     let log_provider = provider(root, FileLogOptions { rotate_bytes: 60_000, open_files: 2 });
     let (log, _) = log_provider.open(&shard(0), 1).await.unwrap();
-    let noise = |n: u64| -> Bytes {
-        blake3::Hasher::new().update(&n.to_le_bytes()).finalize_xof_bytes(10_000)
-    };
+    let noise =
+        |n: u64| -> Bytes { blake3::Hasher::new().update(&n.to_le_bytes()).finalize_xof_bytes(10_000) };
     let mut tail = 0;
     let full = loop {
         match log.append(tail, vec![noise(tail + 1), noise(tail + 1)]).await {

@@ -1,4 +1,5 @@
 //! The file log: contract, torn tails, damage, faults of the disk, and the failures other databases had.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests report by panicking")]
 
 mod corruption;
 mod faults;
@@ -130,7 +131,9 @@ async fn log_idle_logs_hold_no_descriptors() {
     for log in &logs {
         assert_eq!(log.append(1, bodies(2..=2)).await, Ok(2));
     }
-    let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|e| std::fs::read_link(e.unwrap().path()).ok());
+    let open = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|e| std::fs::read_link(e.unwrap().path()).ok());
     assert!(open.filter(|target| target.starts_with(root.path())).count() <= 3);
 }
 

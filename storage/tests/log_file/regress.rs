@@ -32,7 +32,11 @@ async fn regress_t02_a_kill_at_any_byte_of_any_append_loses_nothing_acknowledged
                 killed.insert(name.clone(), after[..len].to_vec());
                 restore(image.path(), &killed);
                 let (log, _) = reopen(image.path(), TINY).await.unwrap();
-                assert_eq!(read_all(&log).await.unwrap().len() as u64, tail, "killed at byte {len} of {name}");
+                assert_eq!(
+                    read_all(&log).await.unwrap().len() as u64,
+                    tail,
+                    "killed at byte {len} of {name}"
+                );
             }
         }
     }
@@ -44,14 +48,17 @@ async fn regress_t03_stray_files_do_not_matter() {
     let root = tempfile::tempdir().unwrap();
     make(root.path(), TINY, 20, 1).await;
     let mut strange = files(root.path());
-    for name in ["seal.tmp", "x.tmp", "x.combined.tmp", ".atomicwrite123", "notes.txt", "1.log", "lost+found"] {
+    for name in ["seal.tmp", "x.tmp", "x.combined.tmp", ".atomicwrite123", "notes.txt", "1.log", "lost+found"]
+    {
         strange.insert(name.to_owned(), b"junk".to_vec());
     }
     restore(root.path(), &strange);
     std::fs::create_dir(log_dir(root.path()).join("00000000000000000099.log")).unwrap();
     let (log, report) = reopen(root.path(), TINY).await.unwrap();
     assert_eq!(report.cut, None);
-    assert!(!log_dir(root.path()).join("seal.tmp").exists() && log_dir(root.path()).join("notes.txt").exists());
+    assert!(
+        !log_dir(root.path()).join("seal.tmp").exists() && log_dir(root.path()).join("notes.txt").exists()
+    );
     assert_eq!(read_all(&log).await.unwrap().len(), 20);
     log.append(20, bodies(21..=21)).await.unwrap();
 }
@@ -64,7 +71,9 @@ async fn regress_t08_lengths_are_bounded_before_memory_is_taken() {
     let whole = files(root.path());
     let file = whole.values().next().unwrap();
     let last = (0..file.len()).rev().find(|i| file[*i..].starts_with(b"EGFR")).unwrap();
-    for (field, value) in [(60, u32::MAX), (64, u32::MAX), (60, 0xbe00_0000), (64, 0xbe00_0000), (60, 60 << 20)] {
+    for (field, value) in
+        [(60, u32::MAX), (64, u32::MAX), (60, 0xbe00_0000), (64, 0xbe00_0000), (60, 60 << 20)]
+    {
         let mut bad = file.clone();
         bad[last + field..last + field + 4].copy_from_slice(&value.to_le_bytes());
         if field == 60 && value == 60 << 20 {

@@ -57,7 +57,9 @@ fn throughput_of_compression() {
 #[tokio::test]
 #[ignore = "a measurement, not a check"]
 async fn throughput_of_appends() {
-    let root = tempfile::tempdir_in(std::env::var("CARGO_TARGET_TMPDIR").unwrap_or_else(|_| "/var/tmp".into())).unwrap();
+    let root =
+        tempfile::tempdir_in(std::env::var("CARGO_TARGET_TMPDIR").unwrap_or_else(|_| "/var/tmp".into()))
+            .unwrap();
     let (log, _) = reopen(root.path(), FileLogOptions::default()).await.unwrap();
     let mut rng = rand::rngs::StdRng::seed_from_u64(1);
     let batches: Vec<_> = (0..20).map(|n| batch(&mut rng, n * 1000)).collect();
@@ -69,7 +71,11 @@ async fn throughput_of_appends() {
     }
     let s = start.elapsed().as_secs_f64();
     let disk = log.extent().await.unwrap().bytes as f64 / 1e6;
-    println!("append: {:.0} MB/s of ops, {:.0} vectors/s, {disk:.0} MB on disk", raw as f64 / 1e6 / s, 200_000.0 / s);
+    println!(
+        "append: {:.0} MB/s of ops, {:.0} vectors/s, {disk:.0} MB on disk",
+        raw as f64 / 1e6 / s,
+        200_000.0 / s
+    );
     let small: Vec<_> = (0..300u64).map(|n| Bytes::from(vec![n as u8; 100])).collect();
     let start = Instant::now();
     for (tail, body) in (200..).zip(small) {

@@ -74,7 +74,8 @@ async fn log_garbage_and_zeros_after_the_last_record_are_cut() {
     let ends = lengths(root.path(), 4, 1).await;
     let whole = files(root.path());
     let noise = |n: usize| (0..n).map(|i| (i * 31 + i / 7) as u8).collect::<Vec<_>>();
-    let mut tails = vec![vec![0], vec![0; 4096], vec![0; 3 << 20], noise(1), noise(95), noise(10_000), vec![b'E'; 5000]];
+    let mut tails =
+        vec![vec![0], vec![0; 4096], vec![0; 3 << 20], noise(1), noise(95), noise(10_000), vec![b'E'; 5000]];
     tails.push(b"EGFR".repeat(1000));
     // A frame of another log, as a file system may leave that did not zero its blocks.
     let other = tempfile::tempdir().unwrap();

@@ -30,7 +30,9 @@ impl Columns {
         let standard = ReadOptions::default();
         // A column under its usual name may be missing, one that the user named may not.
         let optional = |name: &str, usual: &str| match position(name) {
-            None if name != usual => Err(format!("there is no column {name:?}; its columns are: {}", names())),
+            None if name != usual => {
+                Err(format!("there is no column {name:?}; its columns are: {}", names()))
+            }
             found => Ok(found),
         };
         let id = position(&options.id_column).ok_or_else(|| {
@@ -39,7 +41,10 @@ impl Columns {
         })?;
         if !is_id(schema.field(id).data_type()) {
             let kind = schema.field(id).data_type();
-            return Err(format!("column {:?} is {kind}: ids are integers, UUIDs or text of either", options.id_column));
+            return Err(format!(
+                "column {:?} is {kind}: ids are integers, UUIDs or text of either",
+                options.id_column
+            ));
         }
         let region = optional(&options.region_column, &standard.region_column)?;
         if let Some(region) = region
@@ -58,7 +63,9 @@ impl Columns {
         for at in [columns.created_at, columns.expires_at].into_iter().flatten() {
             if !is_time(schema.field(at).data_type()) {
                 let (name, kind) = (schema.field(at).name(), schema.field(at).data_type());
-                return Err(format!("column {name:?} is {kind}: times are timestamps, RFC 3339 text or milliseconds"));
+                return Err(format!(
+                    "column {name:?} is {kind}: times are timestamps, RFC 3339 text or milliseconds"
+                ));
             }
         }
         columns.payload_text = ["payload", "payload_json"]
@@ -85,7 +92,9 @@ fn vectors(
             .iter()
             .map(|v| {
                 let at = schema.fields().iter().position(|f| f.name() == &v.column);
-                let at = at.ok_or_else(|| format!("there is no column {:?}; its columns are: {}", v.column, names()))?;
+                let at = at.ok_or_else(|| {
+                    format!("there is no column {:?}; its columns are: {}", v.column, names())
+                })?;
                 if is_vector(schema.field(at)) {
                     return Ok((at, v.field.clone()));
                 }
@@ -94,7 +103,8 @@ fn vectors(
             })
             .collect();
     }
-    let candidates: Vec<usize> = (0..schema.fields().len()).filter(|&at| is_vector(schema.field(at))).collect();
+    let candidates: Vec<usize> =
+        (0..schema.fields().len()).filter(|&at| is_vector(schema.field(at))).collect();
     let named: Vec<(usize, String)> = candidates
         .iter()
         .filter_map(|&at| match schema.field(at).name().as_str() {
@@ -117,7 +127,8 @@ fn vectors(
 }
 
 fn is_vector(field: &Field) -> bool {
-    let float = |f: &Field| matches!(f.data_type(), DataType::Float16 | DataType::Float32 | DataType::Float64);
+    let float =
+        |f: &Field| matches!(f.data_type(), DataType::Float16 | DataType::Float32 | DataType::Float64);
     match field.data_type() {
         DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => float(f),
         _ => false,
@@ -133,6 +144,7 @@ fn is_text(kind: &DataType) -> bool {
 }
 
 fn is_time(kind: &DataType) -> bool {
-    let dates = matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Null);
+    let dates =
+        matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Null);
     dates || kind.is_integer() || is_text(kind)
 }

@@ -52,7 +52,9 @@ pub(super) fn check_footer(source: &Source) -> Result<(), String> {
         return Err(format!("its footer is {footer} bytes long, more than {MAX_FOOTER}"));
     }
     if footer + 12 > length {
-        return Err(format!("its footer says {footer} bytes, more than the file has: it is truncated or damaged"));
+        return Err(format!(
+            "its footer says {footer} bytes, more than the file has: it is truncated or damaged"
+        ));
     }
     let bytes = source.read_up_to(length - 8 - footer, footer as usize).map_err(io)?;
     let walked = walk_struct(&bytes, &mut |path, value| match (path, value) {
@@ -62,7 +64,9 @@ pub(super) fn check_footer(source: &Source) -> Result<(), String> {
         ([4], Value::List(n)) if n > MAX_ROW_GROUPS => {
             Err(format!("it has {n} row groups, more than {MAX_ROW_GROUPS}"))
         }
-        ([4, 1], Value::List(n)) if n > MAX_COLUMNS => Err(format!("it has {n} columns, more than {MAX_COLUMNS}")),
+        ([4, 1], Value::List(n)) if n > MAX_COLUMNS => {
+            Err(format!("it has {n} columns, more than {MAX_COLUMNS}"))
+        }
         // The deepest a real schema goes is bounded by its nodes; a negative count is a lie.
         ([2, 5] | [3] | [4, 3], Value::Int(n)) if n < 0 => Err("its footer has a negative count".to_owned()),
         _ => Ok(()),
@@ -78,7 +82,11 @@ pub(super) fn check_footer(source: &Source) -> Result<(), String> {
 ///
 /// # Errors
 /// A sentence about the first thing that does not fit.
-pub(super) fn check_row_group(source: &Source, group: &RowGroupMetaData, used: &[bool]) -> Result<(), String> {
+pub(super) fn check_row_group(
+    source: &Source,
+    group: &RowGroupMetaData,
+    used: &[bool],
+) -> Result<(), String> {
     if group.num_rows() < 0 {
         return Err("a row group has a negative number of rows".to_owned());
     }
@@ -97,7 +105,9 @@ fn check_column(source: &Source, column: &ColumnChunkMetaData, rows: i64) -> Res
     let (declared, size) = (column.num_values(), column.compressed_size());
     let end = start.checked_add(size).filter(|&end| start >= 4 && size >= 0 && end as u64 <= source.len());
     let Some(end) = end else {
-        return Err(format!("its bytes ({size} from {start}) are not in the file: it is truncated or damaged"));
+        return Err(format!(
+            "its bytes ({size} from {start}) are not in the file: it is truncated or damaged"
+        ));
     };
     let flat = column.column_descr().max_rep_level() == 0;
     let most = if flat { rows } else { FREE_LIST_VALUES.saturating_add(size * MAX_LIST_VALUES_PER_BYTE) };

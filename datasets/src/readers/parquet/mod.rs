@@ -63,12 +63,15 @@ impl ParquetFile {
         // The Arrow schema inside the file is optional and its bytes come from outside: the Parquet schema says all.
         let arrow_options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = guarded(path, || ArrowReaderMetadata::load(&source, arrow_options))?;
-        let columns = Columns::find(metadata.schema(), options).map_err(|why| ReadError::columns(path, why))?;
+        let columns =
+            Columns::find(metadata.schema(), options).map_err(|why| ReadError::columns(path, why))?;
         let groups = metadata.metadata().row_groups();
         let mut rows = 0u64;
         for group in groups {
             let more = u64::try_from(group.num_rows()).unwrap_or(u64::MAX);
-            rows = rows.checked_add(more).ok_or_else(|| ReadError::bad(path, "its row counts are impossible"))?;
+            rows = rows
+                .checked_add(more)
+                .ok_or_else(|| ReadError::bad(path, "its row counts are impossible"))?;
         }
         let mut file = Self {
             path: path.into(),
@@ -102,7 +105,11 @@ impl ParquetFile {
                 let stored = u64::try_from(column.uncompressed_size()).unwrap_or(0);
                 let is_vector = vector_roots.contains(&schema.get_column_root_idx(leaf));
                 // Dictionaries make columns smaller on disk than in memory.
-                bytes = bytes.saturating_add(if is_vector { values.saturating_mul(4) } else { stored.max(values) });
+                bytes = bytes.saturating_add(if is_vector {
+                    values.saturating_mul(4)
+                } else {
+                    stored.max(values)
+                });
             }
         }
         usize::try_from(bytes / self.rows.max(1)).unwrap_or(usize::MAX)
@@ -114,17 +121,21 @@ impl ParquetFile {
         if self.rows > 0 && !roots.is_empty() {
             self.check_group(0)?;
             let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied());
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.source.clone(), self.metadata.clone())
-                .with_projection(mask)
-                .with_limit(PEEK_ROWS)
-                .with_batch_size(PEEK_ROWS)
-                .with_row_groups(vec![0]);
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+                self.source.clone(),
+                self.metadata.clone(),
+            )
+            .with_projection(mask)
+            .with_limit(PEEK_ROWS)
+            .with_batch_size(PEEK_ROWS)
+            .with_row_groups(vec![0]);
             let path = self.path.clone();
             let first = guarded(&path, || builder.build()?.next().transpose().map_err(Into::into))?;
             for (dimension, (root, _)) in dimensions.iter_mut().zip(&self.columns.vectors) {
                 let name = self.metadata.schema().field(*root).name();
                 if let Some(column) = first.as_ref().and_then(|b| b.column_by_name(name)) {
-                    *dimension = vectors::first_dimension(column).map_err(|why| ReadError::bad(&path, why))?;
+                    *dimension =
+                        vectors::first_dimension(column).map_err(|why| ReadError::bad(&path, why))?;
                 }
             }
         }
@@ -200,13 +211,21 @@ impl ParquetFile {
         Ok(ready)
     }
 
-    fn run(&mut self, batch: &RecordBatch, ids: &[Id], first_row: u64, bad: scalars::Bad) -> Result<RowBatch> {
+    fn run(
+        &mut self,
+        batch: &RecordBatch,
+        ids: &[Id],
+        first_row: u64,
+        bad: scalars::Bad,
+    ) -> Result<RowBatch> {
         let path = self.path.clone();
         let ids = match ids.first() {
-            Some(Id::Uuid(_)) => {
-                Ids::Uuid(ids.iter().filter_map(|id| if let Id::Uuid(u) = id { Some(*u) } else { None }).collect())
-            }
-            _ => Ids::Num(ids.iter().filter_map(|id| if let Id::Num(n) = id { Some(*n) } else { None }).collect()),
+            Some(Id::Uuid(_)) => Ids::Uuid(
+                ids.iter().filter_map(|id| if let Id::Uuid(u) = id { Some(*u) } else { None }).collect(),
+            ),
+            _ => Ids::Num(
+                ids.iter().filter_map(|id| if let Id::Num(n) = id { Some(*n) } else { None }).collect(),
+            ),
         };
         let mut out = RowBatch::new(path.clone(), first_row, ids);
         self.fill(batch, &mut out, bad).map_err(|why| ReadError::bad(&path, why))?;
@@ -259,7 +278,8 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> parquet::errors::Result<T>) ->
 
 fn caught(path: &Path, panic: &(dyn std::any::Any + Send)) -> ReadError {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given");
+    let text =
+        text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given");
     ReadError::bad(path, format!("the Parquet decoder gave up on it: {text}"))
 }
 

@@ -84,7 +84,8 @@ pub(super) fn times(array: &ArrayRef, bad: &mut Bad) -> Result<Vec<i64>, String>
             return Ok(rows.map(|row| if numbers.is_null(row) { 0 } else { numbers.value(row) }).collect());
         }
         DataType::Timestamp(_, zone) => {
-            cast(array, &DataType::Timestamp(TimeUnit::Millisecond, zone.clone())).map_err(|e| e.to_string())?
+            cast(array, &DataType::Timestamp(TimeUnit::Millisecond, zone.clone()))
+                .map_err(|e| e.to_string())?
         }
         _ => cast(array, &DataType::Timestamp(TimeUnit::Millisecond, None)).map_err(|e| e.to_string())?,
     };

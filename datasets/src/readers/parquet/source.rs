@@ -51,7 +51,9 @@ impl ChunkReader for Source {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
         let bytes = self.read_up_to(start, length)?;
         if bytes.len() < length {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start} reach past the end of the file")));
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes at {start} reach past the end of the file"
+            )));
         }
         Ok(bytes.into())
     }

@@ -11,7 +11,8 @@ use crate::readers::{ReadOptions, Reader, VectorColumn, parquet::ParquetFile};
 use crate::{Ids, Result, RowBatch};
 
 fn write(path: &Path, columns: Vec<(&str, ArrayRef)>, group_rows: usize) {
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build();
     let file = std::fs::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
@@ -44,10 +45,14 @@ fn lists<T: ArrowPrimitiveType>(rows: Vec<Option<Vec<Option<T::Native>>>>) -> Ar
 #[test]
 fn every_vector_type() {
     let rows = [vec![1.0f32, -2.0], vec![0.5, 3.0], vec![4.0, 5.0], vec![6.0, 7.0]];
-    let f32s = lists::<Float32Type>(rows.iter().map(|r| Some(r.iter().map(|&v| Some(v)).collect())).collect());
-    let f64s = lists::<Float64Type>(rows.iter().map(|r| Some(r.iter().map(|&v| Some(v.into())).collect())).collect());
-    let f16s =
-        lists::<Float16Type>(rows.iter().map(|r| Some(r.iter().map(|&v| Some(f16::from_f32(v))).collect())).collect());
+    let f32s =
+        lists::<Float32Type>(rows.iter().map(|r| Some(r.iter().map(|&v| Some(v)).collect())).collect());
+    let f64s = lists::<Float64Type>(
+        rows.iter().map(|r| Some(r.iter().map(|&v| Some(v.into())).collect())).collect(),
+    );
+    let f16s = lists::<Float16Type>(
+        rows.iter().map(|r| Some(r.iter().map(|&v| Some(f16::from_f32(v))).collect())).collect(),
+    );
     let large = LargeListArray::from_iter_primitive::<Float32Type, _, _>(
         rows.iter().map(|r| Some(r.iter().map(|&v| Some(v)).collect::<Vec<_>>())),
     );
@@ -78,10 +83,12 @@ fn every_id_type() {
         Arc::new(LargeStringArray::from(vec!["1", "2"])),
     ];
     for array in numbers {
-        let batches = read(vec![("key", array)], &ReadOptions { id_column: "key".into(), ..Default::default() });
+        let batches =
+            read(vec![("key", array)], &ReadOptions { id_column: "key".into(), ..Default::default() });
         assert_eq!(batches.unwrap()[0].ids, Ids::Num(vec![1, 2]));
     }
-    let max = read(vec![("id", Arc::new(UInt64Array::from(vec![u64::MAX])))], &ReadOptions::default()).unwrap();
+    let max =
+        read(vec![("id", Arc::new(UInt64Array::from(vec![u64::MAX])))], &ReadOptions::default()).unwrap();
     assert_eq!(max[0].ids, Ids::Num(vec![u64::MAX]));
     let uuid = uuid::Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
     let fixed = FixedSizeBinaryArray::try_from_iter([uuid.as_bytes()].into_iter()).unwrap();
@@ -91,7 +98,8 @@ fn every_id_type() {
     let mixed = StringArray::from(vec![Some("7"), Some(&text), None, Some("x"), Some("8")]);
     let t = temp();
     write(&t.1, vec![("id", Arc::new(mixed))], 100);
-    let batches: Vec<_> = ParquetFile::open(&t.1, &ReadOptions::default()).unwrap().map(Result::unwrap).collect();
+    let batches: Vec<_> =
+        ParquetFile::open(&t.1, &ReadOptions::default()).unwrap().map(Result::unwrap).collect();
     assert_eq!(batches.len(), 3);
     assert_eq!(batches[1].ids, Ids::Uuid(vec![uuid]));
     assert_eq!(batches[1].rejects.iter().map(|r| r.row).collect::<Vec<_>>(), [2, 3]);
@@ -103,7 +111,14 @@ fn every_id_type() {
 #[test]
 fn rows_without_vectors_and_bad_vectors() {
     let some = |v: &[f32]| Some(v.iter().map(|&x| Some(x)).collect::<Vec<_>>());
-    let rows = vec![None, some(&[1., 2.]), some(&[]), some(&[1., 2., 3.]), Some(vec![Some(1.), None]), some(&[5., 6.])];
+    let rows = vec![
+        None,
+        some(&[1., 2.]),
+        some(&[]),
+        some(&[1., 2., 3.]),
+        Some(vec![Some(1.), None]),
+        some(&[5., 6.]),
+    ];
     let t = temp();
     write(&t.1, vec![("id", ids(6)), ("vector", lists::<Float32Type>(rows))], 100);
     let mut file = ParquetFile::open(&t.1, &ReadOptions::default()).unwrap();
@@ -201,7 +216,8 @@ fn finding_the_columns() {
     let both = ReadOptions { vector_columns: both, ..Default::default() };
     let batches = read(vec![("id", ids(1)), ("a", v()), ("b", v())], &both).unwrap();
     assert_eq!(batches[0].vectors.iter().map(|v| v.field.as_str()).collect::<Vec<_>>(), ["", "title"]);
-    let named = read(vec![("id", ids(1)), ("vector", v()), ("vector.t", v()), ("other", v())], &options).unwrap();
+    let named =
+        read(vec![("id", ids(1)), ("vector", v()), ("vector.t", v()), ("other", v())], &options).unwrap();
     assert_eq!(named[0].vectors.len(), 2);
     assert_eq!(named[0].payload_json[0], r#"{"other":[1.0]}"#);
     let error = read(vec![("key", ids(1))], &options).unwrap_err().to_string();

@@ -88,7 +88,8 @@ impl Walk<'_, '_> {
                 return Ok(());
             }
             field = match head >> 4 {
-                0 => i16::try_from(self.zigzag()?).map_err(|_| Stop::Bad("a field number is too large".into()))?,
+                0 => i16::try_from(self.zigzag()?)
+                    .map_err(|_| Stop::Bad("a field number is too large".into()))?,
                 delta => field.wrapping_add(i16::from(delta)),
             };
             self.path.push(field);

@@ -26,7 +26,10 @@ impl<'a> Lists<'a> {
             }
             DataType::LargeList(_) => {
                 let list = array.as_list::<i64>();
-                Self { values: list.values(), offsets: list.value_offsets().iter().map(|&o| widen(o)).collect() }
+                Self {
+                    values: list.values(),
+                    offsets: list.value_offsets().iter().map(|&o| widen(o)).collect(),
+                }
             }
             DataType::FixedSizeList(_, length) => {
                 let list = array.as_fixed_size_list();

@@ -9,7 +9,10 @@ use ::redb::backends::InMemoryBackend;
 use ::redb::{Database, ReadableDatabase, StorageBackend};
 
 use super::value::{Rows, RowsMut};
-use super::{COLLECTIONS, DROPPED, EPOCH, HEAD, NAMES, Named, RECEIPTS, STATE, error, guarded, split_key, tenant_key, write};
+use super::{
+    COLLECTIONS, DROPPED, EPOCH, HEAD, NAMES, Named, RECEIPTS, STATE, error, guarded, split_key, tenant_key,
+    write,
+};
 use crate::catalog::Receipt;
 use crate::catalog::receipt::chain_head;
 use crate::error::{Result, StorageError};
@@ -87,13 +90,16 @@ fn verify_copy(path: &Path) -> Result<()> {
 fn verify_rows(db: &Database, path: &Path) -> Result<()> {
     let txn = db.begin_read().map_err(|e| error(path, e))?;
     let collections = Rows::open(&txn, COLLECTIONS, path)?.all::<CollectionSchema>()?;
-    for (key, schema) in Rows::open(&txn, DROPPED, path)?.all::<CollectionSchema>()?.iter().chain(&collections) {
+    for (key, schema) in
+        Rows::open(&txn, DROPPED, path)?.all::<CollectionSchema>()?.iter().chain(&collections)
+    {
         if *key != schema.id.to_string() {
             return Err(corrupt(path, format!("collection {key} has the definition of {}", schema.id)));
         }
     }
     let names = Rows::open(&txn, NAMES, path)?.all::<Named>()?;
-    let named: HashSet<_> = names.iter().filter(|n| matches!(n.1, Named::Collection(_))).map(|n| n.0.as_str()).collect();
+    let named: HashSet<_> =
+        names.iter().filter(|n| matches!(n.1, Named::Collection(_))).map(|n| n.0.as_str()).collect();
     let unnamed = collections.iter().find(|c| !named.contains(tenant_key(c.1.tenant, &c.1.name).as_str()));
     if let Some((_, schema)) = unnamed {
         return Err(corrupt(path, format!("collection {:?} has lost its name", schema.name)));

@@ -31,6 +31,11 @@ pub(super) fn put(txn: &WriteTransaction, path: &Path, mut receipt: Receipt) -> 
     Ok(receipt)
 }
 
-pub(super) fn newest(txn: &ReadTransaction, path: &Path, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>> {
+pub(super) fn newest(
+    txn: &ReadTransaction,
+    path: &Path,
+    tenant: TenantId,
+    limit: usize,
+) -> Result<Vec<Receipt>> {
     Rows::open(txn, RECEIPTS, path)?.last_of_tenant(tenant, limit)
 }

@@ -45,7 +45,8 @@ impl Place<'_> {
             let name = format!("{} ({} {key:?})", self.path.display(), self.table);
             StorageError::corrupt(name, why)
         };
-        let (crc, json) = bytes.split_at_checked(CRC).ok_or_else(|| corrupt("the value is too short".into()))?;
+        let (crc, json) =
+            bytes.split_at_checked(CRC).ok_or_else(|| corrupt("the value is too short".into()))?;
         if self.crc(key, json) != crc {
             return Err(corrupt("the checksum of the value does not fit".into()));
         }

@@ -18,7 +18,8 @@ pub(super) fn log_path(dir: &Path, first: u64) -> PathBuf {
 
 /// First offset in the name of a log file, `None` for other names.
 pub(super) fn first_offset(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".log").filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()))?;
+    let digits =
+        name.strip_suffix(".log").filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()))?;
     digits.parse().ok().filter(|n| *n > 0)
 }
 
@@ -136,7 +137,13 @@ mod tests {
     #[test]
     fn only_our_names_are_log_files() {
         assert_eq!(first_offset("00000000000000000042.log"), Some(42));
-        for other in ["00000000000000000000.log", "42.log", "0000000000000000004x.log", "x", "99999999999999999999.log"] {
+        for other in [
+            "00000000000000000000.log",
+            "42.log",
+            "0000000000000000004x.log",
+            "x",
+            "99999999999999999999.log",
+        ] {
             assert_eq!(first_offset(other), None, "{other}");
         }
     }

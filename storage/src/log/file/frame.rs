@@ -25,7 +25,9 @@ const VERSION: u8 = 1;
 const STORED: u8 = 1;
 /// Shorter bodies are not compressed.
 const MIN_COMPRESS: usize = 64;
-/// Of the levels 1 and -3 the faster one: embeddings have no repeats, so all the gain is entropy coding.
+/// Embeddings have no repeats: all the gain is entropy coding of single bytes, which the negative levels leave out.
+/// Measured on 384 numbers that came from 16-bit floats: level 1 leaves 63 % at 250 MB/s, -3 leaves 96 % at 540 MB/s
+/// and 3 leaves 57 % at 66 MB/s.
 pub(super) const ZSTD_LEVEL: i32 = 1;
 
 /// Running hash over all bodies.

@@ -74,8 +74,7 @@ impl FileHeader {
             return Err(BadHeader::Refused("the file was written by a newer version"));
         }
         let _reserved = f.u32();
-        let header =
-            Self { shard: f.u64(), nonce: f.u64(), epoch: f.u64(), first: f.u64(), chain: f.take() };
+        let header = Self { shard: f.u64(), nonce: f.u64(), epoch: f.u64(), first: f.u64(), chain: f.take() };
         if header.shard != shard {
             return Err(BadHeader::Refused("the file belongs to another shard"));
         }

@@ -63,7 +63,8 @@ impl FileLogProvider {
     fn shared(&self, shard: &ShardKey) -> Arc<Shared> {
         let path = shard.path();
         let mut logs = self.logs.lock();
-        let log = logs.entry(path).or_insert_with_key(|path| Arc::new(Shared::new(self.common.clone(), path)));
+        let log =
+            logs.entry(path).or_insert_with_key(|path| Arc::new(Shared::new(self.common.clone(), path)));
         log.clone()
     }
 }
@@ -92,7 +93,11 @@ impl LogProvider for FileLogProvider {
     async fn open(&self, shard: &ShardKey, epoch: Epoch) -> Result<(Arc<dyn Log>, OpenReport), LogError> {
         loop {
             let shared = self.shared(shard);
-            let opened = change(&shared, move |log| if log.meta().deleted { Ok(None) } else { log.open(epoch).map(Some) });
+            let opened =
+                change(
+                    &shared,
+                    move |log| if log.meta().deleted { Ok(None) } else { log.open(epoch).map(Some) },
+                );
             // Deleted between the look-up and the lock: the next look-up finds a new one.
             if let Some(report) = opened.await? {
                 return Ok((Arc::new(FileLog { shared, epoch, clock: self.clock.clone() }), report));
@@ -112,7 +117,8 @@ impl LogProvider for FileLogProvider {
         let dir = self.common.root.join(shard.path()).join("log");
         let listed = tokio::task::spawn_blocking(move || directory::list(&dir)).await;
         let listed = listed.map_err(|e| LogError::Unavailable(e.to_string()))?;
-        let found = listed.map_err(|e| LogError::Unavailable(format!("cannot list the log of {shard}: {e}")))?;
+        let found =
+            listed.map_err(|e| LogError::Unavailable(format!("cannot list the log of {shard}: {e}")))?;
         Ok(found.sealed || !found.files.is_empty())
     }
 }
@@ -158,7 +164,8 @@ impl Log for FileLog {
                 return stream::empty().boxed();
             }
             let skip = disk.files.partition_point(|f| f.0 <= from).saturating_sub(1);
-            let files: VecDeque<_> = disk.files.iter().skip(skip).filter(|f| f.0 <= disk.tail).copied().collect();
+            let files: VecDeque<_> =
+                disk.files.iter().skip(skip).filter(|f| f.0 <= disk.tail).copied().collect();
             View { dir: self.shared.dir.clone(), shard: self.shared.shard, files, tail: disk.tail }
         };
         reader::read(view, from)

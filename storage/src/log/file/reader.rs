@@ -30,7 +30,9 @@ impl ReadError {
     pub fn into_log_error(self, path: &Path) -> LogError {
         match self {
             Self::Io(e) => LogError::Unavailable(format!("cannot read {}: {e}", path.display())),
-            Self::Bad { at, why, .. } => LogError::Corrupt { path: path.display().to_string(), at, why: why.into() },
+            Self::Bad { at, why, .. } => {
+                LogError::Corrupt { path: path.display().to_string(), at, why: why.into() }
+            }
         }
     }
 }

@@ -69,7 +69,8 @@ pub(super) fn recover(
     }
     let mut out = Recovered { files: found.files, chain: first_chain, ..Recovered::default() };
     if found.sealed {
-        let (path, epoch) = directory::read_seal(dir).map_err(|e| unavailable("read the seal in", dir, &e))?;
+        let (path, epoch) =
+            directory::read_seal(dir).map_err(|e| unavailable("read the seal in", dir, &e))?;
         out.sealed = epoch.ok_or_else(|| corrupt(&path, 0, "the seal does not fit its checksum"))?;
     }
     let mut report = OpenReport::default();
@@ -166,7 +167,11 @@ fn refuse_acknowledged(path: &Path, at: u64, tag: u64, tail: Offset, why: &str) 
 
 /// Position of the first intact frame header from `at` on that `wanted` takes; it is given `None` for one that is
 /// intact but of a newer version.
-fn find_frame(path: &Path, at: u64, wanted: impl Fn(Option<&FrameHeader>) -> bool) -> io::Result<Option<u64>> {
+fn find_frame(
+    path: &Path,
+    at: u64,
+    wanted: impl Fn(Option<&FrameHeader>) -> bool,
+) -> io::Result<Option<u64>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(at))?;
     let mut window = Vec::new();
@@ -176,7 +181,8 @@ fn find_frame(path: &Path, at: u64, wanted: impl Fn(Option<&FrameHeader>) -> boo
         let read = file.by_ref().take(1 << 20).read_to_end(&mut window)?;
         for (i, block) in window.windows(FRAME_HEADER).enumerate() {
             // Compare the first byte alone first: most positions are dismissed by it.
-            let Some(block) = block.first_chunk().filter(|b| b[0] == MAGIC[0] && b.starts_with(&MAGIC)) else {
+            let Some(block) = block.first_chunk().filter(|b| b[0] == MAGIC[0] && b.starts_with(&MAGIC))
+            else {
                 continue;
             };
             let fits = match FrameHeader::parse(block) {
@@ -201,7 +207,13 @@ fn find_frame(path: &Path, at: u64, wanted: impl Fn(Option<&FrameHeader>) -> boo
 
 /// Removes the last file where its making was cut short: header and first records are one write, so nothing in it
 /// was acknowledged. Anything else is damage.
-fn drop_unborn(dir: &Path, shard: u64, files: &[(Offset, u64)], why: &str, torn: bool) -> Result<(), LogError> {
+fn drop_unborn(
+    dir: &Path,
+    shard: u64,
+    files: &[(Offset, u64)],
+    why: &str,
+    torn: bool,
+) -> Result<(), LogError> {
     let Some((&(first, _), earlier)) = files.split_last() else { return Ok(()) };
     let path = log_path(dir, first);
     if !torn {

@@ -144,8 +144,13 @@ impl Shared {
             if let Some(why) = &self.meta().poison {
                 return Err(LogError::Poisoned(why.clone()));
             }
-            let recovered =
-                recovery::recover(&self.common.root, &self.dir, self.shard, self.first_chain, &self.common.fault);
+            let recovered = recovery::recover(
+                &self.common.root,
+                &self.dir,
+                self.shard,
+                self.first_chain,
+                &self.common.fault,
+            );
             let (disk, found) = match recovered {
                 // A sync that failed must not be tried again by the next open.
                 Err(LogError::Poisoned(why)) => return Err(self.poison(why)),
@@ -217,7 +222,8 @@ impl Shared {
         let done = match active.filter(fits) {
             Some((first, len)) => {
                 let mut block = Vec::new();
-                let chain = frame::encode_batch(&mut block, &info(tag), chain, bodies, &self.common.compressors);
+                let chain =
+                    frame::encode_batch(&mut block, &info(tag), chain, bodies, &self.common.compressors);
                 self.write_at(first, len, &block).map(|()| (first, len + block.len() as u64, chain, tag))
             }
             None => {
@@ -225,7 +231,8 @@ impl Shared {
                 let mut block = header.encode();
                 let info = info(header.tag());
                 let chain = frame::encode_batch(&mut block, &info, chain, bodies, &self.common.compressors);
-                self.create(tail + 1, active.is_none(), &block).map(|()| (tail + 1, block.len() as u64, chain, info.tag))
+                self.create(tail + 1, active.is_none(), &block)
+                    .map(|()| (tail + 1, block.len() as u64, chain, info.tag))
             }
         };
         guard.1 = true;
@@ -250,7 +257,9 @@ impl Shared {
             self.common.writers.close(&path);
             return Err(match self.common.fault.truncate(&file, len) {
                 Ok(()) => refused("write", &path, &e),
-                Err(undo) => self.poison(format!("cannot write {} ({e}) nor undo it: {undo}", path.display())),
+                Err(undo) => {
+                    self.poison(format!("cannot write {} ({e}) nor undo it: {undo}", path.display()))
+                }
             });
         }
         if let Err(e) = self.common.fault.sync(&file) {
@@ -267,7 +276,8 @@ impl Shared {
     fn create(&self, first: Offset, new_log: bool, block: &[u8]) -> Result<(), LogError> {
         let path = log_path(&self.dir, first);
         if new_log {
-            directory::create_durably(&self.common.root, &self.dir).map_err(|e| refused("create", &self.dir, &e))?;
+            directory::create_durably(&self.common.root, &self.dir)
+                .map_err(|e| refused("create", &self.dir, &e))?;
         }
         // What a failed attempt may have left under this name was never acknowledged.
         let opened = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
@@ -275,7 +285,9 @@ impl Shared {
         if let Err(e) = self.common.fault.write(&file, block, 0) {
             return Err(match directory::remove_durably(&path) {
                 Ok(()) => refused("write", &path, &e),
-                Err(undo) => self.poison(format!("cannot write {} ({e}) nor undo it: {undo}", path.display())),
+                Err(undo) => {
+                    self.poison(format!("cannot write {} ({e}) nor undo it: {undo}", path.display()))
+                }
             });
         }
         let synced = self.common.fault.sync(&file).and_then(|()| directory::sync_dir(&self.dir));

@@ -125,7 +125,8 @@ fn value_end(text: &[u8], mut at: usize) -> Option<usize> {
             }
             _ => {
                 let rest = text.get(at..)?;
-                let bare = rest.iter().position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+                let bare =
+                    rest.iter().position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
                 return bare.filter(|&n| n > 0).map(|n| at + n);
             }
         }
@@ -144,7 +145,8 @@ pub(super) struct Field {
 
 /// Values of `fields` in `payload`, and the payload without those that the values give back exactly.
 pub(super) fn split(payload: &[u8], fields: &[Field]) -> (Vec<Option<Typed>>, Vec<u8>) {
-    let whole = || (vec![None; fields.len()], if payload.is_empty() { b"{}".to_vec() } else { payload.to_vec() });
+    let whole =
+        || (vec![None; fields.len()], if payload.is_empty() { b"{}".to_vec() } else { payload.to_vec() });
     if fields.is_empty() {
         return whole();
     }
@@ -154,7 +156,8 @@ pub(super) fn split(payload: &[u8], fields: &[Field]) -> (Vec<Option<Typed>>, Ve
     let is = |at: usize, name: &str| keys[at].as_deref() == Some(name);
     let mut leaves = vec![false; members.len()];
     let typed = fields.iter().map(|field| {
-        let (top, rest) = field.path.split_once('.').map_or((field.path.as_str(), None), |(a, b)| (a, Some(b)));
+        let (top, rest) =
+            field.path.split_once('.').map_or((field.path.as_str(), None), |(a, b)| (a, Some(b)));
         // Of a repeated key the last counts, and all of them stay where they are.
         let at = (0..members.len()).rfind(|&at| is(at, top))?;
         let raw = &payload[members[at].value.clone()];
@@ -218,7 +221,8 @@ mod tests {
 
     fn fields() -> Vec<Field> {
         use PayloadIndexKind::*;
-        let kinds = [("k", Keyword), ("i", Integer), ("f", Float), ("b", Bool), ("d", Datetime), ("a.x", Integer)];
+        let kinds =
+            [("k", Keyword), ("i", Integer), ("f", Float), ("b", Bool), ("d", Datetime), ("a.x", Integer)];
         kinds.into_iter().map(|(path, kind)| Field { path: path.to_owned(), kind }).collect()
     }
 
@@ -228,13 +232,19 @@ mod tests {
         let values = fields().into_iter().map(|f| f.path).zip(typed.clone());
         let values: Vec<_> = values.filter_map(|(p, t)| t.map(|t| (p, t))).collect();
         let joined: Value = serde_json::from_slice(&join(&left, &values)).unwrap();
-        assert_eq!(joined, serde_json::from_str::<Value>(if payload.is_empty() { "{}" } else { payload }).unwrap());
+        assert_eq!(
+            joined,
+            serde_json::from_str::<Value>(if payload.is_empty() { "{}" } else { payload }).unwrap()
+        );
         typed
     }
 
     #[test]
     fn segment_payload_split_takes_out_what_it_can_give_back() {
-        let typed = check(r#"{ "k" : "x\"y", "i":-7,"f":1.5,"b":true,"o":[1,{"k":"]}"}], "d":"2024-05-01T00:00:00Z" }"#, r#"{"o":[1,{"k":"]}"}]}"#);
+        let typed = check(
+            r#"{ "k" : "x\"y", "i":-7,"f":1.5,"b":true,"o":[1,{"k":"]}"}], "d":"2024-05-01T00:00:00Z" }"#,
+            r#"{"o":[1,{"k":"]}"}]}"#,
+        );
         assert_eq!(typed[0], Some(Typed::Text("x\"y".to_owned())));
         assert_eq!(typed[4], Some(Typed::Datetime(1_714_521_600_000_000)));
     }

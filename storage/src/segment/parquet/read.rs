@@ -42,13 +42,14 @@ pub fn count_rows(path: &str, file: &Bytes) -> Result<(u64, String)> {
 /// `Corrupt`, naming `path`; the same for each batch.
 pub fn read_points(path: &str, file: Bytes) -> Result<impl Iterator<Item = Result<Vec<Point>>>> {
     let path = path.to_owned();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.with_batch_size(1_024).build());
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.with_batch_size(1_024).build());
     let reader = reader.map_err(|e| StorageError::corrupt(&path, e.to_string()))?;
     Ok(reader.map(move |batch| {
         let batch = batch.map_err(|e| StorageError::corrupt(&path, e.to_string()))?;
-        Rows::of(&batch).and_then(|rows| (0..batch.num_rows()).map(|row| rows.point(row)).collect()).map_err(
-            |why: String| StorageError::corrupt(&path, why),
-        )
+        Rows::of(&batch)
+            .and_then(|rows| (0..batch.num_rows()).map(|row| rows.point(row)).collect())
+            .map_err(|why: String| StorageError::corrupt(&path, why))
     }))
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, TimestampMillisecondArray, UInt64Array,
+    ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray, TimestampMillisecondArray, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::SchemaRef;
@@ -60,7 +60,8 @@ pub(crate) fn write_parquet(
     store.write_blocking(path, |sink| {
         let writer = ArrowWriter::try_new(sink, arrow_schema.clone(), Some(properties));
         let mut writer = writer.map_err(fault(path))?;
-        let batches = Batches { plan, source, arrow_schema, numbers, typed: super::typed_fields(source.schema) };
+        let batches =
+            Batches { plan, source, arrow_schema, numbers, typed: super::typed_fields(source.schema) };
         for rows in plan.order.chunks(BATCH_ROWS.min(group_rows)) {
             writer.write(&batches.batch(rows)?).map_err(fault(path))?;
         }
@@ -118,9 +119,8 @@ impl Batches<'_, '_> {
     fn batch(&self, rows: &[Take]) -> Result<RecordBatch> {
         let internal = |e: ArrowError| StorageError::Internal(e.to_string());
         let metas: Vec<_> = rows.iter().map(|t| self.plan.run(*t).meta(t.ord)).collect();
-        let time = |of: Vec<i64>| -> ArrayRef {
-            Arc::new(TimestampMillisecondArray::from(of).with_timezone("UTC"))
-        };
+        let time =
+            |of: Vec<i64>| -> ArrayRef { Arc::new(TimestampMillisecondArray::from(of).with_timezone("UTC")) };
         let expires: Vec<Option<i64>> = metas.iter().map(|m| m.expires_at).collect();
         let mut columns: Vec<ArrayRef> = vec![
             self.ids(rows),
@@ -165,7 +165,8 @@ impl Batches<'_, '_> {
     }
 
     fn payloads(&self, rows: &[Take], columns: &mut Vec<ArrayRef>) -> Result<()> {
-        let mut typed: Vec<Vec<Option<Typed>>> = self.typed.iter().map(|_| Vec::with_capacity(rows.len())).collect();
+        let mut typed: Vec<Vec<Option<Typed>>> =
+            self.typed.iter().map(|_| Vec::with_capacity(rows.len())).collect();
         let mut rest = Vec::with_capacity(rows.len());
         for take in rows {
             let run = self.plan.run(*take);
@@ -185,7 +186,10 @@ fn typed_array(kind: PayloadIndexKind, values: Vec<Option<Typed>>) -> ArrayRef {
     // Values of one column are of one variant; others cannot come and would be null.
     macro_rules! column {
         ($array:ty, $variant:path) => {
-            values.into_iter().map(|v| if let Some($variant(v)) = v { Some(v) } else { None }).collect::<$array>()
+            values
+                .into_iter()
+                .map(|v| if let Some($variant(v)) = v { Some(v) } else { None })
+                .collect::<$array>()
         };
     }
     match kind {

@@ -41,8 +41,6 @@ struct Arguments {
 pub fn options(dir: &Path) -> ServerOptions {
     ServerOptions { ready_within: Duration::from_secs(20), ..ServerOptions::default() }
         .data_dir(dir)
-        .set("storage.flush_interval_s", 86_400)
-        .set("storage.compact_segments", 64)
         .set("index.graph_threshold", 64)
         .set("retention.interval_s", 0)
         .set("logging.level", "info")

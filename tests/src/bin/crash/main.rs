@@ -65,8 +65,6 @@ async fn main() -> Result<()> {
 fn options() -> ServerOptions {
     ServerOptions { ready_within: RECOVERY_LIMIT, ..ServerOptions::default() }
         .set("storage.memtable_bytes", 1 << 20)
-        .set("storage.flush_interval_s", 1)
-        .set("storage.compact_segments", 3)
         .set("index.graph_threshold", 64)
         .set("logging.level", "info")
 }

@@ -15,7 +15,6 @@ pub async fn measure(mib: u64, seed: u64) -> Result<()> {
     let mut server = ServerOptions { ready_within: Duration::from_secs(300), ..ServerOptions::default() }
         .set("storage.memtable_bytes", 2u64 << 30)
         .set("storage.memtables_total_bytes", 3u64 << 30)
-        .set("storage.flush_interval_s", 86_400)
         .start()?;
     let client = server.client().await?;
     client.create_simple("long", DIMENSION, Metric::Euclid).await?;

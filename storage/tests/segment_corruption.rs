@@ -1,0 +1,173 @@
+//! Damage of every kind of file of a segment: opening it fails, naming the file.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use engram_index::payload::PayloadIndexKind;
+use engram_index::vector::Metric;
+use engram_index::vector::hnsw::{HnswIndex, HnswParams};
+use engram_storage::manifest::{SegmentEntry, SegmentId};
+use engram_storage::object::{DurableStore, ObjectRef};
+use engram_storage::schema::{PayloadIndexSpec, VectorField};
+use engram_storage::segment::{RunBuilder, Segment, SegmentWriter};
+use engram_storage::{CollectionId, CollectionSchema, Point, PointId, RegionName, StorageError, TenantId};
+use roaring::RoaringBitmap;
+use uuid::Uuid;
+
+fn schema() -> CollectionSchema {
+    let region = RegionName::try_from("eu").unwrap();
+    let (metric, graph_threshold) = (Metric::Euclid, 10);
+    let field = |id: u16, name: &str| VectorField {
+        id,
+        name: name.to_owned(),
+        dimension: 4,
+        metric,
+        hnsw_m: 8,
+        hnsw_ef_construction: 40,
+        graph_threshold,
+    };
+    CollectionSchema {
+        id: CollectionId(Uuid::nil()),
+        tenant: TenantId(1),
+        name: "c".to_owned(),
+        vectors: vec![field(0, ""), field(1, "sparse")],
+        payload_indexes: vec![PayloadIndexSpec { field: "n".to_owned(), kind: PayloadIndexKind::Integer }],
+        regions: vec![region.clone()],
+        default_region: region,
+        shards_per_region: 1,
+        retention: Vec::new(),
+        created_at: 0,
+        revision: 1,
+    }
+}
+
+fn point(n: u64) -> Point {
+    let vector = vec![n as f32, 1.0, 2.0, (n * n) as f32];
+    let mut vectors = vec![(0, vector.clone())];
+    if n.is_multiple_of(2) {
+        vectors.push((1, vector));
+    }
+    let id = if n < 50 { PointId::Num(n) } else { PointId::Uuid(Uuid::from_u128(n.into())) };
+    let payload = format!(r#"{{"n":{n},"t":"text {n}"}}"#).into();
+    Point { id, vectors, payload, created_at: n as i64, ingested_at: n as i64, expires_at: None, version: n }
+}
+
+async fn write(store: &DurableStore, schema: &CollectionSchema) -> SegmentEntry {
+    let writer =
+        SegmentWriter::new(store.clone(), schema.shard(&schema.default_region, 0), Arc::new(schema.clone()));
+    let mut builder = RunBuilder::new(schema);
+    (0..100).for_each(|n| builder.push(point(n)));
+    let run = builder.finish().unwrap();
+    let mut entry = writer
+        .write(&SegmentId::new(1), vec![(run.clone(), RoaringBitmap::new())])
+        .await
+        .unwrap()
+        .entry
+        .unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let params = HnswParams { m: 8, ef_construction: 40 };
+    let graph = HnswIndex::build(run.vector_set(0).unwrap().clone(), params, &pool, &stop).unwrap();
+    let object = writer.add_graph(&entry, 0, Arc::new(graph)).await.unwrap();
+    entry.blobs.insert("graph.0".to_owned(), object);
+    entry
+}
+
+async fn refused(
+    store: &DurableStore,
+    entry: &SegmentEntry,
+    schema: &CollectionSchema,
+    path: &str,
+    how: &str,
+) {
+    match Segment::open(store, entry, schema).await {
+        Err(StorageError::Corrupt { path: p, .. }) if p == path => {}
+        Err(e) => panic!("{how} of {path}: {e}"),
+        Ok(_) => panic!("{how} of {path} went unnoticed"),
+    }
+}
+
+#[tokio::test]
+async fn segment_damage_of_any_file_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, schema) = (DurableStore::local(dir.path()).unwrap(), schema());
+    let entry = write(&store, &schema).await;
+    let other = write(&store, &schema).await;
+    Segment::open(&store, &entry, &schema).await.unwrap();
+    assert_eq!(entry.objects().count(), 6);
+    let names: Vec<_> = std::iter::once("parquet".to_owned()).chain(entry.blobs.keys().cloned()).collect();
+    for (object, name) in entry.objects().zip(&names) {
+        let file = dir.path().join(&object.path);
+        let good = std::fs::read(&file).unwrap();
+        let check = |how: &'static str, bad: Vec<u8>| {
+            std::fs::write(&file, bad).unwrap();
+            refused(&store, &entry, &schema, &object.path, how)
+        };
+        for step in 0..60 {
+            let at = step * (good.len() - 1) / 59;
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            check("flip", bad).await;
+            check("cut", good[..at].to_vec()).await;
+            let mut bad = good.clone();
+            let end = (at + 512).min(good.len());
+            bad[at..end].fill(0);
+            if bad != good {
+                check("zero", bad).await;
+            }
+        }
+        check("growth", [&good[..], &[0]].concat()).await;
+        // Files of another segment with the same rows: all that differs may be the identity inside the Parquet file.
+        let swapped = if name == "parquet" { &other.parquet } else { &other.blobs["rows"] };
+        let swapped = std::fs::read(dir.path().join(&swapped.path)).unwrap();
+        if swapped != good {
+            check("swap", swapped).await;
+        }
+        std::fs::remove_file(&file).unwrap();
+        refused(&store, &entry, &schema, &object.path, "removal").await;
+        std::fs::write(&file, good).unwrap();
+    }
+    Segment::open(&store, &entry, &schema).await.unwrap();
+}
+
+/// Damage that came with a fitting checksum: headers and lengths are checked all the same, and nothing panics.
+#[tokio::test]
+async fn segment_headers_are_checked_behind_the_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, schema) = (DurableStore::local(dir.path()).unwrap(), schema());
+    let entry = write(&store, &schema).await;
+    for (name, object) in &entry.blobs {
+        let file = dir.path().join(&object.path);
+        let good = std::fs::read(&file).unwrap();
+        for at in 0..good.len().min(40 + 16 * 8) {
+            for value in [0x00, 0x01, 0x7f, 0xff] {
+                let mut bad = good.clone();
+                bad[at] = value;
+                let mut changed = entry.clone();
+                changed.blobs.insert(name.clone(), ObjectRef::of(&object.path, &bad));
+                std::fs::write(&file, &bad).unwrap();
+                let opened = Segment::open(&store, &changed, &schema).await;
+                // Padding after the header is the one thing that may change.
+                if let Err(e) = opened {
+                    assert!(matches!(&e, StorageError::Corrupt { path, .. } if *path == object.path), "{e}");
+                } else if value != good[at] {
+                    let sections = u64::from_le_bytes(good[32..40].try_into().unwrap()) as usize;
+                    assert!(at >= 40 + 16 * sections, "byte {at} of {name} went unnoticed");
+                }
+            }
+        }
+        std::fs::write(&file, good).unwrap();
+    }
+    // Blobs exchanged inside one segment, references and all.
+    for (a, b) in [("vec.0", "vec.1"), ("rows", "vec.0"), ("pidx.0", "graph.0")] {
+        let mut changed = entry.clone();
+        let (x, y) = (entry.blobs[a].clone(), entry.blobs[b].clone());
+        changed.blobs.insert(a.to_owned(), y);
+        changed.blobs.insert(b.to_owned(), x);
+        assert!(matches!(Segment::open(&store, &changed, &schema).await, Err(StorageError::Corrupt { .. })));
+    }
+    let mut changed = entry.clone();
+    changed.rows += 1;
+    assert!(Segment::open(&store, &changed, &schema).await.is_err());
+}
