@@ -40,7 +40,7 @@ pub fn bytes(dir: &Path, of: impl Fn(&Path) -> bool) -> Result<u64> {
 pub fn store_of(path: &Path) -> String {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     // Index blobs are called `<segment>.vec.0`, `<segment>.graph.0`: the number is not the type.
-    let typed = name.split('.').skip(1).rfind(|part| !part.is_empty() && !part.bytes().all(|b| b.is_ascii_digit()));
+    let typed = name.split('.').skip(1).filter(|part| !part.is_empty() && !part.bytes().all(|b| b.is_ascii_digit())).last();
     let extension = typed.unwrap_or_default().to_lowercase();
     match (name.as_str(), extension.as_str()) {
         ("LOCK" | "lock", _) => "lock".into(),

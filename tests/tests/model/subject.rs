@@ -11,7 +11,8 @@ use engram_query::request::{
     Change, NewPoint, PointSelector, Principal, QueryVector, ReadOptions, ScrollRequest, SearchRequest, Selection,
     StoredPoint, VectorUpdate, WriteAnswer, WriteOptions,
 };
-use engram_query::{Database, DatabaseOptions, PurgeScope};
+use engram_query::database::PurgeScope;
+use engram_query::{Database, DatabaseOptions};
 use engram_storage::catalog::redb::RedbCatalog;
 use engram_storage::engine::{Engine, EngineOptions, EngineParts, NewCollection};
 use engram_storage::log::file::{FileLogOptions, FileLogProvider};
