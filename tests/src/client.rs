@@ -10,8 +10,9 @@ use engram_proto::v1::retention_client::RetentionClient;
 use engram_proto::v1::{
     BulkUpsertRequest, BulkUpsertResponse, Collection, CompactRequest, CompactResponse, CountRequest,
     CreateCollectionRequest, DeleteCollectionRequest, DeleteRequest, FlushRequest, GetRequest,
-    ListCollectionsRequest, ListReceiptsRequest, Point, PointId, PurgeRequest, Receipt, ScoredPoint, ScrollRequest,
-    SearchRequest, SetPayloadRequest, StatsRequest, StatsResponse, UpsertRequest, WriteResponse,
+    ListCollectionsRequest, ListReceiptsRequest, Point, PointId, PurgeRequest, Receipt, ScoredPoint,
+    ScrollRequest, SearchRequest, SetPayloadRequest, StatsRequest, StatsResponse, UpsertRequest,
+    WriteResponse,
 };
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -83,7 +84,13 @@ impl Client {
     /// # Errors
     /// The server's.
     pub async fn list(&self) -> Result<Vec<Collection>, Status> {
-        Ok(self.collections.clone().list_collections(ListCollectionsRequest {}).await?.into_inner().collections)
+        Ok(self
+            .collections
+            .clone()
+            .list_collections(ListCollectionsRequest {})
+            .await?
+            .into_inner()
+            .collections)
     }
 
     /// Drops a collection.
@@ -100,7 +107,8 @@ impl Client {
     /// # Errors
     /// The server's.
     pub async fn upsert(&self, collection: &str, points: Vec<Point>) -> Result<WriteResponse, Status> {
-        let request = UpsertRequest { collection: collection.into(), points, wait: true, ..Default::default() };
+        let request =
+            UpsertRequest { collection: collection.into(), points, wait: true, ..Default::default() };
         self.upsert_with(request).await
     }
 
@@ -131,7 +139,13 @@ impl Client {
     /// The server's.
     pub async fn delete(&self, collection: &str, ids: &[u64]) -> Result<WriteResponse, Status> {
         let ids = ids.iter().map(|n| wire::num(*n)).collect();
-        self.delete_with(DeleteRequest { collection: collection.into(), ids, wait: true, ..Default::default() }).await
+        self.delete_with(DeleteRequest {
+            collection: collection.into(),
+            ids,
+            wait: true,
+            ..Default::default()
+        })
+        .await
     }
 
     /// Deletes points.
@@ -268,8 +282,6 @@ impl Client {
 
 /// Stable code and sentence of an error, from its trailer.
 pub fn detail(status: &Status) -> (String, String) {
-    engram_node::status::detail_of(status).map_or_else(
-        || (String::new(), status.message().to_owned()),
-        |detail| (detail.code, detail.message),
-    )
+    engram_node::status::detail_of(status)
+        .map_or_else(|| (String::new(), status.message().to_owned()), |detail| (detail.code, detail.message))
 }

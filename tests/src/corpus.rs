@@ -61,7 +61,8 @@ impl Corpus {
     pub fn doc(&mut self, id: u64) -> Doc {
         let vector = self.vector();
         let rng = &mut self.rng;
-        let tags: Vec<String> = (0..rng.random_range(0..4)).map(|_| format!("t{}", rng.random_range(0..8))).collect();
+        let tags: Vec<String> =
+            (0..rng.random_range(0..4)).map(|_| format!("t{}", rng.random_range(0..8))).collect();
         let mut payload = json!({
             "n": id,
             "group": format!("g{}", rng.random_range(0..10)),

@@ -40,7 +40,11 @@ pub fn bytes(dir: &Path, of: impl Fn(&Path) -> bool) -> Result<u64> {
 pub fn store_of(path: &Path) -> String {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     // Index blobs are called `<segment>.vec.0`, `<segment>.graph.0`: the number is not the type.
-    let typed = name.split('.').skip(1).filter(|part| !part.is_empty() && !part.bytes().all(|b| b.is_ascii_digit())).last();
+    let typed = name
+        .split('.')
+        .skip(1)
+        .filter(|part| !part.is_empty() && !part.bytes().all(|b| b.is_ascii_digit()))
+        .last();
     let extension = typed.unwrap_or_default().to_lowercase();
     match (name.as_str(), extension.as_str()) {
         ("LOCK" | "lock", _) => "lock".into(),
@@ -63,7 +67,8 @@ pub fn copy_dir(from: &Path, to: &Path) -> Result<()> {
         if entry.file_type()?.is_dir() {
             copy_dir(&entry.path(), &target)?;
         } else {
-            std::fs::copy(entry.path(), &target).with_context(|| format!("copy {}", entry.path().display()))?;
+            std::fs::copy(entry.path(), &target)
+                .with_context(|| format!("copy {}", entry.path().display()))?;
         }
     }
     Ok(())

@@ -79,7 +79,8 @@ pub fn point(id: u64, seq: u64) -> Point {
 fn content(p: &Point) -> Result<Content, String> {
     let id = wire::number(p.id.as_ref()).ok_or("no numeric id")?;
     let payload = wire::payload(p);
-    let seq = payload.get("seq").and_then(Value::as_u64).ok_or_else(|| format!("payload {payload} has no seq"))?;
+    let seq =
+        payload.get("seq").and_then(Value::as_u64).ok_or_else(|| format!("payload {payload} has no seq"))?;
     let set = payload.get("set").and_then(Value::as_u64).unwrap_or(0);
     let written = point(id, seq);
     let mut expected = wire::payload(&written);
@@ -172,7 +173,9 @@ impl Journal {
                 continue;
             };
             match content(p) {
-                Ok(_) if !self.entries.contains_key(&id) => verdict.violations.push(format!("key {id}: nobody wrote it")),
+                Ok(_) if !self.entries.contains_key(&id) => {
+                    verdict.violations.push(format!("key {id}: nobody wrote it"))
+                }
                 Ok(c) => {
                     if seen.insert(id, (c, p.version)).is_some() {
                         verdict.violations.push(format!("key {id}: returned twice"));
@@ -191,7 +194,9 @@ impl Journal {
                     pieces.entry(p.piece).or_default().insert(true);
                     if version != 0 && version <= entry.version {
                         let before = entry.version;
-                        verdict.violations.push(format!("key {id}: version {version} after version {before}"));
+                        verdict
+                            .violations
+                            .push(format!("key {id}: version {version} after version {before}"));
                     }
                 }
                 Some(p) if state == entry.state => {
@@ -203,12 +208,16 @@ impl Journal {
                 _ if state == entry.state => {
                     if version != 0 && version < entry.version {
                         let before = entry.version;
-                        verdict.violations.push(format!("key {id}: version went back from {before} to {version}"));
+                        verdict
+                            .violations
+                            .push(format!("key {id}: version went back from {before} to {version}"));
                     }
                 }
                 pending => {
                     let may = pending.map_or_else(String::new, |p| format!(" or {:?} (unanswered)", p.state));
-                    verdict.violations.push(format!("key {id}: holds {state:?}, expected {:?}{may}", entry.state));
+                    verdict
+                        .violations
+                        .push(format!("key {id}: holds {state:?}, expected {:?}{may}", entry.state));
                 }
             }
             entry.state = state;

@@ -4,7 +4,12 @@
 //! The tests themselves are in `tests/tests/`, the long ones in `tests/src/bin/` with a script of the same name beside
 //! this crate; `tests/run` starts them all.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
 
 pub mod binary;
 pub mod client;

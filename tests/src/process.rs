@@ -88,7 +88,8 @@ impl MemoryGroup {
     /// # Errors
     /// Where the system refuses.
     pub fn add(&self, pid: u32) -> Result<()> {
-        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).context("cannot put the server into its group")
+        std::fs::write(self.0.join("cgroup.procs"), pid.to_string())
+            .context("cannot put the server into its group")
     }
 
     /// Largest use so far (page cache included) in bytes, where the system tells.

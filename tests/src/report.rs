@@ -2,7 +2,9 @@
 
 /// Prints rows below their heads, each column as wide as its widest cell.
 pub fn table(heads: &[&str], rows: &[Vec<String>]) {
-    let width = |i: usize| rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).chain([heads[i].len()]).max();
+    let width = |i: usize| {
+        rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).chain([heads[i].len()]).max()
+    };
     let widths: Vec<usize> = (0..heads.len()).map(|i| width(i).unwrap_or(0)).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let padded = cells.zip(&widths).map(|(cell, &w)| format!("{cell:>w$}"));

@@ -97,7 +97,16 @@ impl Server {
         let home = tempfile::Builder::new().prefix("engram-test-").tempdir()?;
         let data_dir = options.data_dir.clone().unwrap_or_else(|| home.path().join("data"));
         let ready_after = Duration::ZERO;
-        Ok(Self { options, home: Some(home), data_dir, child: None, grpc: None, http: None, ready_after, keep: false })
+        Ok(Self {
+            options,
+            home: Some(home),
+            data_dir,
+            child: None,
+            grpc: None,
+            http: None,
+            ready_after,
+            keep: false,
+        })
     }
 
     /// Keeps log and data when this value goes; a failing test does so by itself.
@@ -163,8 +172,10 @@ impl Server {
         let log = OpenOptions::new().create(true).append(true).open(self.home().join("server.log"))?;
         let mut command = Command::new(binary::engram()?);
         command.arg("serve").arg("--data-dir").arg(&self.data_dir).arg("--ready-file").arg(self.ready_file());
-        let inherited: Vec<OsString> =
-            std::env::vars_os().map(|(k, _)| k).filter(|k| k.to_string_lossy().starts_with("ENGRAM__")).collect();
+        let inherited: Vec<OsString> = std::env::vars_os()
+            .map(|(k, _)| k)
+            .filter(|k| k.to_string_lossy().starts_with("ENGRAM__"))
+            .collect();
         for name in inherited {
             command.env_remove(name);
         }
@@ -216,10 +227,17 @@ impl Server {
             }
             if let Some(status) = self.exited()? {
                 self.child = None;
-                bail!("the server ended before it was ready ({status}); its log ends with:\n{}", self.log_end());
+                bail!(
+                    "the server ended before it was ready ({status}); its log ends with:\n{}",
+                    self.log_end()
+                );
             }
             if start.elapsed() > self.options.ready_within {
-                bail!("the server is not ready after {:?}; its log ends with:\n{}", start.elapsed(), self.log_end());
+                bail!(
+                    "the server is not ready after {:?}; its log ends with:\n{}",
+                    start.elapsed(),
+                    self.log_end()
+                );
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -258,7 +276,11 @@ impl Server {
         });
         self.kill9();
         ended?;
-        ensure!(status.is_some_and(|s| s.success()), "the server stopped with {status:?}:\n{}", self.log_end());
+        ensure!(
+            status.is_some_and(|s| s.success()),
+            "the server stopped with {status:?}:\n{}",
+            self.log_end()
+        );
         Ok(())
     }
 
@@ -304,7 +326,11 @@ impl Drop for Server {
         if self.keep || std::thread::panicking() || std::env::var_os("ENGRAM_KEEP").is_some() {
             if let Some(home) = self.home.take() {
                 let path = home.keep();
-                eprintln!("log and data of the server are kept in {} (data: {})", path.display(), self.data_dir.display());
+                eprintln!(
+                    "log and data of the server are kept in {} (data: {})",
+                    path.display(),
+                    self.data_dir.display()
+                );
             }
         }
     }

@@ -74,7 +74,9 @@ impl Strace {
     fn detach(&mut self) {
         process::signal(self.child.id(), libc::SIGINT);
         let child = &mut self.child;
-        let gone = wait::until("strace to detach", Duration::from_secs(10), || child.try_wait().is_ok_and(|s| s.is_some()));
+        let gone = wait::until("strace to detach", Duration::from_secs(10), || {
+            child.try_wait().is_ok_and(|s| s.is_some())
+        });
         if gone.is_err() {
             let _ = self.child.kill();
         }
@@ -130,7 +132,13 @@ fn call(begin: f64, text: &str, resumed: Option<f64>) -> Option<Call> {
         None => (rest, 0.0),
     };
     let end = resumed.unwrap_or(0.0).max(begin + lasted);
-    Some(Call { name: name.into(), arguments: arguments.into(), begin, end, returned: returned.trim().into() })
+    Some(Call {
+        name: name.into(),
+        arguments: arguments.into(),
+        begin,
+        end,
+        returned: returned.trim().into(),
+    })
 }
 
 #[cfg(test)]

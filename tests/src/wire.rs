@@ -1,8 +1,8 @@
 //! Short ways to write messages of the API.
 
 use engram_proto::v1::{
-    Condition, FieldCondition, Filter, HasId, Match, Point, PointId, Range, Scalar, Scalars, Selection, Vector,
-    VectorField, condition, field_condition, r#match, point_id, scalar,
+    Condition, FieldCondition, Filter, HasId, Match, Point, PointId, Range, Scalar, Scalars, Selection,
+    Vector, VectorField, condition, field_condition, r#match, point_id, scalar,
 };
 
 /// A numeric id.
@@ -57,7 +57,11 @@ pub fn default_vector(p: &Point) -> Option<Vec<f32>> {
 
 /// The payload of a point.
 pub fn payload(p: &Point) -> serde_json::Value {
-    if p.payload_json.is_empty() { serde_json::json!({}) } else { serde_json::from_slice(&p.payload_json).unwrap() }
+    if p.payload_json.is_empty() {
+        serde_json::json!({})
+    } else {
+        serde_json::from_slice(&p.payload_json).unwrap()
+    }
 }
 
 /// A point with a default vector.

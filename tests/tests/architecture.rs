@@ -1,6 +1,11 @@
 //! The house rules that a machine can check: arrows between crates, names and lengths of files, paths in the texts.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -99,7 +104,10 @@ fn files_have_telling_names_and_bearable_lengths() {
         let lines = text.lines().count();
         let code = text.lines().take_while(|l| l.trim() != "#[cfg(test)]").count();
         if lines > 600 || code > 500 {
-            wrong.push(format!("{}: {lines} lines, {code} before its tests; 600 and 500 at most", path.display()));
+            wrong.push(format!(
+                "{}: {lines} lines, {code} before its tests; 600 and 500 at most",
+                path.display()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

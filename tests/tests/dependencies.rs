@@ -1,6 +1,11 @@
 //! What the build is made of: licences, banned crates, version floors (`deny.toml` says the same to cargo-deny).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -135,7 +140,9 @@ fn licences_are_on_the_list() {
     let wrong: Vec<String> = packages()
         .iter()
         .filter(|p| !allowed(text(p, "license")))
-        .map(|p| format!("{} {}: {:?} {:?}", text(p, "name"), text(p, "version"), p["license"], p["license_file"]))
+        .map(|p| {
+            format!("{} {}: {:?} {:?}", text(p, "name"), text(p, "version"), p["license"], p["license_file"])
+        })
         .collect();
     assert!(wrong.is_empty(), "licences that are not on the list: {wrong:#?}");
 }
@@ -163,13 +170,20 @@ fn banned_crates_are_absent_and_floors_hold() {
 fn several_majors_of_one_crate_are_told() {
     let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in packages() {
-        versions.entry(text(&package, "name").to_owned()).or_default().insert(text(&package, "version").to_owned());
+        versions
+            .entry(text(&package, "name").to_owned())
+            .or_default()
+            .insert(text(&package, "version").to_owned());
     }
     versions.retain(|_, v| v.len() > 1);
     println!("crates that are built in several versions: {versions:#?}");
     // Two of these would mean two allocations of buffers, two runtimes or two wire formats in one process.
     for single in ["tokio", "bytes", "prost", "tonic", "arrow-array", "parquet", "hyper", "rustls", "redb"] {
-        assert!(!versions.contains_key(single), "{single} is built in several versions: {:?}", versions[single]);
+        assert!(
+            !versions.contains_key(single),
+            "{single} is built in several versions: {:?}",
+            versions[single]
+        );
     }
 }
 

@@ -1,6 +1,11 @@
 //! Acknowledged means synced: seen from outside with a tracer, on a failing disk, and on a full one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -37,7 +42,9 @@ fn synced_before_ack(calls: &[Call], writes: &[(f64, f64)]) -> Result<(), String
     for (n, (sent, acked)) in writes.iter().enumerate() {
         let within = |c: &&Call| c.begin >= *sent && c.end <= *acked;
         let wrote = calls.iter().filter(of_log).filter(within).find(|c| c.name.contains("write"));
-        let Some(wrote) = wrote else { return Err(format!("write {n}: nothing was written to a log before its answer")) };
+        let Some(wrote) = wrote else {
+            return Err(format!("write {n}: nothing was written to a log before its answer"));
+        };
         let synced = calls
             .iter()
             .filter(of_log)
@@ -163,8 +170,14 @@ async fn a_full_disk_is_told_and_forgiven() {
     let client = server.client().await.unwrap();
     client.create_simple(NAME, 4, Metric::Euclid).await.unwrap();
     // Text that does not compress.
-    let fill = |id: u64| (0..4000).map(move |n| blake3::hash(&[id.to_le_bytes(), u64::to_le_bytes(n)].concat()).to_hex()[..8].to_owned());
-    let big = |id: u64| wire::point(id, &[1.0, 2.0, 3.0, id as f32], &json!({"fill": fill(id).collect::<String>()}));
+    let fill = |id: u64| {
+        (0..4000).map(move |n| {
+            blake3::hash(&[id.to_le_bytes(), u64::to_le_bytes(n)].concat()).to_hex()[..8].to_owned()
+        })
+    };
+    let big = |id: u64| {
+        wire::point(id, &[1.0, 2.0, 3.0, id as f32], &json!({"fill": fill(id).collect::<String>()}))
+    };
     let mut acked = Vec::new();
     let refused = loop {
         let id = acked.len() as u64;
@@ -191,8 +204,13 @@ async fn a_full_disk_is_told_and_forgiven() {
     let client = server.client().await.unwrap();
     let mut expected = acked.clone();
     expected.push(1_000_000);
-    let mut ids: Vec<u64> =
-        client.scroll_all(NAME, 50).await.unwrap().iter().filter_map(|p| wire::number(p.id.as_ref())).collect();
+    let mut ids: Vec<u64> = client
+        .scroll_all(NAME, 50)
+        .await
+        .unwrap()
+        .iter()
+        .filter_map(|p| wire::number(p.id.as_ref()))
+        .collect();
     ids.sort_unstable();
     assert_eq!(ids, expected, "after a restart: exactly what was acknowledged");
     server.stop().unwrap();

@@ -1,12 +1,17 @@
 //! The byte scan: what a purge erased is in no file any more, in no form.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
 
 use std::time::Duration;
 
 use engram_proto::v1::{
-    CreateCollectionRequest, HnswParams, Metric, PayloadIndex, PayloadIndexKind, Point, PurgeRequest, Receipt,
-    VectorField,
+    CreateCollectionRequest, HnswParams, Metric, PayloadIndex, PayloadIndexKind, Point, PurgeRequest,
+    Receipt, VectorField,
 };
 use engram_tests::scan::{self, Findings, Needle, Needles};
 use engram_tests::{Client, Server, ServerOptions, corpus, random, wait, wire};
@@ -43,7 +48,8 @@ impl Canary {
     fn needles(&self, metric: Metric) -> Vec<Needle> {
         let age = if self.old { "old" } else { "young" };
         let name = |what: &str| format!("{what} of {} ({} {age})", self.id, self.region);
-        let mut needles = vec![Needle::token(name("token"), &self.token), Needle::vector(name("vector"), &self.vector)];
+        let mut needles =
+            vec![Needle::token(name("token"), &self.token), Needle::vector(name("vector"), &self.vector)];
         if metric == Metric::Cosine {
             let norm = self.vector.iter().map(|x| x * x).sum::<f32>().sqrt();
             let unit: Vec<f32> = self.vector.iter().map(|x| x / norm).collect();
@@ -165,7 +171,9 @@ fn assert_receipt(receipt: &Receipt, erased: u64) {
     assert_eq!(receipt.points_erased, erased);
     assert_eq!(receipt.points_before - receipt.points_erased, receipt.points_after);
     assert!(!receipt.removed.is_empty() && !receipt.hash.is_empty());
-    assert!(receipt.accepted_at_ms <= receipt.invisible_at_ms && receipt.invisible_at_ms <= receipt.erased_at_ms);
+    assert!(
+        receipt.accepted_at_ms <= receipt.invisible_at_ms && receipt.invisible_at_ms <= receipt.erased_at_ms
+    );
 }
 
 /// Newest first: each names the hash of the one before it.

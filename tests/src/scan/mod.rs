@@ -65,7 +65,8 @@ impl Findings {
     /// One line a store.
     pub fn describe(&self) -> String {
         let stores = self.by_store();
-        let parts: Vec<String> = stores.iter().map(|(store, names)| format!("{store}: {}", names.len())).collect();
+        let parts: Vec<String> =
+            stores.iter().map(|(store, names)| format!("{store}: {}", names.len())).collect();
         let found = if parts.is_empty() { "nothing found".to_owned() } else { parts.join(", ") };
         format!("{} files, {} bytes searched; {found}", self.files, self.bytes)
     }
@@ -120,7 +121,8 @@ mod tests {
     #[test]
     fn every_form_is_found() {
         let token = "Zk3mQ0aY7bT1xW9cV5dU2eS8fR4gP6hN";
-        let floats = [0.123_456_7f32, -0.765_432_1, 0.333_999_1, 1.234_567, -2.5e-3, 0.001_234, 7.654_321, -0.987_654];
+        let floats =
+            [0.123_456_7f32, -0.765_432_1, 0.333_999_1, 1.234_567, -2.5e-3, 0.001_234, 7.654_321, -0.987_654];
         let needles = Needles::new(vec![Needle::token("token", token), Needle::vector("vector", &floats)]);
         let le: Vec<u8> = floats.iter().flat_map(|x| x.to_le_bytes()).collect();
         let f64s: Vec<u8> = floats.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect();

@@ -123,7 +123,9 @@ impl Needles {
             if !self.pairs[usize::from(u16::from_le_bytes([window[0], window[1]]))] {
                 continue;
             }
-            let Some(candidates) = window.first_chunk::<PREFIX>().and_then(|p| self.by_prefix.get(p)) else { continue };
+            let Some(candidates) = window.first_chunk::<PREFIX>().and_then(|p| self.by_prefix.get(p)) else {
+                continue;
+            };
             for pattern in candidates.iter().map(|i| &self.patterns[*i]) {
                 if bytes[at..].starts_with(&pattern.bytes) {
                     found(&self.names[pattern.needle], pattern.form);

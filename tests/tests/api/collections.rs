@@ -1,8 +1,8 @@
 //! Collections, aliases, retention rules, health.
 
 use engram_proto::v1::{
-    CreateCollectionRequest, GetCollectionRequest, ListAliasesRequest, Metric, RetentionRule, SetAliasRequest,
-    UpdateCollectionRequest, DeleteAliasRequest,
+    CreateCollectionRequest, DeleteAliasRequest, GetCollectionRequest, ListAliasesRequest, Metric,
+    RetentionRule, SetAliasRequest, UpdateCollectionRequest,
 };
 use engram_tests::client::detail;
 use engram_tests::wire;
@@ -25,10 +25,14 @@ async fn collections_are_created_listed_changed_and_dropped() {
     assert_eq!((made.default_region.as_str(), made.shards_per_region), ("eu", 3));
     let twice = client.create(request.clone()).await.unwrap_err();
     assert_eq!(twice.code(), Code::AlreadyExists, "{twice:?}");
-    let same = client.create(CreateCollectionRequest { if_not_exists: true, ..request.clone() }).await.unwrap();
+    let same =
+        client.create(CreateCollectionRequest { if_not_exists: true, ..request.clone() }).await.unwrap();
     assert_eq!(same.id, made.id);
     for name in ["", "a/b", "a\u{0}b"] {
-        let e = client.create(CreateCollectionRequest { name: name.into(), ..request.clone() }).await.unwrap_err();
+        let e = client
+            .create(CreateCollectionRequest { name: name.into(), ..request.clone() })
+            .await
+            .unwrap_err();
         assert_eq!(e.code(), Code::InvalidArgument, "{name:?}: {e:?}");
         assert!(!detail(&e).0.is_empty(), "no code for {name:?}");
     }
@@ -73,7 +77,8 @@ async fn an_alias_stands_for_a_collection_and_moves() {
     assert_eq!(aliases.set_alias(set("absent")).await.unwrap_err().code(), Code::NotFound);
     client.upsert("live", vec![wire::point(2, &[0.0, 1.0], &json!({}))]).await.unwrap();
     assert_eq!(client.count("v2").await.unwrap(), 2);
-    let removed = aliases.delete_alias(DeleteAliasRequest { alias: "live".into() }).await.unwrap().into_inner();
+    let removed =
+        aliases.delete_alias(DeleteAliasRequest { alias: "live".into() }).await.unwrap().into_inner();
     assert!(removed.existed);
     assert_eq!(client.count("live").await.unwrap_err().code(), Code::NotFound);
 }
@@ -103,8 +108,14 @@ async fn what_is_wrong_with_a_request_is_said_and_nothing_is_written() {
     for v in [vec![], vec![1.0; DIMENSION + 1], vec![f32::NAN; DIMENSION], vec![f32::INFINITY; DIMENSION]] {
         bad.push(wire::point(77, &v, &json!({})));
     }
-    bad.push(engram_proto::v1::Point { payload_json: b"[1]".to_vec().into(), ..wire::point(77, &good, &json!({})) });
-    bad.push(engram_proto::v1::Point { payload_json: b"{\"a\":".to_vec().into(), ..wire::point(77, &good, &json!({})) });
+    bad.push(engram_proto::v1::Point {
+        payload_json: b"[1]".to_vec().into(),
+        ..wire::point(77, &good, &json!({}))
+    });
+    bad.push(engram_proto::v1::Point {
+        payload_json: b"{\"a\":".to_vec().into(),
+        ..wire::point(77, &good, &json!({}))
+    });
     bad.push(engram_proto::v1::Point { region: "mars".into(), ..wire::point(77, &good, &json!({})) });
     bad.push(engram_proto::v1::Point { id: None, ..wire::point(77, &good, &json!({})) });
     for point in bad {

@@ -1,6 +1,11 @@
 //! The API end to end: a real server process, a real connection.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
 
 mod agents;
 mod collections;
@@ -41,7 +46,11 @@ async fn load(client: &Client, name: &str, docs: &[Doc]) {
     let batches: Vec<_> = docs.chunks(500).zip(1..).map(|(part, n)| bulk_batch(name, n, part)).collect();
     let sent = batches.len();
     let acks = client.bulk(batches).await.unwrap();
-    assert_eq!(acks.iter().map(|a| a.batch).collect::<Vec<_>>(), (1..=sent as u64).collect::<Vec<_>>(), "in order");
+    assert_eq!(
+        acks.iter().map(|a| a.batch).collect::<Vec<_>>(),
+        (1..=sent as u64).collect::<Vec<_>>(),
+        "in order"
+    );
     assert!(acks.iter().all(|a| a.errors.is_empty()), "{acks:?}");
     // Bulk batches are durable when acknowledged; the token makes the next read wait for the last of them.
     let token = acks.last().and_then(|a| a.token.clone());

@@ -20,7 +20,10 @@ async fn pages_give_every_point_once_in_order() {
         assert_eq!(ids, left, "pages of {page}");
         for p in &all {
             let doc = &docs[usize::try_from(wire::number(p.id.as_ref()).unwrap()).unwrap()];
-            assert_eq!((wire::payload(p), wire::default_vector(p).as_ref()), (doc.payload.clone(), Some(&doc.vector)));
+            assert_eq!(
+                (wire::payload(p), wire::default_vector(p).as_ref()),
+                (doc.payload.clone(), Some(&doc.vector))
+            );
             assert_eq!(p.region, doc.region);
         }
     }
@@ -47,11 +50,15 @@ async fn numbers_come_before_uuids() {
     let (_server, client) = server().await;
     loaded(&client, "c", 5, &[], 2).await;
     let ids: Vec<uuid::Uuid> = (1..6u128).map(|n| uuid::Uuid::from_u128(n << 90)).collect();
-    let point = |u: &uuid::Uuid| engram_proto::v1::Point { id: Some(wire::uuid(*u)), ..wire::state(0, &json!({"u": 1})) };
+    let point = |u: &uuid::Uuid| engram_proto::v1::Point {
+        id: Some(wire::uuid(*u)),
+        ..wire::state(0, &json!({"u": 1}))
+    };
     client.upsert("c", ids.iter().rev().map(point).collect()).await.unwrap();
     let all = client.scroll_all("c", 3).await.unwrap();
     let texts: Vec<String> = all.iter().map(|p| wire::id_text(p.id.as_ref())).collect();
-    let expected: Vec<String> = (0..5).map(|n: u64| n.to_string()).chain(ids.iter().map(ToString::to_string)).collect();
+    let expected: Vec<String> =
+        (0..5).map(|n: u64| n.to_string()).chain(ids.iter().map(ToString::to_string)).collect();
     assert_eq!(texts, expected);
 }
 
@@ -60,7 +67,12 @@ async fn selections_return_what_was_asked_for() {
     let (_server, client) = server().await;
     loaded(&client, "c", 3, &[], 1).await;
     let get = |selection| {
-        let request = GetRequest { collection: "c".into(), ids: vec![wire::num(1)], selection: Some(selection), token: None };
+        let request = GetRequest {
+            collection: "c".into(),
+            ids: vec![wire::num(1)],
+            selection: Some(selection),
+            token: None,
+        };
         let mut points = client.points.clone();
         async move { points.get(request).await.unwrap().into_inner().points.remove(0) }
     };
@@ -82,12 +94,14 @@ async fn a_token_makes_a_read_see_the_write() {
     loaded(&client, "c", 10, &["eu", "us"], 2).await;
     let mut last = None;
     for n in 0..200u64 {
-        let points = (0..10).map(|i| wire::point(100 + i, &[n as f32; DIMENSION], &json!({"n": n}))).collect();
+        let points =
+            (0..10).map(|i| wire::point(100 + i, &[n as f32; DIMENSION], &json!({"n": n}))).collect();
         let request = UpsertRequest { collection: "c".into(), points, ..Default::default() };
         let token = client.upsert_with(request).await.unwrap().token;
         assert!(token.is_some());
         let ids = (100..110).map(wire::num).collect();
-        let request = GetRequest { collection: "c".into(), ids, selection: wire::payload_only(), token: token.clone() };
+        let request =
+            GetRequest { collection: "c".into(), ids, selection: wire::payload_only(), token: token.clone() };
         let held = client.points.clone().get(request).await.unwrap().into_inner().points;
         assert_eq!(held.len(), 10);
         assert!(held.iter().all(|p| wire::payload(p)["n"] == n), "write {n} is not seen");

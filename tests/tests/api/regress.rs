@@ -171,7 +171,8 @@ async fn regress_t06_erasure_of_some_leaves_the_vectors_of_others() {
         ..d.point()
     };
     client.upsert("c", docs[..100].iter().map(old).collect()).await.unwrap();
-    let request = PurgeRequest { collection: "c".into(), older_than_s: 500_000, wait: true, ..Default::default() };
+    let request =
+        PurgeRequest { collection: "c".into(), older_than_s: 500_000, wait: true, ..Default::default() };
     let receipt = client.purge(request).await.unwrap();
     assert_eq!((receipt.state.as_str(), receipt.points_erased), ("complete", 100));
     server.kill9();

@@ -1,9 +1,9 @@
 //! Searches, filters, batches, regions and shards.
 
 use engram_proto::v1::{
-    BatchSearchRequest, CountRequest, CreatePayloadIndexRequest, Filter, GeoBoundingBox, GeoPoint, GeoRadius, Metric,
-    MinShould, Nested, PayloadIndex, PayloadIndexKind, SearchParams, SearchRequest, ValuesCount, condition,
-    field_condition,
+    BatchSearchRequest, CountRequest, CreatePayloadIndexRequest, Filter, GeoBoundingBox, GeoPoint, GeoRadius,
+    Metric, MinShould, Nested, PayloadIndex, PayloadIndexKind, SearchParams, SearchRequest, ValuesCount,
+    condition, field_condition,
 };
 use engram_tests::corpus::{Corpus, Doc};
 use engram_tests::{Client, oracle, wire};
@@ -24,7 +24,9 @@ fn search(name: &str, query: &[f32], k: u32, exact: bool) -> SearchRequest {
 
 async fn answer(client: &Client, request: SearchRequest) -> Vec<(u64, f64)> {
     let hits = client.search(request).await.unwrap();
-    hits.iter().map(|h| (wire::number(h.point.as_ref().unwrap().id.as_ref()).unwrap(), f64::from(h.score))).collect()
+    hits.iter()
+        .map(|h| (wire::number(h.point.as_ref().unwrap().id.as_ref()).unwrap(), f64::from(h.score)))
+        .collect()
 }
 
 fn expected(docs: &[Doc], query: &[f32], k: usize, matches: impl Fn(&Doc) -> bool) -> Vec<(u64, f64)> {
@@ -45,39 +47,60 @@ fn rules() -> Vec<Rule> {
     let _ = tags;
     let nested = Nested {
         key: "nested".into(),
-        filter: Some(wire::must(vec![wire::equals("a", wire::integer(1)), wire::equals("b", wire::integer(2))])),
+        filter: Some(wire::must(vec![
+            wire::equals("a", wire::integer(1)),
+            wire::equals("b", wire::integer(2)),
+        ])),
     };
     let conditions = vec![
         wire::equals("group", wire::keyword("g1")),
-        wire::equals("flag", engram_proto::v1::Scalar { kind: Some(engram_proto::v1::scalar::Kind::Boolean(true)) }),
+        wire::equals(
+            "flag",
+            engram_proto::v1::Scalar { kind: Some(engram_proto::v1::scalar::Kind::Boolean(true)) },
+        ),
         wire::between("price", 0.0, 50.0),
     ];
     let min_should = Filter { min_should: Some(MinShould { conditions, min_count: 2 }), ..Filter::default() };
-    let one = |kind| Filter { must: vec![engram_proto::v1::Condition { kind: Some(kind) }], ..Filter::default() };
+    let one =
+        |kind| Filter { must: vec![engram_proto::v1::Condition { kind: Some(kind) }], ..Filter::default() };
     vec![
         ("equals", wire::must(vec![wire::equals("group", wire::keyword("g3"))]), |p| p["group"] == "g3"),
         ("integer", wire::must(vec![wire::equals("level", wire::integer(7))]), |p| p["level"] == 7),
-        ("any", wire::must(vec![wire::any_of("tags", vec![wire::keyword("t1"), wire::keyword("t5")])]), |p| {
-            p["tags"].as_array().unwrap().iter().any(|t| t == "t1" || t == "t5")
-        }),
-        ("except", wire::must(vec![wire::except("group", vec![wire::keyword("g0"), wire::keyword("g1")])]), |p| {
-            p["group"] != "g0" && p["group"] != "g1"
-        }),
+        (
+            "any",
+            wire::must(vec![wire::any_of("tags", vec![wire::keyword("t1"), wire::keyword("t5")])]),
+            |p| p["tags"].as_array().unwrap().iter().any(|t| t == "t1" || t == "t5"),
+        ),
+        (
+            "except",
+            wire::must(vec![wire::except("group", vec![wire::keyword("g0"), wire::keyword("g1")])]),
+            |p| p["group"] != "g0" && p["group"] != "g1",
+        ),
         ("range", wire::must(vec![wire::between("price", 20.0, 30.0)]), |p| {
             (20.0..30.0).contains(&p["price"].as_f64().unwrap())
         }),
-        ("should", wire::should(vec![wire::equals("group", wire::keyword("g2")), wire::between("price", 0.0, 5.0)]), |p| {
-            p["group"] == "g2" || (0.0..5.0).contains(&p["price"].as_f64().unwrap())
-        }),
+        (
+            "should",
+            wire::should(vec![wire::equals("group", wire::keyword("g2")), wire::between("price", 0.0, 5.0)]),
+            |p| p["group"] == "g2" || (0.0..5.0).contains(&p["price"].as_f64().unwrap()),
+        ),
         ("must not", wire::must_not(vec![wire::between("price", 10.0, 100.0)]), |p| {
             !(10.0..100.0).contains(&p["price"].as_f64().unwrap())
         }),
-        ("group in a group", wire::must(vec![wire::group(wire::must_not(vec![wire::equals("group", wire::keyword("g4"))]))]), |p| {
-            p["group"] != "g4"
+        (
+            "group in a group",
+            wire::must(vec![wire::group(wire::must_not(vec![wire::equals("group", wire::keyword("g4"))]))]),
+            |p| p["group"] != "g4",
+        ),
+        ("is null", one(condition::Kind::IsNull("note".into())), |p| {
+            p.get("note").is_some_and(Value::is_null)
         }),
-        ("is null", one(condition::Kind::IsNull("note".into())), |p| p.get("note").is_some_and(Value::is_null)),
-        ("is empty", one(condition::Kind::IsEmpty("tags".into())), |p| p["tags"].as_array().unwrap().is_empty()),
-        ("has id", wire::must(vec![wire::has_id(&[3, 5, 8, 999_999])]), |p| [3, 5, 8].contains(&p["n"].as_u64().unwrap())),
+        ("is empty", one(condition::Kind::IsEmpty("tags".into())), |p| {
+            p["tags"].as_array().unwrap().is_empty()
+        }),
+        ("has id", wire::must(vec![wire::has_id(&[3, 5, 8, 999_999])]), |p| {
+            [3, 5, 8].contains(&p["n"].as_u64().unwrap())
+        }),
         ("nested", one(condition::Kind::Nested(nested)), |p| {
             p["nested"].as_array().unwrap().iter().any(|o| o["a"] == 1 && o["b"] == 2)
         }),
@@ -86,9 +109,11 @@ fn rules() -> Vec<Rule> {
             let held = [p["group"] == "g1", p["flag"] == true, (0.0..50.0).contains(&price)];
             held.iter().filter(|h| **h).count() >= 2
         }),
-        ("values count", field(Kind::ValuesCount(ValuesCount { gte: Some(2), ..Default::default() }), "tags"), |p| {
-            p["tags"].as_array().unwrap().len() >= 2
-        }),
+        (
+            "values count",
+            field(Kind::ValuesCount(ValuesCount { gte: Some(2), ..Default::default() }), "tags"),
+            |p| p["tags"].as_array().unwrap().len() >= 2,
+        ),
         (
             "datetime",
             field(
@@ -118,14 +143,18 @@ fn rules() -> Vec<Rule> {
         (
             "geo radius",
             field(
-                Kind::GeoRadius(GeoRadius { center: Some(GeoPoint { lon: 10.0, lat: 50.0 }), radius_m: 4_000_000.0 }),
+                Kind::GeoRadius(GeoRadius {
+                    center: Some(GeoPoint { lon: 10.0, lat: 50.0 }),
+                    radius_m: 4_000_000.0,
+                }),
                 "place",
             ),
             |p| {
                 let rad = |key: &str| p["place"][key].as_f64().unwrap().to_radians();
                 let (lat, lon) = (rad("lat"), rad("lon"));
                 let (lat0, lon0) = (50f64.to_radians(), 10f64.to_radians());
-                let h = ((lat - lat0) / 2.0).sin().powi(2) + lat.cos() * lat0.cos() * ((lon - lon0) / 2.0).sin().powi(2);
+                let h = ((lat - lat0) / 2.0).sin().powi(2)
+                    + lat.cos() * lat0.cos() * ((lon - lon0) / 2.0).sin().powi(2);
                 2.0 * 6_371_000.0 * h.sqrt().asin() <= 4_000_000.0
             },
         ),
@@ -136,7 +165,8 @@ async fn check_rules(client: &Client, name: &str, docs: &[Doc], when: &str) {
     let query = Corpus::new(SEED + 1, DIMENSION, &[]).vector();
     for (what, filter, means) in rules() {
         let matching = docs.iter().filter(|d| means(&d.payload)).count() as u64;
-        let request = CountRequest { collection: name.into(), filter: Some(filter.clone()), ..Default::default() };
+        let request =
+            CountRequest { collection: name.into(), filter: Some(filter.clone()), ..Default::default() };
         assert_eq!(client.count_with(request).await.unwrap(), matching, "count of `{what}` {when}");
         for exact in [true, false] {
             let request = SearchRequest { filter: Some(filter.clone()), ..search(name, &query, 25, exact) };
@@ -158,8 +188,15 @@ async fn filters_mean_the_same_with_and_without_indexes() {
     client.flush("c").await.unwrap();
     check_rules(&client, "c", &docs, "in a segment").await;
     use PayloadIndexKind as K;
-    let kinds = [("group", K::Keyword), ("price", K::Float), ("level", K::Integer), ("flag", K::Bool), ("at", K::Datetime),
-        ("tags", K::Keyword), ("place", K::Geo)];
+    let kinds = [
+        ("group", K::Keyword),
+        ("price", K::Float),
+        ("level", K::Integer),
+        ("flag", K::Bool),
+        ("at", K::Datetime),
+        ("tags", K::Keyword),
+        ("place", K::Geo),
+    ];
     for (field, kind) in kinds {
         let index = Some(PayloadIndex { field: field.into(), kind: kind.into() });
         let request = CreatePayloadIndexRequest { collection: "c".into(), index };
@@ -191,8 +228,10 @@ async fn two_regions_of_four_shards_answer_as_one_shard_does() {
     for n in 0..100 {
         let query = corpus.vector();
         let k = 1 + n % 40;
-        let (many, one) =
-            (answer(&client, search("many", &query, k, true)).await, answer(&client, search("one", &query, k, true)).await);
+        let (many, one) = (
+            answer(&client, search("many", &query, k, true)).await,
+            answer(&client, search("one", &query, k, true)).await,
+        );
         assert_eq!(many, one, "query {n}");
         oracle::same_answer(&expected(&docs, &query, k as usize, |_| true), &one).unwrap();
         let request = SearchRequest { regions: vec!["us".into()], ..search("many", &query, k, true) };
@@ -239,8 +278,15 @@ async fn regress_t37_a_huge_limit_is_refused_before_memory_is_taken() {
     assert_eq!(answer(&client, search("c", &query, 10_000, false)).await.len(), 100);
     for (k, offset) in [(10_001, 0), (u32::MAX, 0), (1, u32::MAX), (0, 0)] {
         let request = SearchRequest { offset, ..search("c", &query, k, false) };
-        assert_eq!(client.search(request).await.unwrap_err().code(), Code::InvalidArgument, "k {k}, offset {offset}");
+        assert_eq!(
+            client.search(request).await.unwrap_err().code(),
+            Code::InvalidArgument,
+            "k {k}, offset {offset}"
+        );
     }
-    let ef = SearchRequest { params: Some(SearchParams { exact: false, ef: u32::MAX }), ..search("c", &query, 10, false) };
+    let ef = SearchRequest {
+        params: Some(SearchParams { exact: false, ef: u32::MAX }),
+        ..search("c", &query, 10, false)
+    };
     assert_eq!(client.search(ef).await.unwrap_err().code(), Code::InvalidArgument);
 }

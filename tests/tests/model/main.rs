@@ -2,7 +2,12 @@
 //!
 //! `ENGRAM_MODEL_OPS` sets the number of operations (20,000), `ENGRAM_SEED` repeats a run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
 
 mod subject;
 mod truth;

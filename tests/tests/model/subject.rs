@@ -6,12 +6,12 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use engram_index::payload::PayloadIndexKind;
 use engram_index::vector::Metric;
+use engram_query::database::PurgeScope;
 use engram_query::filter::Filter;
 use engram_query::request::{
-    Change, NewPoint, PointSelector, Principal, QueryVector, ReadOptions, ScrollRequest, SearchRequest, Selection,
-    StoredPoint, VectorUpdate, WriteAnswer, WriteOptions,
+    Change, NewPoint, PointSelector, Principal, QueryVector, ReadOptions, ScrollRequest, SearchRequest,
+    Selection, StoredPoint, VectorUpdate, WriteAnswer, WriteOptions,
 };
-use engram_query::database::PurgeScope;
 use engram_query::{Database, DatabaseOptions};
 use engram_storage::catalog::redb::RedbCatalog;
 use engram_storage::engine::{Engine, EngineOptions, EngineParts, NewCollection};
@@ -62,7 +62,10 @@ impl Subject {
                 hnsw_ef_construction: 64,
                 graph_threshold: 100,
             }],
-            payload_indexes: vec![PayloadIndexSpec { field: "group".into(), kind: PayloadIndexKind::Keyword }],
+            payload_indexes: vec![PayloadIndexSpec {
+                field: "group".into(),
+                kind: PayloadIndexKind::Keyword,
+            }],
             regions: REGIONS.iter().map(|r| region(r)).collect(),
             default_region: region(REGIONS[0]),
             shards_per_region: 2,
@@ -98,9 +101,11 @@ impl Subject {
         engine.shutdown().await;
         drop(old);
         // Background work ends between two steps; the catalog's file can be opened again when the last owner is gone.
-        let alone = engram_tests::wait::until_some("the engine to close", std::time::Duration::from_secs(30), || async {
-            Ok((Arc::strong_count(&engine) == 1).then_some(()))
-        });
+        let alone = engram_tests::wait::until_some(
+            "the engine to close",
+            std::time::Duration::from_secs(30),
+            || async { Ok((Arc::strong_count(&engine) == 1).then_some(())) },
+        );
         alone.await.unwrap();
         drop(engine);
         self.database = Some(self.open().await);
@@ -135,7 +140,8 @@ impl Subject {
             Step::Search(query, k, exact, group) => self.search(query, k, exact, group).await,
             Step::Get(ids) => self.get(ids).await,
             Step::Count(group) => {
-                let counted = self.db().count(WHO, NAME, Some(of_group(group)), &ReadOptions::default()).await?;
+                let counted =
+                    self.db().count(WHO, NAME, Some(of_group(group)), &ReadOptions::default()).await?;
                 let expected = self.truth.all().filter(|(_, h)| in_group(h, group)).count() as u64;
                 ensure!(counted == expected, "count of g{group} is {counted}, expected {expected}");
                 Ok(())
@@ -210,7 +216,12 @@ impl Subject {
         let selector = PointSelector::Filter(of_group(group));
         let answer = self.db().change(WHO, NAME, (selector, Change::Delete), waited()).await?;
         let due: Vec<u64> = self.truth.all().filter(|(_, h)| in_group(h, group)).map(|(id, _)| id).collect();
-        ensure!(answer.affected == due.len() as u64, "delete of g{group} reached {}, expected {}", answer.affected, due.len());
+        ensure!(
+            answer.affected == due.len() as u64,
+            "delete of g{group} reached {}, expected {}",
+            answer.affected,
+            due.len()
+        );
         for id in due {
             self.truth.points.remove(&id);
         }
@@ -254,8 +265,11 @@ impl Subject {
 
     async fn purge(&mut self, in_region: &str, age: i64) -> Result<()> {
         let before = self.truth.now - age;
-        let scope =
-            PurgeScope { collection: Some(NAME.into()), region: Some(in_region.into()), created_before: Some(before) };
+        let scope = PurgeScope {
+            collection: Some(NAME.into()),
+            region: Some(in_region.into()),
+            created_before: Some(before),
+        };
         let receipt = self.db().purge(WHO, scope).await?;
         ensure!(receipt.state == "complete", "receipt {receipt:?}");
         let now = self.truth.now;
@@ -282,9 +296,14 @@ impl Subject {
             allow_partial: false,
         };
         let answer = self.db().search(WHO, request).await?;
-        let got: Vec<(u64, f64)> = answer.hits.iter().map(|h| (number(h.point.id), f64::from(h.score))).collect();
+        let got: Vec<(u64, f64)> =
+            answer.hits.iter().map(|h| (number(h.point.id), f64::from(h.score))).collect();
         let wanted = |h: &Held| group.is_none_or(|g| in_group(h, g));
-        let candidates = self.truth.all().filter(|(_, h)| wanted(h)).filter_map(|(id, h)| Some((id, h.vector.as_deref()?)));
+        let candidates = self
+            .truth
+            .all()
+            .filter(|(_, h)| wanted(h))
+            .filter_map(|(id, h)| Some((id, h.vector.as_deref()?)));
         let metric = engram_proto::v1::Metric::Euclid;
         let all = oracle::nearest(metric, &query, usize::MAX, candidates);
         let expected = &all[..all.len().min(k)];
@@ -294,8 +313,15 @@ impl Subject {
         // A graph may miss a neighbour, but never returns fewer, a stranger, or a wrong distance.
         ensure!(got.len() == expected.len(), "{} results instead of {}", got.len(), expected.len());
         for (id, score) in &got {
-            let truth = all.iter().find(|(other, _)| other == id).with_context(|| format!("hit {id} does not match"))?;
-            ensure!((truth.1 - score).abs() < 1e-3, "hit {id} has score {score}, its distance is {}", truth.1);
+            let truth = all
+                .iter()
+                .find(|(other, _)| other == id)
+                .with_context(|| format!("hit {id} does not match"))?;
+            ensure!(
+                (truth.1 - score).abs() < 1e-3,
+                "hit {id} has score {score}, its distance is {}",
+                truth.1
+            );
         }
         Ok(())
     }
@@ -319,8 +345,18 @@ impl Subject {
         let vector = p.vectors.first().map(|(_, v)| v);
         ensure!(vector == held.vector.as_ref(), "vector of {id} is {vector:?}, expected {:?}", held.vector);
         ensure!(p.region.as_str() == region(id), "region of {id} is {}", p.region);
-        ensure!(p.created_at == held.created_at, "{id} was created at {}, expected {}", p.created_at, held.created_at);
-        ensure!(p.expires_at == held.expires_at, "{id} expires at {:?}, expected {:?}", p.expires_at, held.expires_at);
+        ensure!(
+            p.created_at == held.created_at,
+            "{id} was created at {}, expected {}",
+            p.created_at,
+            held.created_at
+        );
+        ensure!(
+            p.expires_at == held.expires_at,
+            "{id} expires at {:?}, expected {:?}",
+            p.expires_at,
+            held.expires_at
+        );
         ensure!(p.version == held.version, "version of {id} is {}, expected {}", p.version, held.version);
         Ok(())
     }

@@ -111,7 +111,9 @@ impl Step {
             650..690 => Self::Advance(rng.random_range(1..20_000)),
             690..702 => Self::Flush,
             702..705 => Self::Compact,
-            705..707 => Self::Purge(REGIONS.iter().choose(rng).unwrap(), rng.random_range(100_000..3_000_000)),
+            705..707 => {
+                Self::Purge(REGIONS.iter().choose(rng).unwrap(), rng.random_range(100_000..3_000_000))
+            }
             707..709 => Self::Restart,
             709..850 => {
                 let group = rng.random_bool(0.5).then(|| rng.random_range(0..12));

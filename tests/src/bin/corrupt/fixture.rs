@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use engram_proto::v1::{
-    CreateCollectionRequest, HnswParams, Metric, PayloadIndex, PayloadIndexKind, Point, PurgeRequest, SetAliasRequest,
-    VectorField,
+    CreateCollectionRequest, HnswParams, Metric, PayloadIndex, PayloadIndexKind, Point, PurgeRequest,
+    SetAliasRequest, VectorField,
 };
 use engram_tests::corpus::Corpus;
 use engram_tests::{Client, wire};
@@ -88,7 +88,12 @@ impl Fixture {
 
 async fn create(client: &Client) -> Result<()> {
     let hnsw = Some(HnswParams { graph_threshold: 64, ..Default::default() });
-    let field = VectorField { dimension: u32::try_from(DIMENSION)?, metric: Metric::Euclid.into(), hnsw, ..Default::default() };
+    let field = VectorField {
+        dimension: u32::try_from(DIMENSION)?,
+        metric: Metric::Euclid.into(),
+        hnsw,
+        ..Default::default()
+    };
     let index = |field: &str, kind: PayloadIndexKind| PayloadIndex { field: field.into(), kind: kind.into() };
     let request = CreateCollectionRequest {
         name: NAME.into(),

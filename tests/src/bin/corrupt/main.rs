@@ -2,7 +2,12 @@
 //! and reads everything. The damage has to be refused or told, or be without effect, or cut a log to an exact prefix
 //! that the server reports. Exits non-zero where wrong data is served.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
 
 mod damage;
 mod fixture;
@@ -115,7 +120,8 @@ fn make_damage(file: &Path, rng: &mut StdRng) -> Result<Option<Damage>> {
 }
 
 fn print_table(table: &BTreeMap<(String, &'static str), BTreeMap<Outcome, u64>>) {
-    let heads = ["file", "damage", "rounds", "start refused", "error told", "log cut", "no effect", "wrong data"];
+    let heads =
+        ["file", "damage", "rounds", "start refused", "error told", "log cut", "no effect", "wrong data"];
     let rows: Vec<Vec<String>> = table
         .iter()
         .map(|((file, damage), outcomes)| {

@@ -90,7 +90,10 @@ fn right_scores(query: &[f32], hits: &[(u64, f32)], points: &[Point]) -> Result<
         return Err(format!("a search returns {} of 20", hits.len()));
     }
     for (id, score) in hits {
-        let vector = by_id.get(id).and_then(|p| wire::default_vector(p)).ok_or(format!("a hit {id} that is no point"))?;
+        let vector = by_id
+            .get(id)
+            .and_then(|p| wire::default_vector(p))
+            .ok_or(format!("a hit {id} that is no point"))?;
         let distance = oracle::distance(Metric::Euclid, query, &vector);
         if (distance - f64::from(*score)).abs() > 1e-3 * distance.max(1.0) {
             return Err(format!("hit {id} has score {score}, its distance is {distance}"));
@@ -125,7 +128,8 @@ pub async fn outcome(dir: &Path, damaged: &Path, fixture: &Fixture, deep: bool) 
         if let Err(e) = &merged {
             told(e).context("compaction")?;
         }
-        let after = judge(&server, damaged, fixture, read(&client, &fixture.queries).await).context("after a compaction")?;
+        let after = judge(&server, damaged, fixture, read(&client, &fixture.queries).await)
+            .context("after a compaction")?;
         outcome = match (outcome, merged.is_err()) {
             (Outcome::NoEffect, true) => Outcome::Told,
             (Outcome::NoEffect, false) => after,
@@ -139,7 +143,9 @@ pub async fn outcome(dir: &Path, damaged: &Path, fixture: &Fixture, deep: bool) 
 
 fn says_why(text: &str) -> bool {
     let text = text.to_lowercase();
-    ["corrupt", "damage", "checksum", "invalid", "not fit", "cannot", "magic", "torn"].iter().any(|w| text.contains(w))
+    ["corrupt", "damage", "checksum", "invalid", "not fit", "cannot", "magic", "torn"]
+        .iter()
+        .any(|w| text.contains(w))
 }
 
 /// An answer that tells of the damage.
@@ -154,7 +160,9 @@ fn judge(server: &Server, damaged: &Path, fixture: &Fixture, read: Result<View, 
     let view = match read {
         Ok(view) => view,
         // A collection whose definition is damaged must not look as if it had never been.
-        Err(e) if e.code() == Code::NotFound && !says_why(&server.log()) => bail!("silently gone: {}", e.message()),
+        Err(e) if e.code() == Code::NotFound && !says_why(&server.log()) => {
+            bail!("silently gone: {}", e.message())
+        }
         Err(e) => return told(&e).map(|()| Outcome::Told),
     };
     if view == fixture.view {
@@ -170,7 +178,9 @@ fn judge(server: &Server, damaged: &Path, fixture: &Fixture, read: Result<View, 
         let held: Vec<&Point> = view.points.iter().filter(|p| p.region == region).collect();
         let prefixes = &fixture.prefixes[region];
         let at = prefixes.iter().rposition(|state| state.iter().eq(held.iter().copied()));
-        let Some(at) = at else { bail!("{region} holds {} points that are no prefix of its log", held.len()) };
+        let Some(at) = at else {
+            bail!("{region} holds {} points that are no prefix of its log", held.len())
+        };
         is_cut |= at + 1 < prefixes.len();
     }
     ensure!(is_cut, "the points are the same, but a search, a count or a receipt differs");

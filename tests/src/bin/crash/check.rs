@@ -65,12 +65,17 @@ async fn compare(client: &Client, load: &Load, collection: &str) -> Result<Verdi
     let ids: BTreeSet<Option<u64>> = held.iter().map(|p| wire::number(p.id.as_ref())).collect();
     let ghosts = client.get_nums(collection, &absent).await.context("get of absent points")?;
     if !ghosts.is_empty() {
-        violations.push(format!("{collection}: get returns {} points that the scroll does not", ghosts.len()));
+        violations
+            .push(format!("{collection}: get returns {} points that the scroll does not", ghosts.len()));
     }
     let some: Vec<u64> = ids.iter().flatten().copied().step_by(3).collect();
     let found = client.get_nums(collection, &some).await.context("get")?;
     if found.len() != some.len() {
-        violations.push(format!("{collection}: get returns {} of {} points of the scroll", found.len(), some.len()));
+        violations.push(format!(
+            "{collection}: get returns {} of {} points of the scroll",
+            found.len(),
+            some.len()
+        ));
     }
     for exact in [true, false] {
         let request = SearchRequest {
@@ -90,7 +95,11 @@ async fn compare(client: &Client, load: &Load, collection: &str) -> Result<Verdi
             violations.push(format!("{collection}: search returns {unknown} points that are not there"));
         }
         if hits.len() != held.len().min(50) {
-            violations.push(format!("{collection}: search (exact: {exact}) returns {} of {}", hits.len(), held.len()));
+            violations.push(format!(
+                "{collection}: search (exact: {exact}) returns {} of {}",
+                hits.len(),
+                held.len()
+            ));
         }
     }
     Ok(verdict)

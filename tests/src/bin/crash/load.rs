@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use engram_proto::v1::{
-    BulkUpsertRequest, CreateCollectionRequest, DeleteRequest, HnswParams, Metric, PayloadIndex, PayloadIndexKind,
-    PayloadMode, Point, PurgeRequest, SetPayloadRequest, UpsertRequest, VectorColumn, VectorField, WriteOutcome,
-    WriteResponse,
+    BulkUpsertRequest, CreateCollectionRequest, DeleteRequest, HnswParams, Metric, PayloadIndex,
+    PayloadIndexKind, PayloadMode, Point, PurgeRequest, SetPayloadRequest, UpsertRequest, VectorColumn,
+    VectorField, WriteOutcome, WriteResponse,
 };
 use engram_storage::PointId;
 use engram_tests::journal::{self, Content, DIMENSION, Journal, State};
@@ -117,7 +117,14 @@ impl Load {
         for n in 0..CLIENTS {
             let client = server.client().await?;
             let rng = random::generator(self.seed, 1_000 * (round + 1) + n);
-            let writer = Writer { load: self.clone(), client, watch: watch.clone(), rng, n, doubtful: BTreeSet::new() };
+            let writer = Writer {
+                load: self.clone(),
+                client,
+                watch: watch.clone(),
+                rng,
+                n,
+                doubtful: BTreeSet::new(),
+            };
             tasks.push(tokio::spawn(writer.run()));
         }
         let rng = |n| random::generator(self.seed, 1_000 * (round + 1) + 500 + n);
@@ -150,7 +157,9 @@ fn gone(e: &Status) -> Result<bool> {
         // Too much at once: told before anything was written, so going on is right.
         Code::ResourceExhausted => Ok(false),
         // The connection broke in the middle of an answer.
-        Code::Internal if e.message().contains("h2 protocol error") || e.message().contains("stream") => Ok(true),
+        Code::Internal if e.message().contains("h2 protocol error") || e.message().contains("stream") => {
+            Ok(true)
+        }
         code => bail!("the server answered {code:?}: {}", e.message()),
     }
 }
@@ -200,7 +209,8 @@ impl Writer {
         let mut rest = writes.to_vec();
         while let Some((first, _)) = rest.first().copied() {
             let shard = |id: u64| (region(id), PointId::Num(id).bucket(SHARDS));
-            let (part, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(id, _)| shard(*id) == shard(first));
+            let (part, others): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|(id, _)| shard(*id) == shard(first));
             journal.begin(&part);
             rest = others;
         }
@@ -215,7 +225,12 @@ impl Writer {
                 return Ok(!gone(&e)?);
             }
         };
-        ensure!(answer.outcomes.len() == ids.len(), "{} outcomes for {} keys", answer.outcomes.len(), ids.len());
+        ensure!(
+            answer.outcomes.len() == ids.len(),
+            "{} outcomes for {} keys",
+            answer.outcomes.len(),
+            ids.len()
+        );
         let mut journal = self.load.mixed.lock().unwrap();
         for (id, outcome) in ids.iter().zip(&answer.outcomes) {
             match outcome.outcome() {
@@ -234,7 +249,8 @@ impl Writer {
         self.begin(&ids.iter().map(|id| (*id, Some(Content { seq, set: 0 }))).collect::<Vec<_>>());
         let points = ids.iter().map(|id| placed(journal::point(*id, seq), *id)).collect();
         let idempotency_key = if self.rng.random_bool(0.3) { format!("k{seq}") } else { String::new() };
-        let request = UpsertRequest { collection: MIXED.into(), points, wait, idempotency_key, ..Default::default() };
+        let request =
+            UpsertRequest { collection: MIXED.into(), points, wait, idempotency_key, ..Default::default() };
         let _busy = self.watch.busy(Phase::Write);
         let answer = self.client.upsert_with(request).await;
         self.settle(&ids, answer)
@@ -251,7 +267,8 @@ impl Writer {
             Err(e) => return Ok(!gone(&e)?),
         };
         let version = if wrong { current + 1_000_000 } else { current };
-        let state = if wrong { self.load.mixed.lock().unwrap().state(id) } else { Some(Content { seq, set: 0 }) };
+        let state =
+            if wrong { self.load.mixed.lock().unwrap().state(id) } else { Some(Content { seq, set: 0 }) };
         self.begin(&[(id, state)]);
         let request = UpsertRequest {
             collection: MIXED.into(),
@@ -263,8 +280,13 @@ impl Writer {
         let _busy = self.watch.busy(Phase::Write);
         let answer = self.client.upsert_with(request).await;
         if let Ok(answer) = &answer {
-            let mismatch = answer.outcomes.first().is_some_and(|o| o.outcome() == WriteOutcome::VersionMismatch);
-            ensure!(mismatch == wrong, "key {id}: if_version {version}, current {current}: {:?}", answer.outcomes);
+            let mismatch =
+                answer.outcomes.first().is_some_and(|o| o.outcome() == WriteOutcome::VersionMismatch);
+            ensure!(
+                mismatch == wrong,
+                "key {id}: if_version {version}, current {current}: {:?}",
+                answer.outcomes
+            );
         }
         self.settle(&ids, answer)
     }
@@ -377,7 +399,8 @@ async fn purger(load: Load, client: Client, watch: Watch, mut rng: StdRng) -> Re
         let ids = (0..PURGE_KEYS).choose_multiple(&mut rng, 40);
         let seq = rng.random_range(1..u64::MAX >> 1);
         for part in [0, 1] {
-            let writes = ids.iter().filter(|id| *id % 2 == part).map(|id| (*id, Some(Content { seq, set: 0 })));
+            let writes =
+                ids.iter().filter(|id| *id % 2 == part).map(|id| (*id, Some(Content { seq, set: 0 })));
             load.purged.lock().unwrap().begin(&writes.collect::<Vec<_>>());
         }
         let aged = |id: u64| Some(now - if old(id) { 10 * DAY_MS } else { DAY_MS });
@@ -403,12 +426,21 @@ async fn purger(load: Load, client: Client, watch: Watch, mut rng: StdRng) -> Re
             (purge.unanswered, purge.due) = (true, due.clone());
         }
         let days = |n: u64| n * 86_400;
-        let request =
-            PurgeRequest { collection: PURGED.into(), region: "eu".into(), older_than_s: days(5), wait: true };
+        let request = PurgeRequest {
+            collection: PURGED.into(),
+            region: "eu".into(),
+            older_than_s: days(5),
+            wait: true,
+        };
         let _busy = watch.busy(Phase::Purge);
         match client.purge(request).await {
             Ok(receipt) => {
-                ensure!(receipt.state == "complete", "a purge with wait answered {}: {}", receipt.state, receipt.error);
+                ensure!(
+                    receipt.state == "complete",
+                    "a purge with wait answered {}: {}",
+                    receipt.state,
+                    receipt.error
+                );
                 let mut purge = load.purge.lock().unwrap();
                 (purge.unanswered, purge.last_receipt) = (false, receipt.id);
                 let mut journal = load.purged.lock().unwrap();

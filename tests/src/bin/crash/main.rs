@@ -1,7 +1,12 @@
 //! `tests/crash --kills N [--seed S]`: kills a loaded server with SIGKILL at random moments, again and again, and
 //! compares what it holds after each restart with a journal kept outside. Exits non-zero on any loss.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
 
 mod check;
 mod load;
@@ -104,7 +109,10 @@ async fn run(arguments: &Arguments, seed: u64, server: &mut Server) -> Result<()
         let verdict = check::after_restart(&client, &load).await?;
         if !verdict.violations.is_empty() {
             let shown: Vec<&String> = verdict.violations.iter().take(20).collect();
-            bail!("kill {kill} (phase {phase}, seed {seed}): {} violations: {shown:#?}", verdict.violations.len());
+            bail!(
+                "kill {kill} (phase {phase}, seed {seed}): {} violations: {shown:#?}",
+                verdict.violations.len()
+            );
         }
         let tally = tallies.entry(phase).or_default();
         tally.kills += 1;

@@ -112,7 +112,8 @@ impl Watch {
     /// The phase of this moment, the rarest first.
     fn now(&self) -> Phase {
         let c = &self.counters;
-        let seen = |n: &AtomicU32, told: &AtomicBool| n.load(Ordering::SeqCst) > 0 || told.load(Ordering::SeqCst);
+        let seen =
+            |n: &AtomicU32, told: &AtomicBool| n.load(Ordering::SeqCst) > 0 || told.load(Ordering::SeqCst);
         if seen(&c.purging, &c.told_erase) {
             Phase::Purge
         } else if seen(&c.compacting, &c.told_compact) {

@@ -19,7 +19,8 @@ pub async fn measure(mib: u64, seed: u64) -> Result<()> {
     let client = server.client().await?;
     client.create_simple("long", DIMENSION, Metric::Euclid).await?;
     let mut corpus = Corpus::new(seed, DIMENSION as usize, &[]);
-    let log_bytes = |server: &engram_tests::Server| files::bytes(server.data_dir(), |p| files::store_of(p) == "log");
+    let log_bytes =
+        |server: &engram_tests::Server| files::bytes(server.data_dir(), |p| files::store_of(p) == "log");
     let mut count = 0;
     while log_bytes(&server)? < mib << 20 {
         let docs = corpus.docs(count..count + BATCH);
@@ -35,6 +36,10 @@ pub async fn measure(mib: u64, seed: u64) -> Result<()> {
     ensure!(client.count("long").await? == count, "points are missing after the restart");
     let took = start.elapsed().as_secs_f64();
     let gb = bytes as f64 / 1e9;
-    println!("recovery of {:.2} GB of log ({count} points x {DIMENSION}): {took:.2} s, {:.1} s per GB", gb, took / gb);
+    println!(
+        "recovery of {:.2} GB of log ({count} points x {DIMENSION}): {took:.2} s, {:.1} s per GB",
+        gb,
+        took / gb
+    );
     Ok(())
 }

@@ -1,0 +1,131 @@
+//! Too many clients that want too much.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use engram_proto::v1::{Metric, SearchRequest};
+use engram_tests::client::detail;
+use engram_tests::corpus::{Corpus, bulk_batch};
+use engram_tests::process::{self, MemoryGroup};
+use engram_tests::{Client, Server, ServerOptions, random, wire};
+use rand::Rng;
+use tonic::{Code, Status};
+
+const DIMENSION: usize = 384;
+/// Points of one batch: 1.5 MiB of vectors.
+const BATCH: u64 = 1_000;
+/// No request may take longer: what cannot be done in time has to be told.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Outcomes = Arc<Mutex<BTreeMap<String, u64>>>;
+
+/// A server in a control group of `mib`, or with an address space where no group can be made.
+fn small_server(mib: u64) -> Result<(Server, Option<MemoryGroup>)> {
+    let bytes = mib << 20;
+    let group = MemoryGroup::new(bytes);
+    let mut options = ServerOptions::default();
+    match &group {
+        Some(group) => {
+            println!("memory is bounded by the control group {}", group.path().display());
+            options.group = Some(group.path().join("cgroup.procs"));
+        }
+        None => {
+            println!(
+                "no control group can be made here: the address space is bounded to {} MiB instead",
+                mib * 6
+            );
+            options.address_space = Some(bytes * 6);
+            options = options.set("limits.memory_bytes", bytes / 2);
+        }
+    }
+    Ok((options.start()?, group))
+}
+
+/// Runs the clients and fails where the server dies or answers something unclear.
+pub async fn run(clients: u64, mib: u64, seconds: u64) -> Result<()> {
+    let seed = random::seed("overload");
+    let (mut server, group) = small_server(mib)?;
+    let first = server.client().await?;
+    let dimension = u32::try_from(DIMENSION)?;
+    first.create_simple("c", dimension, Metric::Cosine).await?;
+    let outcomes = Outcomes::default();
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut tasks = Vec::new();
+    for n in 0..clients {
+        let (address, outcomes) = (server.grpc(), outcomes.clone());
+        tasks.push(tokio::spawn(one_client(address, n, seed, until, outcomes)));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    ensure!(server.exited()?.is_none(), "the server ended under load:\n{}", server.log());
+    let peak = process::peak_resident_bytes(server.pid())? >> 20;
+    let count = first.count("c").await?;
+    println!("outcomes of {clients} clients: {:#?}", outcomes.lock().unwrap());
+    println!("{count} points held, peak {peak} MiB resident");
+    if let Some(bytes) = group.as_ref().and_then(MemoryGroup::peak_bytes) {
+        println!("largest use of the group with page cache: {} MiB", bytes >> 20);
+    }
+    let answered = outcomes.lock().unwrap().get("answered").copied().unwrap_or(0);
+    ensure!(answered > 0, "nobody got an answer");
+    ensure!(peak <= mib, "{peak} MiB resident, the server has {mib}");
+    server.stop()
+}
+
+async fn one_client(
+    address: std::net::SocketAddr,
+    n: u64,
+    seed: u64,
+    until: Instant,
+    outcomes: Outcomes,
+) -> Result<()> {
+    let note = |what: String| *outcomes.lock().unwrap().entry(what).or_default() += 1;
+    let mut rng = random::generator(seed, n);
+    let mut corpus = Corpus::new(seed ^ n, DIMENSION, &[]);
+    let client = loop {
+        match Client::connect(address).await {
+            Ok(client) => break client,
+            Err(_) if Instant::now() < until => note("connection refused".into()),
+            Err(_) => return Ok(()),
+        }
+        tokio::time::sleep(Duration::from_millis(rng.random_range(10..100))).await;
+    };
+    while Instant::now() < until {
+        let answer =
+            tokio::time::timeout(PATIENCE, request(&client, n, &mut corpus, rng.random_bool(0.5))).await;
+        match answer {
+            Ok(Ok(())) => note("answered".into()),
+            Ok(Err(e)) => {
+                let (code, sentence) = detail(&e);
+                let clear =
+                    matches!(e.code(), Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded);
+                ensure!(clear, "an unclear answer under load: {e:?}");
+                note(format!(
+                    "told to try later: {:?} {code} `{}`",
+                    e.code(),
+                    sentence.chars().take(60).collect::<String>()
+                ));
+                tokio::time::sleep(Duration::from_millis(rng.random_range(20..200))).await;
+            }
+            Err(_) => anyhow::bail!("a request got no answer in {PATIENCE:?}"),
+        }
+    }
+    Ok(())
+}
+
+async fn request(client: &Client, n: u64, corpus: &mut Corpus, write: bool) -> Result<(), Status> {
+    if write {
+        let docs = corpus.docs(n * BATCH..(n + 1) * BATCH);
+        return client.bulk(vec![bulk_batch("c", 0, &docs)]).await.map(drop);
+    }
+    let request = SearchRequest {
+        collection: "c".into(),
+        vector: Some(wire::vector(&corpus.vector())),
+        k: 1_000,
+        selection: wire::everything(),
+        ..Default::default()
+    };
+    client.search(request).await.map(drop)
+}
