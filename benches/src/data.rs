@@ -74,8 +74,7 @@ impl Data {
         };
         ensure!(neighbors.len() >= queries.len(), "the truth has {} queries", neighbors.len());
         let rows = ids.iter().enumerate().map(|(row, id)| (*id, row)).collect();
-        let mut data =
-            Self { set, base, ids, queries, bounds: Vec::new(), truth: Vec::new(), rows };
+        let mut data = Self { set, base, ids, queries, bounds: Vec::new(), truth: Vec::new(), rows };
         data.take_truth(&neighbors)?;
         Ok(data)
     }
@@ -119,7 +118,9 @@ impl Data {
         if self.truth[query].contains(&id) {
             return Ok(true);
         }
-        let Some(row) = self.rows.get(&id) else { bail!("an answer names point {id}, which is not in the set") };
+        let Some(row) = self.rows.get(&id) else {
+            bail!("an answer names point {id}, which is not in the set")
+        };
         Ok(self.distance(&self.queries[query], *row)? <= self.bounds[query])
     }
 

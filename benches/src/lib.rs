@@ -5,11 +5,9 @@
 
 pub mod data;
 pub mod machine;
-pub mod micro;
 pub mod noise;
 pub mod process;
 pub mod report;
 pub mod samples;
 pub mod serving;
-pub mod shards;
 pub mod wire;

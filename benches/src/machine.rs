@@ -15,12 +15,7 @@ pub fn describe() -> String {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = field(&memory, "MemTotal").and_then(|t| t.split(' ').next()?.parse::<u64>().ok());
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!(
-        "{model}, {} cores, {} MiB memory, Linux {}",
-        cores(),
-        kib.unwrap_or(0) / 1024,
-        kernel.trim()
-    )
+    format!("{model}, {} cores, {} MiB memory, Linux {}", cores(), kib.unwrap_or(0) / 1024, kernel.trim())
 }
 
 /// Cores this process may use.

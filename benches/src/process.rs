@@ -172,7 +172,10 @@ impl Server {
             }
             let ended = child.0.try_wait()?;
             if ended.is_some() || start.elapsed() > READY_WITHIN {
-                bail!("the server is not ready ({ended:?}): {}", fs::read_to_string(&log).unwrap_or_default());
+                bail!(
+                    "the server is not ready ({ended:?}): {}",
+                    fs::read_to_string(&log).unwrap_or_default()
+                );
             }
             std::thread::sleep(POLL);
         };
@@ -220,4 +223,3 @@ pub fn folder_bytes(folder: &Path) -> u64 {
     };
     entries.flatten().map(bytes).sum()
 }
-

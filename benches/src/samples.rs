@@ -101,16 +101,19 @@ mod tests {
     #[test]
     fn turns_leave_out_the_first_round() -> anyhow::Result<()> {
         let (mut a, mut b) = (0, 0);
-        let times = in_turns(3, [
-            &mut || {
-                a += 1;
-                Ok(())
-            },
-            &mut || {
-                b += 1;
-                Ok(())
-            },
-        ])?;
+        let times = in_turns(
+            3,
+            [
+                &mut || {
+                    a += 1;
+                    Ok(())
+                },
+                &mut || {
+                    b += 1;
+                    Ok(())
+                },
+            ],
+        )?;
         assert_eq!((times[0].len(), times[1].len()), (3, 3));
         assert_eq!((a, b), (4, 4));
         Ok(())

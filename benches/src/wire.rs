@@ -71,7 +71,8 @@ impl Client {
     /// Where it fails.
     pub async fn health(&mut self) -> Result<Duration> {
         let start = Instant::now();
-        let answer = self.health.check(HealthCheckRequest { service: String::new() }).await.map_err(refused)?;
+        let answer =
+            self.health.check(HealthCheckRequest { service: String::new() }).await.map_err(refused)?;
         let time = start.elapsed();
         // 1 is SERVING.
         if answer.into_inner().status != 1 {
@@ -126,7 +127,10 @@ impl Client {
     /// # Errors
     /// What the server says.
     pub async fn compact(&mut self, collection: &str) -> Result<()> {
-        self.admin.compact(v1::CompactRequest { collection: collection.to_owned() }).await.map_err(refused)?;
+        self.admin
+            .compact(v1::CompactRequest { collection: collection.to_owned() })
+            .await
+            .map_err(refused)?;
         Ok(())
     }
 

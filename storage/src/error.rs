@@ -60,7 +60,9 @@ pub enum StorageError {
     #[error("{0}")]
     Exhausted(String),
     /// The first failed fsync poisons a shard: it refuses writes until the server restarts on a healthy disk.
-    #[error("shard {shard} refuses writes since a sync to disk failed ({why}); mend the disk and restart the server")]
+    #[error(
+        "shard {shard} refuses writes since a sync to disk failed ({why}); mend the disk and restart the server"
+    )]
     Poisoned {
         /// The shard.
         shard: String,
@@ -112,8 +114,10 @@ impl StorageError {
 
     /// An input or output error while doing `context`.
     pub fn io(context: impl Into<String>, e: &std::io::Error) -> Self {
-        let no_space = matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-        let why = if no_space { format!("the disk is full ({e}); make room and try again") } else { e.to_string() };
+        let no_space =
+            matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        let why =
+            if no_space { format!("the disk is full ({e}); make room and try again") } else { e.to_string() };
         Self::Io { context: context.into(), why, no_space }
     }
 

@@ -49,7 +49,11 @@ impl TryFrom<String> for RegionName {
     fn try_from(s: String) -> Result<Self, String> {
         let fits = (1..=32).contains(&s.len())
             && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if fits { Ok(Self(s)) } else { Err(format!("region {s:?} is not allowed: use 1 to 32 of a-z, 0-9 and -")) }
+        if fits {
+            Ok(Self(s))
+        } else {
+            Err(format!("region {s:?} is not allowed: use 1 to 32 of a-z, 0-9 and -"))
+        }
     }
 }
 
@@ -175,7 +179,9 @@ impl CollectionSchema {
 
     /// Keys of all shards, region by region.
     pub fn shards(&self) -> impl Iterator<Item = ShardKey> + '_ {
-        self.regions.iter().flat_map(move |region| (0..self.shards_per_region).map(move |b| self.shard(region, b)))
+        self.regions
+            .iter()
+            .flat_map(move |region| (0..self.shards_per_region).map(move |b| self.shard(region, b)))
     }
 
     /// Key of one shard.

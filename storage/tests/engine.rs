@@ -204,7 +204,9 @@ async fn regress_t19_deletes_beside_flush_and_compaction_stay_deleted() {
         let deletes = batch((round * 300..round * 300 + 150).map(|id| Op::Delete(PointId::Num(id))));
         let overwrite = upserts(round * 300 + 150..round * 300 + 200, "b");
         let (flushed, written, overwritten) = tokio::join!(
-            async move { if round % 2 == 0 { flushing.flush().await } else { flushing.compact().await.map(drop) } },
+            async move {
+                if round % 2 == 0 { flushing.flush().await } else { flushing.compact().await.map(drop) }
+            },
             writing.write(deletes, true),
             writing.write(overwrite, true),
         );

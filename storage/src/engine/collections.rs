@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::Engine;
 use crate::error::{Result, StorageError};
 use crate::schema::{
-    CollectionId, CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, ShardKey, TenantId, VectorField,
-    check_name,
+    CollectionId, CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, ShardKey, TenantId,
+    VectorField, check_name,
 };
 
 /// A collection that is about to be created.
@@ -84,14 +84,19 @@ impl Engine {
     ///
     /// # Errors
     /// `Conflict` where the name is taken; with `if_not_exists` only where the existing collection differs.
-    pub async fn create_collection(&self, new: NewCollection, if_not_exists: bool) -> Result<Arc<CollectionSchema>> {
+    pub async fn create_collection(
+        &self,
+        new: NewCollection,
+        if_not_exists: bool,
+    ) -> Result<Arc<CollectionSchema>> {
         check_name(&new.name).map_err(StorageError::Invalid)?;
         let _defining = self.defining.lock().await;
         if let Ok(existing) = self.collection(new.tenant, &new.name) {
             if if_not_exists && new.is_like(&existing) {
                 return Ok(existing);
             }
-            let what = if if_not_exists { "already exists with another definition" } else { "already exists" };
+            let what =
+                if if_not_exists { "already exists with another definition" } else { "already exists" };
             return Err(StorageError::Conflict(format!("collection `{}` {what}", new.name)));
         }
         let schema = Arc::new(new.into_schema(self.clock().now_ms()));
@@ -179,7 +184,9 @@ impl Engine {
         let _defining = self.defining.lock().await;
         let schema = self.collection(tenant, collection)?;
         if self.names.read().by_name.contains_key(&(tenant, alias.to_owned())) {
-            return Err(StorageError::Conflict(format!("`{alias}` is the name of a collection; choose another alias")));
+            return Err(StorageError::Conflict(format!(
+                "`{alias}` is the name of a collection; choose another alias"
+            )));
         }
         self.catalog.set_alias(tenant, alias, schema.id).await?;
         self.names.write().aliases.insert((tenant, alias.to_owned()), schema.id);

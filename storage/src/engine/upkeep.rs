@@ -38,7 +38,8 @@ impl Engine {
 
     /// Flushes the largest memtables while all together are too large.
     fn relieve_memory(&self) {
-        let mut over = self.parts.unflushed.load(Ordering::Relaxed).saturating_sub(self.options.unflushed_bytes);
+        let mut over =
+            self.parts.unflushed.load(Ordering::Relaxed).saturating_sub(self.options.unflushed_bytes);
         if over == 0 {
             return;
         }

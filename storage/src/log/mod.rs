@@ -169,7 +169,11 @@ pub trait LogProvider: Send + Sync {
     /// # Errors
     /// [`LogError::Fenced`] for a smaller epoch than the log has seen, [`LogError::Corrupt`] for damage that is no
     /// torn tail.
-    async fn open(&self, shard: &ShardKey, epoch: Epoch) -> Result<(std::sync::Arc<dyn Log>, OpenReport), LogError>;
+    async fn open(
+        &self,
+        shard: &ShardKey,
+        epoch: Epoch,
+    ) -> Result<(std::sync::Arc<dyn Log>, OpenReport), LogError>;
     /// Removes the log of `shard` with all its files.
     ///
     /// # Errors

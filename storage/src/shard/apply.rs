@@ -89,10 +89,12 @@ impl Group<'_> {
                 point.payload = changed(&point.payload, &change)?;
                 Ok(())
             }),
-            Op::UpdateVectors { id, set, remove, ingested_at } => self.change(id, ingested_at, offset, |point| {
-                update_vectors(&mut point.vectors, set, &remove);
-                Ok(())
-            }),
+            Op::UpdateVectors { id, set, remove, ingested_at } => {
+                self.change(id, ingested_at, offset, |point| {
+                    update_vectors(&mut point.vectors, set, &remove);
+                    Ok(())
+                })
+            }
             Op::DeleteOlderThan { created_before, now } => {
                 let points = self.delete_older(created_before, now)?;
                 Ok(OpOutcome::Applied { version: 0, points })

@@ -72,7 +72,9 @@ impl Shard {
         if start {
             tokio::spawn(self.clone().commit());
         }
-        answered.await.map_err(|_| StorageError::Unavailable("the server is shutting down; try again".into()))?
+        answered
+            .await
+            .map_err(|_| StorageError::Unavailable("the server is shutting down; try again".into()))?
     }
 
     fn check_open(&self) -> Result<()> {
@@ -116,7 +118,10 @@ impl Shard {
     }
 
     fn busy(&self) -> StorageError {
-        StorageError::Exhausted(format!("shard {} has too many writes under way; try again in a second", self.key))
+        StorageError::Exhausted(format!(
+            "shard {} has too many writes under way; try again in a second",
+            self.key
+        ))
     }
 
     async fn commit(self: Arc<Self>) {
@@ -140,7 +145,8 @@ impl Shard {
         let mut group = Vec::new();
         let mut bytes = 0;
         while let Some(next) = queue.pending.front() {
-            let over = bytes + next.body.len() > self.parts.options.group_bytes || group.len() == MAX_GROUP_RECORDS;
+            let over =
+                bytes + next.body.len() > self.parts.options.group_bytes || group.len() == MAX_GROUP_RECORDS;
             if over && !group.is_empty() {
                 break;
             }
@@ -162,7 +168,12 @@ impl Shard {
                 let _ = pending.answer.send(Ok(WriteAck { offset, outcomes: None, repeated: false }));
                 None
             };
-            queue.durable.push_back(Durable { offset, batch: pending.batch, answer, permits: pending.permits });
+            queue.durable.push_back(Durable {
+                offset,
+                batch: pending.batch,
+                answer,
+                permits: pending.permits,
+            });
         }
         if !std::mem::replace(&mut queue.applying, true) {
             let shard = self.clone();

@@ -14,9 +14,9 @@ use roaring::RoaringBitmap;
 
 use super::Shard;
 use super::state::{Place, RunState, ShardState};
+use crate::catalog::FileChange;
 use crate::compaction::{self, SegmentSummary};
 use crate::error::{Result, StorageError};
-use crate::catalog::FileChange;
 use crate::manifest::{GcOptions, SegmentEntry, SegmentId};
 use crate::point::FieldId;
 use crate::schema::{CollectionSchema, VectorField};
@@ -62,7 +62,9 @@ impl Shard {
                 Err(e) if shard.cancel_builds.load(Ordering::Acquire) => {
                     tracing::debug!(shard = %shard.key, error = %e, "background work was cancelled");
                 }
-                Err(e) => tracing::warn!(shard = %shard.key, error = %e, "background work failed; it is tried again"),
+                Err(e) => {
+                    tracing::warn!(shard = %shard.key, error = %e, "background work failed; it is tried again")
+                }
             }
         });
     }
@@ -277,12 +279,8 @@ fn next_job(
     schema: &CollectionSchema,
     options: &compaction::CompactionOptions,
 ) -> Option<Job> {
-    let summaries: Vec<SegmentSummary> = state
-        .manifest
-        .segments
-        .iter()
-        .map(|entry| SegmentSummary::of(entry, 0))
-        .collect();
+    let summaries: Vec<SegmentSummary> =
+        state.manifest.segments.iter().map(|entry| SegmentSummary::of(entry, 0)).collect();
     if let Some(ids) = compaction::plan(&summaries, options) {
         return Some(Job::Rewrite(ids));
     }
@@ -332,7 +330,10 @@ fn has_any_graph(run: &Run, schema: &CollectionSchema) -> bool {
 
 fn missing_graphs(run: &Run, schema: &CollectionSchema) -> Vec<VectorField> {
     let fields = schema.vectors.iter();
-    fields.filter(|f| !run.has_graph(f.id) && vectors(run, f.id) >= f.graph_threshold.max(1)).cloned().collect()
+    fields
+        .filter(|f| !run.has_graph(f.id) && vectors(run, f.id) >= f.graph_threshold.max(1))
+        .cloned()
+        .collect()
 }
 
 fn missing_payload_indexes(run: &Run, schema: &CollectionSchema) -> Vec<crate::schema::PayloadIndexSpec> {

@@ -11,8 +11,8 @@ use super::state::{Place, RunState};
 use crate::error::{ErrorKind, Result};
 use crate::log::Offset;
 use crate::manifest::{DedupeEntry, Manifest, SegmentId};
-use crate::segment::run::Run;
 use crate::schema::CollectionSchema;
+use crate::segment::run::Run;
 use crate::segment::{Remap, Segment, SegmentWriter};
 
 /// What a flush writes: the state of the shard at one offset.
@@ -96,7 +96,8 @@ impl Shard {
 
     async fn write_frozen(&self, frozen: &Frozen) -> Result<()> {
         let schema = self.schema.load_full();
-        let inputs = frozen.runs.iter().map(|(run, dead)| (run.clone(), RoaringBitmap::clone(dead))).collect();
+        let inputs =
+            frozen.runs.iter().map(|(run, dead)| (run.clone(), RoaringBitmap::clone(dead))).collect();
         let written = self.segment_writer(&schema).write(&SegmentId::new(self.epoch), inputs).await?;
         let run = match &written.entry {
             Some(entry) => Some(Segment::open(&self.parts.store, entry, &schema).await?),

@@ -141,11 +141,15 @@ async fn open_segments(
 /// The log must reach back to the checkpoint, and must not end before it.
 fn check_extent(key: &ShardKey, first: Offset, tail: Offset, checkpoint: Offset) -> Result<()> {
     if first > checkpoint + 1 {
-        let why = format!("the log begins at offset {first}, but the segments end at {checkpoint}: records are missing");
+        let why = format!(
+            "the log begins at offset {first}, but the segments end at {checkpoint}: records are missing"
+        );
         return Err(StorageError::corrupt(key.path(), why));
     }
     if tail < checkpoint {
-        let why = format!("the log ends at offset {tail}, before the checkpoint {checkpoint}: its files are missing");
+        let why = format!(
+            "the log ends at offset {tail}, before the checkpoint {checkpoint}: its files are missing"
+        );
         return Err(StorageError::corrupt(key.path(), why));
     }
     Ok(())
