@@ -133,6 +133,9 @@ impl From<engram_index::IndexError> for StorageError {
         match e {
             IndexError::InvalidVector(m) | IndexError::InvalidParameter(m) => Self::Invalid(m),
             IndexError::Corrupt { what, why } => Self::Corrupt { path: what.to_owned(), why },
+            IndexError::Cancelled => {
+                Self::Unavailable("the index build made way for an erasure; it begins again by itself".into())
+            }
             other => Self::Internal(other.to_string()),
         }
     }

@@ -27,8 +27,11 @@ pub struct Receipt {
     pub collection: String,
     /// Region, empty for every region.
     pub region: String,
-    /// Points created before this were erased, milliseconds since the epoch.
+    /// Points created before this were erased, milliseconds since the epoch; 0 where `by_rules` says so.
     pub cutoff_ms: i64,
+    /// The retention rules and the expiry of each point named what was erased.
+    #[serde(default)]
+    pub by_rules: bool,
     /// `running`, `complete` or `failed`.
     pub state: String,
     /// Why it failed.

@@ -128,9 +128,7 @@ impl Engine {
         self.names.write().insert(schema.clone());
         for shard in self.open_shards() {
             if shard.key().collection == schema.id {
-                shard.set_schema(schema.clone());
-                // A new payload index is built for the segments that are there.
-                shard.want_compaction();
+                self.refresh_schema(&shard);
             }
         }
         Ok(schema)
@@ -163,10 +161,7 @@ impl Engine {
     pub(super) async fn remove_files(&self, schema: &CollectionSchema) -> Result<()> {
         let keys: Vec<ShardKey> = schema.shards().collect();
         for key in keys {
-            if let Some(shard) = self.forget_shard(&key) {
-                shard.close();
-                shard.quiesce().await;
-            }
+            self.close_dropped(&key).await;
             if self.logs.exists(&key).await? {
                 self.logs.delete(&key).await?;
                 self.parts.store.delete_prefix(&key.path()).await?;

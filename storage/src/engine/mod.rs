@@ -13,7 +13,7 @@ use crate::error::{Result, StorageError};
 use crate::log::{Epoch, LogProvider};
 use crate::object::DurableStore;
 use crate::schema::{CollectionId, CollectionSchema, ShardKey, TenantId};
-use crate::shard::{Shard, ShardOptions, ShardParts};
+use crate::shard::{Closed, Shard, ShardOptions, ShardParts};
 
 mod collections;
 mod purge;
@@ -40,11 +40,12 @@ pub struct EngineParts {
 pub struct EngineOptions {
     /// Of each shard.
     pub shard: ShardOptions,
-    /// Unflushed bytes of all shards; beyond it the largest memtables are flushed.
+    /// Unflushed bytes of all shards; beyond it the largest memtables are flushed, and beyond one and a half times as
+    /// much writes wait for that.
     pub unflushed_bytes: u64,
     /// Shards kept open; beyond it idle ones are closed, the longest idle first.
     pub max_open_shards: usize,
-    /// Flushes, compactions and index builds at once.
+    /// Flushes at once, and as many compactions and index builds.
     pub background_jobs: usize,
     /// Threads of graph builds.
     pub build_threads: usize,
@@ -112,9 +113,12 @@ impl Engine {
             clock: engines.clock,
             options: options.shard.clone(),
             builders: Arc::new(builders),
-            background: Arc::new(Semaphore::new(options.background_jobs.max(1))),
-            unflushed: Arc::new(AtomicU64::new(0)),
-            grown: Arc::new(Notify::new()),
+            flushing: Semaphore::new(options.background_jobs.max(1)),
+            rewriting: Semaphore::new(options.background_jobs.max(1)),
+            unflushed: AtomicU64::new(0),
+            unflushed_limit: options.unflushed_bytes + options.unflushed_bytes / 2,
+            grown: Notify::new(),
+            flushed: Notify::new(),
             writer: options.node.clone(),
         };
         let epoch = engines.catalog.next_epoch().await?;
@@ -154,13 +158,13 @@ impl Engine {
         self.catalog.receipts(tenant, limit).await
     }
 
-    /// Stops background work. What is acknowledged is in the logs, so nothing has to be written.
+    /// Refuses writes, stops background work and waits until it has ended. What is acknowledged is in the logs, so
+    /// nothing has to be written.
     pub async fn shutdown(&self) {
         self.stopped.store(true, Ordering::Release);
         self.stop.notify_waiters();
-        for shard in self.open_shards() {
-            shard.close();
-        }
+        let shards = self.open_shards();
+        futures::future::join_all(shards.iter().map(|shard| shard.close(Closed::Stopping))).await;
     }
 
     fn is_stopped(&self) -> bool {

@@ -78,6 +78,7 @@ impl Engine {
             collection: request.collection.clone().unwrap_or_default(),
             region: request.region.as_ref().map(ToString::to_string).unwrap_or_default(),
             cutoff_ms: request.created_before.unwrap_or(0),
+            by_rules: request.created_before.is_none(),
             state: "running".into(),
             accepted_at_ms: now,
             server_version: self.options.server_version.clone(),
@@ -191,6 +192,6 @@ fn request_of(receipt: &Receipt) -> Result<PurgeRequest> {
         tenant: TenantId(receipt.tenant),
         collection: (!receipt.collection.is_empty()).then(|| receipt.collection.clone()),
         region,
-        created_before: (receipt.cutoff_ms != 0).then_some(receipt.cutoff_ms),
+        created_before: (!receipt.by_rules).then_some(receipt.cutoff_ms),
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Engine, ShardCell};
 use crate::error::{Result, StorageError};
 use crate::schema::ShardKey;
-use crate::shard::Shard;
+use crate::shard::{Closed, Shard};
 
 impl Engine {
     /// The shard, opened if it is not; an empty one is made.
@@ -14,13 +14,25 @@ impl Engine {
     /// `NotFound` for a collection that is gone, and those of opening.
     pub async fn shard(&self, key: &ShardKey) -> Result<Arc<Shard>> {
         let cell = self.cell(key);
-        let shard = cell.get_or_try_init(|| self.open_shard(key)).await;
-        match shard {
-            Ok(shard) => Ok(shard.clone()),
+        match cell.get_or_try_init(|| self.open_shard(key)).await {
+            Ok(shard) => {
+                self.refresh_schema(shard);
+                Ok(shard.clone())
+            }
             Err(e) => {
                 self.forget_failed(key, &cell);
                 Err(e)
             }
+        }
+    }
+
+    /// A change of the collection does not reach shards that are being opened: they take it when they are used.
+    pub(super) fn refresh_schema(&self, shard: &Arc<Shard>) {
+        if let Some(schema) = self.collection_by_id(shard.key().collection)
+            && shard.set_schema(&schema)
+        {
+            // A new payload index is built for the segments that are there.
+            shard.want_compaction();
         }
     }
 
@@ -29,9 +41,8 @@ impl Engine {
     /// # Errors
     /// Those of [`Engine::shard`].
     pub async fn existing_shard(&self, key: &ShardKey) -> Result<Option<Arc<Shard>>> {
-        let open = self.shards.lock().get(key).and_then(|cell| cell.get().cloned());
-        if open.is_some() {
-            return Ok(open);
+        if self.shards.lock().get(key).is_some_and(|cell| cell.initialized()) {
+            return self.shard(key).await.map(Some);
         }
         if self.logs.exists(key).await? { self.shard(key).await.map(Some) } else { Ok(None) }
     }
@@ -41,9 +52,15 @@ impl Engine {
         self.shards.lock().values().filter_map(|cell| cell.get().cloned()).collect()
     }
 
-    /// Takes a shard out of the registry.
-    pub(super) fn forget_shard(&self, key: &ShardKey) -> Option<Arc<Shard>> {
-        self.shards.lock().remove(key).and_then(|cell| cell.get().cloned())
+    /// Takes the shard of a dropped collection out of the registry and closes it; one that is being opened is waited
+    /// for. The collection's name is gone already, so no other opens it again.
+    pub(super) async fn close_dropped(&self, key: &ShardKey) {
+        let cell = self.shards.lock().remove(key);
+        let Some(cell) = cell else { return };
+        let never = || async { Err(StorageError::NotFound("the collection was deleted".into())) };
+        if let Ok(shard) = cell.get_or_try_init(never).await {
+            shard.close(Closed::Dropped).await;
+        }
     }
 
     /// Closes shards that nobody uses, the longest idle first, until at most `keep` are open. What they hold in
@@ -55,6 +72,8 @@ impl Engine {
         }
         let mut idle: Vec<(i64, ShardKey)> = shards
             .iter()
+            // Somebody who holds the cell is about to take the shard out of it.
+            .filter(|(_, cell)| Arc::strong_count(cell) == 1)
             .filter_map(|(key, cell)| cell.get().map(|shard| (shard, key)))
             .filter(|(shard, _)| Arc::strong_count(shard) == 1)
             .map(|(shard, key)| (shard.last_used(), key.clone()))
@@ -79,6 +98,9 @@ impl Engine {
     }
 
     async fn open_shard(&self, key: &ShardKey) -> Result<Arc<Shard>> {
+        if self.is_stopped() {
+            return Err(StorageError::Unavailable("the server is shutting down; try again".into()));
+        }
         let gone = || StorageError::NotFound("the collection was deleted".into());
         let schema = self.collection_by_id(key.collection).ok_or_else(gone)?;
         Shard::open(key.clone(), schema, self.epoch, &*self.logs, self.parts.clone()).await

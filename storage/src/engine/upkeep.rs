@@ -57,7 +57,7 @@ impl Engine {
     fn flush_quiet(&self) {
         let now = self.clock().now_ms();
         for shard in self.open_shards() {
-            if shard.unflushed_bytes() >= WORTH_FLUSHING_BYTES && now - shard.last_used() >= QUIET_MS {
+            if shard.unflushed_bytes() >= WORTH_FLUSHING_BYTES && now - shard.last_written() >= QUIET_MS {
                 shard.want_flush();
             }
         }

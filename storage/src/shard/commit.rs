@@ -48,6 +48,13 @@ pub(super) struct Queue {
     applying: bool,
 }
 
+impl Queue {
+    /// Nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.committing && !self.applying
+    }
+}
+
 impl Shard {
     /// Appends `batch` to the log and answers once it is durable, or once it is applied.
     ///
@@ -58,18 +65,14 @@ impl Shard {
     /// for a dropped collection. Only [`LogError::Ambiguous`] leaves open whether the write is in the log.
     pub async fn write(self: &Arc<Self>, batch: OpBatch, wait_applied: bool) -> Result<WriteAck> {
         self.touch();
+        self.last_written.store(self.last_used(), Ordering::Relaxed);
         self.check_open()?;
         self.wait_for_memory().await?;
         let body = batch.encode();
         let permits = self.take_room(body.len()).await?;
         let (answer, answered) = oneshot::channel();
         let pending = Pending { body, batch, answer, wait_applied, permits };
-        let start = {
-            let mut queue = self.queue.lock();
-            queue.pending.push_back(pending);
-            !std::mem::replace(&mut queue.committing, true)
-        };
-        if start {
+        if self.enqueue(pending)? {
             tokio::spawn(self.clone().commit());
         }
         answered
@@ -77,10 +80,19 @@ impl Shard {
             .map_err(|_| StorageError::Unavailable("the server is shutting down; try again".into()))?
     }
 
-    fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(StorageError::NotFound("the collection was deleted".into()));
+    /// Whether a task for committing has to be started.
+    fn enqueue(&self, pending: Pending) -> Result<bool> {
+        let mut queue = self.queue.lock();
+        if let Err(e) = self.check_not_closed() {
+            self.room.add_permits(pending.permits);
+            return Err(e);
         }
+        queue.pending.push_back(pending);
+        Ok(!std::mem::replace(&mut queue.committing, true))
+    }
+
+    fn check_open(&self) -> Result<()> {
+        self.check_not_closed()?;
         match self.poisoned() {
             Some(why) => Err(StorageError::Poisoned { shard: self.key.to_string(), why }),
             None => Ok(()),
@@ -89,20 +101,32 @@ impl Shard {
 
     /// Waits while too much is unflushed: a slow disk slows the writers, it does not fill the memory.
     async fn wait_for_memory(self: &Arc<Self>) -> Result<()> {
-        let options = &self.parts.options;
         let wait = async {
             loop {
-                let flushed = self.flushed.notified();
+                let flushed = self.parts.flushed.notified();
                 tokio::pin!(flushed);
                 flushed.as_mut().enable();
-                if self.unflushed_bytes() <= options.unflushed_limit_bytes {
+                if self.is_closed() || !self.memory_is_short() {
                     return;
                 }
-                self.want_flush();
                 flushed.await;
             }
         };
-        tokio::time::timeout(options.write_timeout, wait).await.map_err(|_| self.busy())
+        tokio::time::timeout(self.parts.options.write_timeout, wait).await.map_err(|_| self.busy())
+    }
+
+    /// Whether writes have to wait for a flush; sees to it that one comes.
+    fn memory_is_short(self: &Arc<Self>) -> bool {
+        if self.unflushed_bytes() > self.parts.options.unflushed_limit_bytes {
+            self.want_flush();
+            return true;
+        }
+        let short = self.parts.unflushed.load(Ordering::Relaxed) > self.parts.unflushed_limit;
+        if short {
+            // The upkeep of the engine flushes the largest memtables.
+            self.parts.grown.notify_one();
+        }
+        short
     }
 
     async fn take_room(&self, bytes: usize) -> Result<usize> {
@@ -118,6 +142,12 @@ impl Shard {
     }
 
     fn busy(&self) -> StorageError {
+        if let Some(why) = self.flush_failure.lock().clone() {
+            return StorageError::Exhausted(format!(
+                "shard {} cannot write its rows to disk ({why}); nothing is lost, try again when that is mended",
+                self.key
+            ));
+        }
         StorageError::Exhausted(format!(
             "shard {} has too many writes under way; try again in a second",
             self.key
@@ -154,7 +184,14 @@ impl Shard {
             group.extend(queue.pending.pop_front());
         }
         queue.committing = !group.is_empty();
+        self.tell_settled(&queue);
         group
+    }
+
+    fn tell_settled(&self, queue: &Queue) {
+        if queue.is_idle() {
+            self.settled.notify_waiters();
+        }
     }
 
     fn committed(self: &Arc<Self>, tail: Offset, new_tail: Offset, group: Vec<Pending>) {
@@ -225,6 +262,7 @@ impl Shard {
             group.push(next);
         }
         queue.applying = !group.is_empty();
+        self.tell_settled(&queue);
         group
     }
 

@@ -16,7 +16,7 @@ use super::Shard;
 use super::state::{Place, RunState, ShardState};
 use crate::catalog::FileChange;
 use crate::compaction::{self, SegmentSummary};
-use crate::error::{Result, StorageError};
+use crate::error::{ErrorKind, Result, StorageError};
 use crate::manifest::{GcOptions, SegmentEntry, SegmentId};
 use crate::point::FieldId;
 use crate::schema::{CollectionSchema, VectorField};
@@ -27,6 +27,10 @@ use crate::segment::{Remap, Segment};
 const QUIET_MS: i64 = 1_000;
 /// ... but not longer than this.
 const PATIENCE_MS: i64 = 30_000;
+/// Pause after the first failure; it doubles ...
+const RETRY: Duration = Duration::from_secs(1);
+/// ... up to this.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Something to do for the segments of a shard.
 #[derive(Debug, PartialEq)]
@@ -46,34 +50,46 @@ struct Output {
 impl Shard {
     /// Asks for compaction and index builds in the background; asking twice is one run.
     pub(crate) fn want_compaction(self: &Arc<Self>) {
-        if self.closed.load(Ordering::Acquire) || self.next_job().is_none() {
-            return;
+        if self.has_work() && !self.compact_wanted.swap(true, Ordering::AcqRel) {
+            tokio::spawn(self.clone().rewrite_until_done());
         }
-        if self.compact_wanted.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let shard = self.clone();
-        tokio::spawn(async move {
-            shard.wait_until_quiet().await;
-            let _permit = shard.parts.background.acquire().await;
-            shard.compact_wanted.store(false, Ordering::Release);
-            match shard.run_jobs().await {
-                Ok(()) => {}
-                Err(e) if shard.cancel_builds.load(Ordering::Acquire) => {
-                    tracing::debug!(shard = %shard.key, error = %e, "background work was cancelled");
-                }
-                Err(e) => {
-                    tracing::warn!(shard = %shard.key, error = %e, "background work failed; it is tried again")
-                }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.is_closed() && self.poisoned().is_none() && self.next_job().is_some()
+    }
+
+    /// Works until nothing is left to do. `compact_wanted` is set.
+    async fn rewrite_until_done(self: Arc<Self>) {
+        let mut pause = RETRY;
+        while self.has_work() {
+            self.wait_until_quiet().await;
+            let permit = self.parts.rewriting.acquire().await;
+            let result = self.run_jobs().await;
+            drop(permit);
+            let Err(e) = result else { continue };
+            if self.is_closed() {
+                break;
             }
-        });
+            if matches!(e.kind(), ErrorKind::Unavailable) {
+                // An erasure needed the files; the build begins anew.
+                tracing::debug!(shard = %self.key, error = %e, "background work was cancelled");
+                continue;
+            }
+            tracing::warn!(shard = %self.key, error = %e, "background work failed; it is tried again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_RETRY);
+        }
+        self.compact_wanted.store(false, Ordering::Release);
+        // Somebody may have asked between the last look and the line above.
+        self.want_compaction();
     }
 
     async fn wait_until_quiet(&self) {
         let start = self.parts.clock.now_ms();
         loop {
             let now = self.parts.clock.now_ms();
-            if now - self.last_used() >= QUIET_MS || now - start >= PATIENCE_MS {
+            if self.is_closed() || now - self.last_written() >= QUIET_MS || now - start >= PATIENCE_MS {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -99,6 +115,7 @@ impl Shard {
 
     async fn run_jobs(self: &Arc<Self>) -> Result<()> {
         let _rewriting = self.rewriting.lock().await;
+        self.check_not_closed()?;
         self.jobs().await
     }
 

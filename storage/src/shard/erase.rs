@@ -65,7 +65,8 @@ impl Shard {
         // A running graph build may hold the bytes for minutes; it is started again afterwards.
         self.cancel_builds.store(true, Ordering::Release);
         let rewriting = self.rewriting.lock().await;
-        self.cancel_builds.store(self.closed.load(Ordering::Acquire), Ordering::Release);
+        self.cancel_builds.store(self.is_closed(), Ordering::Release);
+        self.check_not_closed()?;
 
         let log_before = self.log.extent().await?.bytes;
         let segments_before = self.segment_files();

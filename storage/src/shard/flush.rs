@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
@@ -14,6 +15,9 @@ use crate::manifest::{DedupeEntry, Manifest, SegmentId};
 use crate::schema::CollectionSchema;
 use crate::segment::run::Run;
 use crate::segment::{Remap, Segment, SegmentWriter};
+
+/// Time between a failed flush and the next attempt.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What a flush writes: the state of the shard at one offset.
 struct Frozen {
@@ -29,18 +33,32 @@ struct Frozen {
 impl Shard {
     /// Asks for a flush in the background; asking twice is one flush.
     pub(crate) fn want_flush(self: &Arc<Self>) {
-        if self.poisoned().is_some() || self.flush_wanted.swap(true, Ordering::AcqRel) {
-            return;
+        if !self.takes_no_flush() && !self.flush_wanted.swap(true, Ordering::AcqRel) {
+            tokio::spawn(self.clone().flush_until_done());
         }
-        let shard = self.clone();
-        tokio::spawn(async move {
-            let _permit = shard.parts.background.acquire().await;
-            shard.flush_wanted.store(false, Ordering::Release);
-            match shard.flush().await {
-                Ok(()) => shard.want_compaction(),
-                Err(e) => tracing::warn!(shard = %shard.key, error = %e, "flush failed; it is tried again"),
+    }
+
+    /// Flushes; after a failure, such as a full disk, it tries again until it succeeds. `flush_wanted` is set.
+    async fn flush_until_done(self: Arc<Self>) {
+        loop {
+            let permit = self.parts.flushing.acquire().await;
+            self.flush_wanted.store(false, Ordering::Release);
+            let result = self.flush().await;
+            drop(permit);
+            let Err(e) = result else { return self.want_compaction() };
+            if self.takes_no_flush() {
+                return;
             }
-        });
+            tracing::warn!(shard = %self.key, error = %e, "flush failed; it is tried again");
+            if self.flush_wanted.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn takes_no_flush(&self) -> bool {
+        self.is_closed() || self.poisoned().is_some()
     }
 
     /// Writes the memtable to a segment and trims the log.
@@ -49,6 +67,7 @@ impl Shard {
     /// Those of the object store; nothing is lost, the rows stay in the memtable and the log.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
         let _publishing = self.publishing.lock().await;
+        self.check_not_closed()?;
         let Some(frozen) = self.freeze() else { return Ok(()) };
         self.set_activity("flushing");
         let result = self.write_frozen(&frozen).await;
@@ -56,7 +75,8 @@ impl Shard {
             self.thaw();
         }
         self.set_activity("idle");
-        self.flushed.notify_waiters();
+        *self.flush_failure.lock() = result.as_ref().err().map(ToString::to_string);
+        self.parts.flushed.notify_waiters();
         result
     }
 

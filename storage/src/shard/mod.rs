@@ -9,8 +9,8 @@
 //! work: `state` (short, never across an await) for rows in memory, `publishing` for changes of the manifest and
 //! `rewriting` for compaction, index builds and erasure.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -85,12 +85,18 @@ pub struct ShardParts {
     pub options: ShardOptions,
     /// Graph builds run here.
     pub builders: Arc<rayon::ThreadPool>,
-    /// So many flushes, compactions and index builds run at once on the node.
-    pub background: Arc<Semaphore>,
+    /// So many flushes run at once on the node. They do not wait for rewrites, which may build graphs for minutes.
+    pub flushing: Semaphore,
+    /// So many compactions and index builds run at once on the node.
+    pub rewriting: Semaphore,
     /// Unflushed bytes of all shards.
-    pub unflushed: Arc<AtomicU64>,
+    pub unflushed: AtomicU64,
+    /// Writes of all shards wait while `unflushed` is above this.
+    pub unflushed_limit: u64,
     /// Told when `unflushed` grew.
-    pub grown: Arc<Notify>,
+    pub grown: Notify,
+    /// Told when a flush ended, well or not.
+    pub flushed: Notify,
     /// Name of this node, in manifests.
     pub writer: String,
 }
@@ -110,16 +116,27 @@ pub struct Shard {
     applied: watch::Sender<Offset>,
     durable: AtomicU64,
     unflushed: AtomicU64,
-    flushed: Notify,
     publishing: tokio::sync::Mutex<()>,
     rewriting: tokio::sync::Mutex<()>,
     cancel_builds: AtomicBool,
     flush_wanted: AtomicBool,
+    flush_failure: Mutex<Option<String>>,
     compact_wanted: AtomicBool,
     activity: Mutex<&'static str>,
     poison: Mutex<Option<String>>,
-    closed: AtomicBool,
+    closed: OnceLock<Closed>,
+    settled: Notify,
     last_used: AtomicI64,
+    last_written: AtomicI64,
+}
+
+/// Why a shard takes no more writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// Its collection was dropped.
+    Dropped,
+    /// The server is shutting down.
+    Stopping,
 }
 
 impl Shard {
@@ -159,23 +176,56 @@ impl Shard {
         }
     }
 
-    /// Replaces the definition that new rows are built with.
-    pub fn set_schema(&self, schema: Arc<CollectionSchema>) {
+    /// Replaces the definition that new rows are built with, unless it is an older one. True if it was replaced.
+    pub fn set_schema(&self, schema: &Arc<CollectionSchema>) -> bool {
+        if schema.revision <= self.schema.load().revision {
+            return false;
+        }
         let state = self.state.lock();
-        self.schema.store(schema);
+        if schema.revision <= self.schema.load().revision {
+            return false;
+        }
+        self.schema.store(schema.clone());
         self.publish_view(&state);
+        true
     }
 
-    /// Refuses all writes from now on: the collection was dropped.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+    /// Refuses writes and background work from now on, and waits until what is under way has ended: afterwards the
+    /// shard touches no file.
+    pub(crate) async fn close(&self, why: Closed) {
+        {
+            // Writers look at it with the queue locked, so that none gets in after this.
+            let _queue = self.queue.lock();
+            let _ = self.closed.set(why);
+        }
         self.cancel_builds.store(true, Ordering::Release);
-    }
-
-    /// Waits until no flush and no rewrite is under way; the shard is closed.
-    pub(crate) async fn quiesce(&self) {
+        self.parts.flushed.notify_waiters();
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if self.queue.lock().is_idle() {
+                break;
+            }
+            settled.await;
+        }
         let _rewriting = self.rewriting.lock().await;
         let _publishing = self.publishing.lock().await;
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.get().is_some()
+    }
+
+    /// An error once the shard is closed.
+    fn check_not_closed(&self) -> Result<()> {
+        match self.closed.get() {
+            None => Ok(()),
+            Some(Closed::Dropped) => Err(StorageError::NotFound("the collection was deleted".into())),
+            Some(Closed::Stopping) => {
+                Err(StorageError::Unavailable("the server is shutting down; try again".into()))
+            }
+        }
     }
 
     /// Why the shard refuses writes, if it does.
@@ -186,6 +236,11 @@ impl Shard {
     /// Milliseconds of the clock when the shard was last read or written.
     pub fn last_used(&self) -> i64 {
         self.last_used.load(Ordering::Relaxed)
+    }
+
+    /// Milliseconds of the clock when the shard was last written.
+    pub fn last_written(&self) -> i64 {
+        self.last_written.load(Ordering::Relaxed)
     }
 
     /// Heap bytes that are not in segments.

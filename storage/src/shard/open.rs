@@ -1,7 +1,7 @@
 //! Opening a shard: the newest manifest, its segments, and the tail of the log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use futures::StreamExt;
@@ -67,16 +67,18 @@ impl Shard {
             applied: watch::Sender::new(applied),
             durable: AtomicU64::new(tail),
             unflushed: AtomicU64::new(0),
-            flushed: Notify::new(),
             publishing: tokio::sync::Mutex::default(),
             rewriting: tokio::sync::Mutex::default(),
             cancel_builds: AtomicBool::new(false),
             flush_wanted: AtomicBool::new(false),
+            flush_failure: Mutex::new(None),
             compact_wanted: AtomicBool::new(false),
             activity: Mutex::new("idle"),
             poison: Mutex::new(None),
-            closed: AtomicBool::new(false),
+            closed: OnceLock::new(),
+            settled: Notify::new(),
             last_used: AtomicI64::new(now),
+            last_written: AtomicI64::new(now),
             parts,
         });
         shard.replay(tail).await?;

@@ -5,6 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+/// How late a planted late sync is.
+const LATENESS: Duration = Duration::from_millis(20);
 
 /// Faults of the disk below a log. Nothing sets them outside tests; see [`super::FileLogProvider::testing`].
 #[derive(Clone, Debug, Default)]
@@ -14,6 +18,7 @@ impl SyncFault {
     const SYNC: u8 = 1;
     const WRITE: u8 = 2;
     const TRUNCATE: u8 = 4;
+    const LATE: u8 = 8;
 
     /// The next sync fails, once.
     pub fn fail_next_sync(&self) {
@@ -28,6 +33,11 @@ impl SyncFault {
     /// The next truncation fails, once.
     pub fn fail_next_truncate(&self) {
         self.0.fetch_or(Self::TRUNCATE, Ordering::SeqCst);
+    }
+
+    /// From now on every sync happens some time after it was reported: the planted defect that a trace has to catch.
+    pub fn sync_late(&self) {
+        self.0.fetch_or(Self::LATE, Ordering::SeqCst);
     }
 
     fn fires(&self, bit: u8) -> bool {
@@ -46,6 +56,14 @@ impl SyncFault {
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
         if self.fires(Self::SYNC) {
             return Err(io::Error::other("planted fault: the sync failed"));
+        }
+        if self.0.load(Ordering::Relaxed) & Self::LATE != 0 {
+            let file = file.try_clone()?;
+            std::thread::spawn(move || {
+                std::thread::sleep(LATENESS);
+                file.sync_data()
+            });
+            return Ok(());
         }
         file.sync_data()
     }
