@@ -12,6 +12,7 @@ use engram_proto::v1::points_server::PointsServer;
 use engram_proto::v1::retention_server::RetentionServer;
 use engram_query::Database;
 use engram_storage::engine::Engine;
+use engram_storage::log::file::SyncFault;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -71,12 +72,18 @@ impl Node {
     /// # Errors
     /// [`NodeError`], with a sentence that says what to do.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        Self::testing(config, SyncFault::default()).await
+    }
+
+    /// As [`Node::start`], over a disk that fails when `fault` says so. For tests.
+    #[doc(hidden)]
+    pub async fn testing(config: NodeConfig, fault: SyncFault) -> Result<Self, NodeError> {
         let lock = DirectoryLock::take(&config.data_dir)?;
         // Before recovery, which may take long: an address in use should be told at once.
         let grpc = bind("listen.grpc", config.grpc).await?;
         let http = bind("listen.http", config.http).await?;
         let (grpc_addr, http_addr) = (address(&grpc)?, address(&http)?);
-        let (engine, database) = wiring::open(&config).await?;
+        let (engine, database) = wiring::open(&config, fault).await?;
         let (stop, stopping) = watch::channel(false);
         let metrics = Arc::new(Metrics::new(VERSION));
         let admission = Admission::new(&config.limits);
@@ -224,11 +231,16 @@ async fn serve_grpc(
     }))
 }
 
+/// Largest HTTP/2 frame that clients may send.
+const MAX_FRAME: u32 = 256 << 10;
+
 fn transport(limits: &Limits) -> Server {
     Server::builder()
         .max_concurrent_streams(limits.streams_per_connection)
         .initial_stream_window_size(limits.window_bytes)
         .initial_connection_window_size(limits.window_bytes)
+        // Batches of a bulk load are megabytes: the default of 16 KiB would cut them into hundreds of frames.
+        .max_frame_size(MAX_FRAME)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(HEADER_LIST)

@@ -7,7 +7,7 @@ use engram_storage::catalog::Catalog;
 use engram_storage::catalog::redb::RedbCatalog;
 use engram_storage::engine::{Engine, EngineOptions, EngineParts};
 use engram_storage::log::LogProvider;
-use engram_storage::log::file::{FileLogOptions, FileLogProvider};
+use engram_storage::log::file::{FileLogOptions, FileLogProvider, SyncFault};
 use engram_storage::object::DurableStore;
 use engram_storage::shard::ShardOptions;
 use engram_storage::{Clock, SystemClock};
@@ -19,8 +19,11 @@ use crate::{NodeError, VERSION};
 const QUEUE_SHARE: usize = 4;
 const MIN_QUEUE: usize = 1 << 20;
 
-/// Opens everything below the servers.
-pub(crate) async fn open(config: &NodeConfig) -> Result<(Arc<Engine>, Arc<Database>), NodeError> {
+/// Opens everything below the servers. `fault` is that of the disk below the logs: none, but in tests.
+pub(crate) async fn open(
+    config: &NodeConfig,
+    fault: SyncFault,
+) -> Result<(Arc<Engine>, Arc<Database>), NodeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let catalog: Arc<dyn Catalog> = match config.catalog {
         CatalogBackend::Redb => RedbCatalog::open(&config.data_dir.join("catalog.redb")).await?,
@@ -28,7 +31,7 @@ pub(crate) async fn open(config: &NodeConfig) -> Result<(Arc<Engine>, Arc<Databa
     let logs: Arc<dyn LogProvider> = match config.log {
         LogBackend::File => {
             let root = config.data_dir.join("log");
-            Arc::new(FileLogProvider::new(root, clock.clone(), FileLogOptions::default()))
+            Arc::new(FileLogProvider::testing(root, clock.clone(), FileLogOptions::default(), fault))
         }
     };
     let store = match config.objects {

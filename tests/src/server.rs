@@ -26,6 +26,10 @@ pub struct ServerOptions {
     pub group: Option<PathBuf>,
     /// Largest address space, bytes.
     pub address_space: Option<u64>,
+    /// Largest file, bytes: a disk that is full without a disk of its own. [`Server::lift_file_size`] ends it.
+    pub file_size: Option<u64>,
+    /// Another program in place of `engram`.
+    pub program: Option<PathBuf>,
 }
 
 impl Default for ServerOptions {
@@ -36,6 +40,8 @@ impl Default for ServerOptions {
             ready_within: Duration::from_secs(60),
             group: None,
             address_space: None,
+            file_size: None,
+            program: None,
         }
     }
 }
@@ -170,7 +176,10 @@ impl Server {
         ensure!(self.child.is_none(), "the server is running already");
         let _ = std::fs::remove_file(self.ready_file());
         let log = OpenOptions::new().create(true).append(true).open(self.home().join("server.log"))?;
-        let mut command = Command::new(binary::engram()?);
+        let mut command = match &self.options.program {
+            Some(program) => Command::new(program),
+            None => Command::new(binary::engram()?),
+        };
         command.arg("serve").arg("--data-dir").arg(&self.data_dir).arg("--ready-file").arg(self.ready_file());
         let inherited: Vec<OsString> = std::env::vars_os()
             .map(|(k, _)| k)
@@ -182,24 +191,22 @@ impl Server {
         command.env("ENGRAM__LISTEN__GRPC", "127.0.0.1:0").env("ENGRAM__LISTEN__HTTP", "127.0.0.1:0");
         command.envs(self.options.env.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let (group, address_space) = (self.options.group.clone(), self.options.address_space);
-        // SAFETY: between fork and exec only system calls on plain values are made; the path was allocated before.
-        unsafe {
-            command.pre_exec(move || {
-                // The server goes when the test goes, however that ends.
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                if let Some(group) = &group {
-                    // "0" is the writing process itself.
-                    std::fs::write(group, "0")?;
-                }
-                if let Some(bytes) = address_space {
-                    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-                    libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
-                }
-                Ok(())
-            });
-        }
+        limit(&mut command, &self.options);
         self.child = Some(command.spawn().context("start the server")?);
+        Ok(())
+    }
+
+    /// Lets files grow again.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn lift_file_size(&mut self) -> Result<()> {
+        self.options.file_size = None;
+        let pid = i32::try_from(self.pid())?;
+        let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: reads one struct of ours; the old limit is not asked for.
+        let done = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) };
+        ensure!(done == 0, "the limit cannot be lifted: {}", std::io::Error::last_os_error());
         Ok(())
     }
 
@@ -317,6 +324,33 @@ impl Server {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+/// What the process does to itself before it becomes the server.
+fn limit(command: &mut Command, options: &ServerOptions) {
+    let (group, address_space, file_size) = (options.group.clone(), options.address_space, options.file_size);
+    // SAFETY: between fork and exec only system calls on plain values are made; the path was allocated before.
+    unsafe {
+        command.pre_exec(move || {
+            // The server goes when the test goes, however that ends.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if let Some(group) = &group {
+                // "0" is the writing process itself.
+                std::fs::write(group, "0")?;
+            }
+            if let Some(bytes) = address_space {
+                let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+                libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
+            }
+            if let Some(bytes) = file_size {
+                // Ignored, the signal becomes an error of the write.
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+                let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+                libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
+            }
+            Ok(())
+        });
     }
 }
 

@@ -30,6 +30,13 @@ pub struct Call {
     pub returned: String,
 }
 
+impl Call {
+    /// Whether it returned an error.
+    pub fn failed(&self) -> bool {
+        self.returned.starts_with('-') || self.returned.starts_with('?')
+    }
+}
+
 impl Strace {
     /// Attaches to all threads of `pid`. `None` where strace is missing or ptrace is not permitted; the reason is
     /// printed.
@@ -125,8 +132,9 @@ fn parse(text: &str) -> Vec<Call> {
 /// `name(arguments) = returned <seconds>`
 fn call(begin: f64, text: &str, resumed: Option<f64>) -> Option<Call> {
     let (name, rest) = text.split_once('(')?;
-    let (arguments, rest) = rest.rsplit_once(") ")?;
-    let rest = rest.trim_start().strip_prefix("= ")?;
+    // The last ` = `: names of errors come with parentheses of their own, and short calls are padded before the sign.
+    let (arguments, rest) = rest.rsplit_once(" = ")?;
+    let arguments = arguments.trim_end().strip_suffix(')')?;
     let (returned, lasted) = match rest.rsplit_once(" <") {
         Some((returned, lasted)) => (returned, lasted.trim_end_matches('>').parse().unwrap_or(0.0)),
         None => (rest, 0.0),
@@ -150,12 +158,14 @@ mod tests {
         let text = "12 100.000001 fdatasync(7</d/1.log> <unfinished ...>\n\
                     13 100.000100 pwrite64(7</d/1.log>, \"\"..., 10, 0) = 10 <0.000005>\n\
                     12 100.000500 <... fdatasync resumed>) = 0 <0.000499>\n\
-                    12 100.000600 fdatasync(7</d/1.log>) = -1 EIO (Input/output error) (INJECTED) <0.000010>\n";
+                    12 100.000600 fdatasync(7</d/1.log>) = -1 EIO (Input/output error) (INJECTED) <0.000010>\n\
+                    12 100.000700 close(7</d/1.log>)               = 0 <0.000001>\n";
         let calls = parse(text);
-        assert_eq!(calls.len(), 3);
+        assert_eq!(calls.len(), 4);
         assert_eq!((calls[0].name.as_str(), calls[0].returned.as_str()), ("pwrite64", "10"));
         assert_eq!(calls[1].arguments, "7</d/1.log>");
         assert!((calls[1].begin - 100.000_001).abs() < 1e-6 && calls[1].end >= 100.000_499);
-        assert!(calls[2].returned.starts_with("-1 EIO"));
+        assert_eq!((calls[2].arguments.as_str(), calls[2].failed()), ("7</d/1.log>", true));
+        assert_eq!((calls[3].name.as_str(), calls[3].failed()), ("close", false));
     }
 }

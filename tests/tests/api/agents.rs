@@ -150,7 +150,7 @@ async fn points_expire_on_every_path() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_of_a_repeated_id_in_one_batch_wins() {
+async fn regress_t18_the_last_of_a_repeated_id_in_one_batch_wins() {
     let (_server, client) = server().await;
     loaded(&client, "c", 5, &[], 1).await;
     let point = |n: u64| wire::point(3, &[n as f32; DIMENSION], &json!({"n": n}));

@@ -43,8 +43,6 @@ fn field(kind: field_condition::Kind, key: &str) -> Filter {
 /// Filters of every kind beside what they mean.
 fn rules() -> Vec<Rule> {
     use field_condition::Kind;
-    let tags = |p: &Value| p["tags"].as_array().cloned().unwrap_or_default();
-    let _ = tags;
     let nested = Nested {
         key: "nested".into(),
         filter: Some(wire::must(vec![
@@ -249,8 +247,12 @@ async fn batches_answer_as_single_searches_do() {
     let batch = BatchSearchRequest { searches: searches.clone() };
     let results = client.points.clone().batch_search(batch).await.unwrap().into_inner().results;
     assert_eq!(results.len(), searches.len());
-    for (one, many) in searches.into_iter().zip(results) {
-        assert_eq!(client.search(one).await.unwrap(), many.hits);
+    for (n, (one, many)) in searches.into_iter().zip(results).enumerate() {
+        let alone = client.search(one).await.unwrap();
+        assert_eq!(alone.len(), many.hits.len(), "search {n}");
+        for (place, (a, b)) in alone.iter().zip(&many.hits).enumerate() {
+            assert_eq!(a, b, "search {n}, place {place}");
+        }
     }
 }
 

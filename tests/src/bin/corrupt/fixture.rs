@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use engram_proto::v1::{
     CreateCollectionRequest, HnswParams, Metric, PayloadIndex, PayloadIndexKind, Point, PurgeRequest,
     SetAliasRequest, VectorField,
 };
+use engram_storage::log::LogProvider;
+use engram_storage::log::file::{FileLogOptions, FileLogProvider};
+use engram_storage::schema::DEFAULT_TENANT;
+use engram_storage::{CollectionId, RegionName, ShardKey, SystemClock};
 use engram_tests::corpus::Corpus;
-use engram_tests::{Client, wire};
+use engram_tests::{Client, wait, wire};
 
 use crate::observe::{self, View};
 
@@ -20,6 +26,8 @@ pub const ALIAS: &str = "alias-of-things";
 /// Regions: a shard each.
 pub const REGIONS: [&str; 2] = ["eu", "us"];
 const DIMENSION: usize = 24;
+/// Epoch that the seal names.
+const SEALED: u64 = 1;
 
 /// What is true about the directory.
 pub struct Fixture {
@@ -36,7 +44,7 @@ impl Fixture {
     pub async fn make(dir: &Path, seed: u64) -> Result<Self> {
         let mut server = crate::options(dir).start()?;
         let client = server.client().await?;
-        create(&client).await?;
+        let collection = create(&client).await?;
         let mut corpus = Corpus::new(seed, DIMENSION, &REGIONS);
         // Two segments a shard with graphs and payload indexes, dead rows in the first, and a log tail.
         let first = corpus.docs(0..600);
@@ -51,6 +59,13 @@ impl Fixture {
         let request =
             PurgeRequest { collection: NAME.into(), region: "eu".into(), older_than_s: 1 << 30, wait: true };
         client.purge(request).await?;
+        wait::until_some("graphs of all segments", Duration::from_secs(60), || async {
+            let stats = client.stats(NAME).await?;
+            let idle = stats.collections.iter().flat_map(|c| &c.shards).all(|s| s.state == "idle");
+            let pending: u64 = stats.collections.iter().map(|c| c.pending_vectors).sum();
+            Ok((idle && pending == 0).then_some(()))
+        })
+        .await?;
         let mut prefixes: BTreeMap<String, Vec<Vec<Point>>> = BTreeMap::new();
         let mut note = |all: &[Point]| {
             for region in REGIONS {
@@ -74,6 +89,7 @@ impl Fixture {
         let queries: Vec<Vec<f32>> = (0..4).map(|_| corpus.vector()).collect();
         let view = observe::read(&client, &queries).await?;
         server.stop()?;
+        seal(dir, &collection).await?;
         for region in REGIONS {
             ensure!(prefixes[region].len() > 4, "the log tail of {region} is short");
         }
@@ -86,7 +102,23 @@ impl Fixture {
     }
 }
 
-async fn create(client: &Client) -> Result<()> {
+/// Seals the log of one shard for the epochs so far, as a new owner in a cluster does: later starts have larger ones.
+async fn seal(dir: &Path, collection: &str) -> Result<()> {
+    let shard = ShardKey {
+        tenant: DEFAULT_TENANT,
+        collection: CollectionId(collection.parse()?),
+        region: RegionName::try_from(REGIONS[1]).map_err(anyhow::Error::msg)?,
+        bucket: 0,
+    };
+    let logs = FileLogProvider::new(dir.join("log"), Arc::new(SystemClock), FileLogOptions::default());
+    ensure!(logs.exists(&shard).await?, "there is no log of {shard}");
+    // The first start of the server had epoch 1.
+    let (log, _) = logs.open(&shard, SEALED).await?;
+    Ok(log.seal(SEALED).await?)
+}
+
+/// Makes the collections; returns the id of the one with everything.
+async fn create(client: &Client) -> Result<String> {
     let hnsw = Some(HnswParams { graph_threshold: 64, ..Default::default() });
     let field = VectorField {
         dimension: u32::try_from(DIMENSION)?,
@@ -106,10 +138,10 @@ async fn create(client: &Client) -> Result<()> {
         regions: REGIONS.map(String::from).to_vec(),
         ..Default::default()
     };
-    client.create(request).await?;
+    let made = client.create(request).await?;
     client.create_simple("other", 4, Metric::Cosine).await?;
     client.upsert("other", vec![wire::point(1, &[1.0, 2.0, 3.0, 4.0], &serde_json::json!({"a": 1}))]).await?;
     let alias = SetAliasRequest { alias: ALIAS.into(), collection: NAME.into() };
     client.collections.clone().set_alias(alias).await?;
-    Ok(())
+    Ok(made.id)
 }

@@ -1,14 +1,14 @@
 //! The mixed load: several clients, each with keys of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use engram_proto::v1::{
-    BulkUpsertRequest, CreateCollectionRequest, DeleteRequest, HnswParams, Metric, PayloadIndex,
-    PayloadIndexKind, PayloadMode, Point, PurgeRequest, SetPayloadRequest, UpsertRequest, VectorColumn,
-    VectorField, WriteOutcome, WriteResponse,
+    BulkUpsertRequest, ConsistencyToken, CreateCollectionRequest, DeleteRequest, GetRequest, HnswParams,
+    Metric, PayloadIndex, PayloadIndexKind, PayloadMode, Point, PurgeRequest, SetPayloadRequest,
+    UpsertRequest, VectorColumn, VectorField, WriteOutcome, WriteResponse,
 };
 use engram_storage::PointId;
 use engram_tests::journal::{self, Content, DIMENSION, Journal, State};
@@ -124,6 +124,7 @@ impl Load {
                 rng,
                 n,
                 doubtful: BTreeSet::new(),
+                tokens: BTreeMap::new(),
             };
             tasks.push(tokio::spawn(writer.run()));
         }
@@ -172,6 +173,8 @@ struct Writer {
     n: u64,
     /// Keys with an unanswered write: not written again before the next check.
     doubtful: BTreeSet<u64>,
+    /// Token of the last answered write of each key: a read with it sees that write, applied or not.
+    tokens: BTreeMap<u64, ConsistencyToken>,
 }
 
 impl Writer {
@@ -231,6 +234,8 @@ impl Writer {
             answer.outcomes.len(),
             ids.len()
         );
+        let token = answer.token.as_ref();
+        self.tokens.extend(ids.iter().filter_map(|id| Some((*id, token?.clone()))));
         let mut journal = self.load.mixed.lock().unwrap();
         for (id, outcome) in ids.iter().zip(&answer.outcomes) {
             match outcome.outcome() {
@@ -261,9 +266,14 @@ impl Writer {
         let (ids, seq) = (self.keys(1), self.seq());
         let Some(id) = ids.first().copied() else { return Ok(true) };
         let wrong = self.rng.random_bool(0.3);
-        let current = self.client.get_nums(MIXED, &ids).await;
-        let current = match current {
-            Ok(points) => points.first().map_or(0, |p| p.version),
+        let read = GetRequest {
+            collection: MIXED.into(),
+            ids: vec![wire::num(id)],
+            selection: None,
+            token: self.tokens.get(&id).cloned(),
+        };
+        let current = match self.client.points.get(read).await {
+            Ok(answer) => answer.into_inner().points.first().map_or(0, |p| p.version),
             Err(e) => return Ok(!gone(&e)?),
         };
         let version = if wrong { current + 1_000_000 } else { current };
@@ -351,6 +361,8 @@ impl Writer {
             Ok(acks) => {
                 ensure!(acks.len() == 1 && acks[0].batch == 7, "acknowledgements of one batch: {acks:?}");
                 ensure!(acks[0].errors.is_empty(), "rows of a good batch were refused: {:?}", acks[0].errors);
+                let token = acks[0].token.as_ref();
+                self.tokens.extend(ids.iter().filter_map(|id| Some((*id, token?.clone()))));
                 let mut journal = self.load.mixed.lock().unwrap();
                 for id in &ids {
                     journal.acknowledged(*id, 0).map_err(anyhow::Error::msg)?;

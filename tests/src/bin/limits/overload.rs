@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use engram_proto::v1::{Metric, SearchRequest};
 use engram_tests::client::detail;
 use engram_tests::corpus::{Corpus, bulk_batch};
@@ -57,10 +57,18 @@ pub async fn run(clients: u64, mib: u64, seconds: u64) -> Result<()> {
         let (address, outcomes) = (server.grpc(), outcomes.clone());
         tasks.push(tokio::spawn(one_client(address, n, seed, until, outcomes)));
     }
+    let mut unclear = Ok(());
     for task in tasks {
-        task.await??;
+        unclear = unclear.and(task.await?);
     }
-    ensure!(server.exited()?.is_none(), "the server ended under load:\n{}", server.log());
+    // Before the answers: connections that broke say nothing about why.
+    if let Some(status) = server.exited()? {
+        bail!(
+            "the server ended under load ({status}; signal 9 is the end for want of memory):\n{}",
+            server.log()
+        );
+    }
+    unclear?;
     let peak = process::peak_resident_bytes(server.pid())? >> 20;
     let count = first.count("c").await?;
     println!("outcomes of {clients} clients: {:#?}", outcomes.lock().unwrap());
@@ -109,7 +117,7 @@ async fn one_client(
                 ));
                 tokio::time::sleep(Duration::from_millis(rng.random_range(20..200))).await;
             }
-            Err(_) => anyhow::bail!("a request got no answer in {PATIENCE:?}"),
+            Err(_) => bail!("a request got no answer in {PATIENCE:?}"),
         }
     }
     Ok(())
