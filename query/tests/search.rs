@@ -2,6 +2,7 @@
 
 mod support;
 
+use engram_query::database::CollectionChange;
 use engram_query::request::{QueryVector, ReadOptions, ScrollRequest, SearchRequest, Selection};
 use engram_query::token::ConsistencyToken;
 use engram_storage::ErrorKind;
@@ -148,6 +149,10 @@ async fn expired_points_are_hidden_at_the_very_millisecond() {
     assert_eq!(points.iter().map(|p| p.id).collect::<Vec<_>>(), [PointId::Num(3), PointId::Num(5)]);
 }
 
+fn retention(rules: Vec<RetentionRule>) -> CollectionChange {
+    CollectionChange { retention: Some(rules), ..CollectionChange::default() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_hides_by_region_at_the_very_millisecond() {
     let world = World::new().await;
@@ -155,7 +160,7 @@ async fn retention_hides_by_region_at_the_very_millisecond() {
     world.put("c", vec![point_in(1, "eu"), point_in(2, "us")]).await;
     world.flush().await;
     let rule = RetentionRule { region: Some(region("eu")), max_age_ms: 5_000 };
-    world.db.set_retention(OWNER, "c", vec![rule]).await.unwrap();
+    world.db.update_collection(OWNER, "c", retention(vec![rule])).await.unwrap();
     world.clock.advance(5_000);
     assert_eq!(world.count("c").await, 2);
     world.clock.advance(1);
@@ -165,7 +170,7 @@ async fn retention_hides_by_region_at_the_very_millisecond() {
     // The id is free for the other region once nothing shows its old point.
     world.put("c", vec![point_in(1, "us")]).await;
     assert_eq!(world.count("c").await, 2);
-    world.db.set_retention(OWNER, "c", vec![]).await.unwrap();
+    world.db.update_collection(OWNER, "c", retention(vec![])).await.unwrap();
     assert_eq!(world.count("c").await, 2);
 }
 

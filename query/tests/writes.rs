@@ -3,6 +3,7 @@
 mod support;
 
 use bytes::Bytes;
+use engram_query::database::CollectionChange;
 use engram_query::limits::{MAX_BATCH, MAX_PAYLOAD_BYTES};
 use engram_query::request::{
     Change, NewPoint, PointSelector, ReadOptions, SearchRequest, Selection, VectorUpdate, WriteOptions,
@@ -278,7 +279,7 @@ async fn another_tenants_collection_is_like_an_absent_one() {
         db.change(STRANGER, name, (ids, Change::Delete), waiting())
     };
     both(delete("secret").await.unwrap_err(), delete("absent").await.unwrap_err());
-    let retention = |name| db.set_retention(STRANGER, name, vec![]);
+    let retention = |name| db.update_collection(STRANGER, name, CollectionChange::default());
     both(retention("secret").await.unwrap_err(), retention("absent").await.unwrap_err());
     assert!(!db.drop_collection(STRANGER, "secret").await.unwrap());
     assert!(db.collections(STRANGER).is_empty());

@@ -91,13 +91,22 @@ fn message(batch: RowBatch, file: &LoadFile, shape: &Shape) -> BulkUpsertRequest
 
 fn column(block: VectorBlock) -> VectorColumn {
     let present = block.present.map(|p| p.into_iter().map(u8::from).collect::<Vec<u8>>()).unwrap_or_default();
-    // The wire is little-endian, and so is every machine this is built for; on others the copy swaps.
-    let f32le = if cfg!(target_endian = "little") {
-        bytemuck::cast_slice::<f32, u8>(&block.components).to_vec()
+    VectorColumn { field: block.field, f32le: little_endian(block.components), present: present.into() }
+}
+
+/// The wire is little-endian, and so is every machine this is built for: nothing is copied there.
+fn little_endian(components: Vec<f32>) -> Bytes {
+    struct Components(Vec<f32>);
+    impl AsRef<[u8]> for Components {
+        fn as_ref(&self) -> &[u8] {
+            bytemuck::cast_slice(&self.0)
+        }
+    }
+    if cfg!(target_endian = "little") {
+        Bytes::from_owner(Components(components))
     } else {
-        block.components.iter().flat_map(|v| v.to_le_bytes()).collect()
-    };
-    VectorColumn { field: block.field, f32le: f32le.into(), present: present.into() }
+        components.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
 }
 
 /// The same rows of the same file under the same settings have the same key, in this run and in the next.

@@ -141,7 +141,7 @@ impl Default for CatalogSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageSection {
-    /// A shard flushes at this memtable size.
+    /// A shard flushes at this memtable size; 0 means half of `memtables_total_bytes`, 256 MiB at most.
     pub memtable_bytes: u64,
     /// All memtables together; 0 means a quarter of `limits.memory_bytes`.
     pub memtables_total_bytes: u64,
@@ -153,7 +153,7 @@ pub struct StorageSection {
 
 impl Default for StorageSection {
     fn default() -> Self {
-        Self { memtable_bytes: 64 * MIB, memtables_total_bytes: 0, max_open_shards: 256, background_jobs: 2 }
+        Self { memtable_bytes: 0, memtables_total_bytes: 0, max_open_shards: 256, background_jobs: 2 }
     }
 }
 

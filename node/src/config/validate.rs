@@ -156,13 +156,20 @@ fn cores() -> u64 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
+/// Large enough that a load of some hundred thousand points does not compete with its own flushes.
+const DEFAULT_MEMTABLE: u64 = 256 * MIB;
+
 fn storage(raw: &StorageSection, memory: u64) -> Result<StorageSettings, ConfigError> {
     let total = match raw.memtables_total_bytes {
         0 => (memory / 4).max(MIB),
         given => given,
     };
     let total = within("storage.memtables_total_bytes", total, MIB, 1 << 44)?;
-    let one = within("storage.memtable_bytes", raw.memtable_bytes, 64 << 10, 1 << 40)?;
+    let one = match raw.memtable_bytes {
+        0 => (total as u64 / 2).clamp(MIB, DEFAULT_MEMTABLE),
+        given => given,
+    };
+    let one = within("storage.memtable_bytes", one, 64 << 10, 1 << 40)?;
     Ok(StorageSettings {
         memtable_bytes: one.min(total),
         memtables_total_bytes: total,

@@ -3,7 +3,7 @@
 use engram_index::payload::PayloadIndexKind;
 use engram_index::vector::{MAX_DIMENSION, Metric};
 use engram_proto::v1;
-use engram_query::limits::{MAX_REGIONS, MAX_RETENTION_RULES, MAX_VECTOR_FIELDS};
+use engram_query::database::CollectionChange;
 use engram_storage::engine::NewCollection;
 use engram_storage::schema::{
     CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, TenantId, VectorField,
@@ -146,45 +146,19 @@ pub(crate) fn retention(wire: &[v1::RetentionRule]) -> Result<Vec<RetentionRule>
     wire.iter().map(rule).collect()
 }
 
-/// Changes a definition as an update asks; all of it or nothing.
-pub(crate) fn apply_update(
-    schema: &mut CollectionSchema,
+/// What an update asks for.
+pub(crate) fn collection_change(
     wire: &v1::UpdateCollectionRequest,
     defaults: &IndexSettings,
-) -> Result<(), Status> {
-    for region in regions("add_regions", &wire.add_regions)? {
-        if !schema.regions.contains(&region) {
-            schema.regions.push(region);
-        }
-    }
-    bounded("add_regions", schema.regions.len(), MAX_REGIONS)?;
-    let first = schema.vectors.iter().map(|field| field.id.saturating_add(1)).max().unwrap_or(0);
-    for field in vector_fields(&wire.add_vectors, first, defaults)? {
-        if schema.vector_field(&field.name).is_some() {
-            return Err(invalid("add_vectors", format!("field {:?} is there already", field.name)));
-        }
-        schema.vectors.push(field);
-    }
-    bounded("add_vectors", schema.vectors.len(), MAX_VECTOR_FIELDS)?;
-    if wire.set_retention {
-        schema.retention = retention(&wire.retention)?;
-    } else if !wire.retention.is_empty() {
+) -> Result<CollectionChange, Status> {
+    if !wire.set_retention && !wire.retention.is_empty() {
         return Err(invalid("retention", "is given without set_retention; set that too"));
     }
-    bounded("retention", schema.retention.len(), MAX_RETENTION_RULES)?;
-    let stranger = schema.retention.iter().filter_map(|rule| rule.region.as_ref());
-    match stranger.into_iter().find(|region| !schema.regions.contains(region)) {
-        Some(region) => Err(invalid("retention.region", format!("{region} is no region of this collection"))),
-        None => Ok(()),
-    }
-}
-
-fn bounded(field: &str, len: usize, max: usize) -> Result<(), Status> {
-    if len > max {
-        Err(invalid(field, format!("{len} in all are more than the limit of {max}")))
-    } else {
-        Ok(())
-    }
+    Ok(CollectionChange {
+        add_regions: regions("add_regions", &wire.add_regions)?,
+        add_vectors: vector_fields(&wire.add_vectors, 0, defaults)?,
+        retention: wire.set_retention.then(|| retention(&wire.retention)).transpose()?,
+    })
 }
 
 pub(crate) fn wire_collection(schema: &CollectionSchema) -> v1::Collection {

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use engram_proto::v1;
 use engram_proto::v1::collections_server::Collections;
-use engram_storage::StorageError;
 use engram_storage::schema::CollectionSchema;
 use tonic::{Request, Response, Status};
 
 use super::{Context, principal, to_the_end};
-use crate::convert::collection::{apply_update, new_collection, payload_index, wire_collection};
-use crate::status::{from_query, from_storage, invalid};
+use crate::convert::collection::{collection_change, new_collection, payload_index, wire_collection};
+use crate::status::{from_query, invalid};
 
 pub(crate) struct CollectionsService(pub(crate) Arc<Context>);
 
@@ -57,23 +56,13 @@ impl Collections for CollectionsService {
         &self,
         request: Request<v1::UpdateCollectionRequest>,
     ) -> Result<Response<v1::Collection>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let principal = principal(&request)?;
         let wire = request.into_inner();
+        let change = collection_change(&wire, &self.0.config.index)?;
         let context = self.0.clone();
         to_the_end(async move {
-            let mut refused = None;
-            let updated = context.engine.update_collection(tenant, &wire.name, |schema| {
-                // The refusal keeps its own code; the engine only needs to know that there is one.
-                apply_update(schema, &wire, &context.config.index).map_err(|status| {
-                    let message = status.message().to_owned();
-                    refused = Some(status);
-                    StorageError::Invalid(message)
-                })
-            });
-            match updated.await {
-                Ok(schema) => Ok(answer(&schema)),
-                Err(e) => Err(refused.unwrap_or_else(|| from_storage(e))),
-            }
+            let updated = context.database.update_collection(principal, &wire.name, change).await;
+            updated.map(|schema| answer(&schema)).map_err(|e| from_query(&e))
         })
         .await
     }

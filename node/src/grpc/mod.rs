@@ -12,6 +12,7 @@ use tonic::{Request, Status};
 use crate::config::NodeConfig;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
+use crate::serve::answer_room::AnswerRoom;
 use crate::serve::front::CallTimeout;
 use crate::status::status;
 
@@ -43,6 +44,11 @@ pub(crate) fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
 /// How long the caller waits, if it says so.
 pub(crate) fn call_timeout<T>(request: &Request<T>) -> Option<Duration> {
     request.extensions().get::<CallTimeout>().map(|t| t.0)
+}
+
+/// Where the memory of the answer is charged.
+pub(crate) fn answer_room<T>(request: &Request<T>) -> Option<AnswerRoom> {
+    request.extensions().get::<AnswerRoom>().cloned()
 }
 
 /// Runs a write to its end even if the caller goes away in the middle: half a write must not depend on a connection.

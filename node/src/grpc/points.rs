@@ -6,14 +6,25 @@ use std::time::Instant;
 use engram_proto::v1;
 use engram_proto::v1::points_server::Points;
 use engram_query::error::QueryError;
-use engram_query::request::{Change, PointSelector, Principal, WriteAnswer, WriteOptions};
+use engram_query::request::{
+    Change, PointSelector, Principal, SearchRequest, Selection, WriteAnswer, WriteOptions,
+};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Context, bulk, call_timeout, principal, to_the_end};
+use super::{Context, answer_room, bulk, call_timeout, principal, to_the_end};
 use crate::convert::point::{new_points, payload_change, selector, vector_updates};
 use crate::convert::search::{scroll, search, wire_points, wire_search_answer};
 use crate::convert::{filter, point_id, read_options, selection, wire_answer, wire_id, write_options};
+use crate::serve::answer_room::{AnswerRoom, Charged, expected_bytes};
 use crate::status::from_query;
+
+/// No read returns more: one that asks for more is refused, and must not take all room before that.
+const MAX_EXPECTED: usize = 10_000;
+
+/// What a search may return.
+fn wanted(search: &SearchRequest) -> (&str, &Selection, usize) {
+    (&search.collection, &search.selection, search.k.min(MAX_EXPECTED))
+}
 
 pub(crate) struct PointsService(pub(crate) Arc<Context>);
 
@@ -23,6 +34,21 @@ impl PointsService {
         let answer = answer.map_err(|e| from_query(&e))?;
         self.0.metrics.points_written.inc_by(answer.affected);
         Ok(wire_answer(&answer))
+    }
+
+    /// Room for an answer of up to `count` points.
+    async fn room<'a>(
+        &self,
+        room: Option<AnswerRoom>,
+        principal: Principal,
+        parts: impl Iterator<Item = (&'a str, &'a Selection, usize)>,
+    ) -> Result<Charged, Status> {
+        let part = |(collection, selection, count): (&str, &Selection, usize)| {
+            // One that is not there is told by the read itself.
+            let schema = self.0.engine.collection(principal.tenant, collection).ok()?;
+            Some(expected_bytes(&schema, selection, count))
+        };
+        Charged::take(room, parts.filter_map(part).fold(0, usize::saturating_add)).await
     }
 
     async fn change(
@@ -70,15 +96,18 @@ impl Points for PointsService {
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        let (principal, call) = (principal(&request)?, call_timeout(&request));
+        let (principal, call, room) = (principal(&request)?, call_timeout(&request), answer_room(&request));
         let wire = request.into_inner();
         let id = |(i, id)| point_id(&format!("ids[{i}]"), Some(id));
         let ids = wire.ids.iter().enumerate().map(id).collect::<Result<Vec<_>, _>>()?;
         let read = read_options(wire.token.as_ref(), 0, call, Vec::new())?;
         let wanted = (ids, selection(wire.selection));
+        let part = (wire.collection.as_str(), &wanted.1, wanted.0.len());
+        let charged = self.room(room, principal, std::iter::once(part)).await?;
         let found = self.0.database.get(principal, &wire.collection, wanted, &read).await;
-        let points = wire_points(found.map_err(|e| from_query(&e))?);
-        Ok(Response::new(v1::GetResponse { points }))
+        let points = found.map_err(|e| from_query(&e))?;
+        charged.settle(points.iter()).await?;
+        Ok(Response::new(v1::GetResponse { points: wire_points(points) }))
     }
 
     async fn delete(
@@ -126,9 +155,11 @@ impl Points for PointsService {
         request: Request<v1::SearchRequest>,
     ) -> Result<Response<v1::SearchResponse>, Status> {
         let started = Instant::now();
-        let (principal, call) = (principal(&request)?, call_timeout(&request));
+        let (principal, call, room) = (principal(&request)?, call_timeout(&request), answer_room(&request));
         let search = search(request.into_inner(), call)?;
+        let charged = self.room(room, principal, std::iter::once(wanted(&search))).await?;
         let answer = self.0.database.search(principal, search).await.map_err(|e| from_query(&e))?;
+        charged.settle(answer.hits.iter().map(|hit| &hit.point)).await?;
         self.0.metrics.searches.inc();
         Ok(Response::new(wire_search_answer(answer, started.elapsed())))
     }
@@ -138,10 +169,12 @@ impl Points for PointsService {
         request: Request<v1::BatchSearchRequest>,
     ) -> Result<Response<v1::BatchSearchResponse>, Status> {
         let started = Instant::now();
-        let (principal, call) = (principal(&request)?, call_timeout(&request));
+        let (principal, call, room) = (principal(&request)?, call_timeout(&request), answer_room(&request));
         let searches = request.into_inner().searches.into_iter().map(|wire| search(wire, call));
         let searches = searches.collect::<Result<Vec<_>, _>>()?;
+        let charged = self.room(room, principal, searches.iter().map(wanted)).await?;
         let answers = self.0.database.batch_search(principal, searches).await.map_err(|e| from_query(&e))?;
+        charged.settle(answers.iter().flat_map(|answer| &answer.hits).map(|hit| &hit.point)).await?;
         self.0.metrics.searches.inc_by(answers.len() as u64);
         let took = started.elapsed();
         let results = answers.into_iter().map(|answer| wire_search_answer(answer, took)).collect();
@@ -152,9 +185,12 @@ impl Points for PointsService {
         &self,
         request: Request<v1::ScrollRequest>,
     ) -> Result<Response<v1::ScrollResponse>, Status> {
-        let (principal, call) = (principal(&request)?, call_timeout(&request));
+        let (principal, call, room) = (principal(&request)?, call_timeout(&request), answer_room(&request));
         let scroll = scroll(request.into_inner(), call)?;
+        let part = (scroll.collection.as_str(), &scroll.selection, scroll.limit.min(MAX_EXPECTED));
+        let charged = self.room(room, principal, std::iter::once(part)).await?;
         let page = self.0.database.scroll(principal, scroll).await.map_err(|e| from_query(&e))?;
+        charged.settle(page.points.iter()).await?;
         let (points, next) = (wire_points(page.points), page.next.as_ref().map(wire_id));
         Ok(Response::new(v1::ScrollResponse { points, next }))
     }

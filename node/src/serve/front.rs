@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, Request, Response};
 use tonic::Code;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::admission::{Admission, InFlight};
+use super::answer_room::AnswerRoom;
 use super::metered_body::MeteredBody;
 use super::observed_body::{Observation, ObservedBody};
 use crate::auth::{Gate, HEALTH_PATH};
@@ -78,11 +80,12 @@ impl Front {
         }
         head.extensions.insert(principal);
         head.extensions.insert(in_flight.clone());
+        head.extensions.insert(AnswerRoom::new(self.admission.clone(), in_flight.clone()));
         let answer = inner.call(Request::from_parts(head, Body::new(body))).await?;
         let (head, body) = answer.into_parts();
         let mut observation = observation;
         observation.see(&head.headers);
-        let body = ObservedBody { inner: body, observation, _held: (permit, in_flight) };
+        let body = ObservedBody { inner: body, rest: Bytes::new(), observation, _held: (permit, in_flight) };
         Ok(Response::from_parts(head, Body::new(body)))
     }
 }

@@ -1,6 +1,7 @@
 //! The server's edges: listeners, admission, and what every request passes through.
 
 pub(crate) mod admission;
+pub(crate) mod answer_room;
 pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod listener;

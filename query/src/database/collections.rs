@@ -41,6 +41,38 @@ pub struct PurgeScope {
     pub created_before: Option<i64>,
 }
 
+/// What an update changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CollectionChange {
+    /// Regions to add; those that are there already change nothing.
+    pub add_regions: Vec<RegionName>,
+    /// Vector fields to add; their ids are given here.
+    pub add_vectors: Vec<VectorField>,
+    /// Retention rules in place of those that are there.
+    pub retention: Option<Vec<RetentionRule>>,
+}
+
+impl CollectionChange {
+    fn apply(self, schema: &mut CollectionSchema) -> Result<()> {
+        for region in self.add_regions {
+            if !schema.regions.contains(&region) {
+                schema.regions.push(region);
+            }
+        }
+        let first = schema.vectors.iter().map(|field| field.id.saturating_add(1)).max().unwrap_or(0);
+        for (id, mut field) in (first..).zip(self.add_vectors) {
+            field.id = id;
+            schema.vectors.push(field);
+        }
+        if let Some(retention) = self.retention {
+            schema.retention = retention;
+        }
+        check_regions(&schema.regions, &schema.default_region)?;
+        check_vectors(&schema.vectors)?;
+        check_retention(&schema.retention, &schema.regions)
+    }
+}
+
 impl Database {
     /// Creates a collection of the principal's tenant (whatever tenant `new` names).
     ///
@@ -55,7 +87,7 @@ impl Database {
         new.tenant = principal.tenant;
         check_name(&new.name).map_err(|m| QueryError::invalid("invalid_name", m))?;
         check_vectors(&new.vectors)?;
-        check_payload_indexes(&new.payload_indexes)?;
+        check_payload_indexes(&mut new.payload_indexes)?;
         check_regions(&new.regions, &new.default_region)?;
         if new.shards_per_region == 0 {
             return Err(QueryError::invalid("invalid_argument", "shards_per_region is 0: use at least 1"));
@@ -83,23 +115,17 @@ impl Database {
         self.inner.engine.collections(principal.tenant)
     }
 
-    /// Replaces the retention rules of a collection.
+    /// Changes a definition: all of `change` or nothing.
     ///
     /// # Errors
-    /// `collection_not_found`, limits, `unknown_region`.
-    pub async fn set_retention(
+    /// `collection_not_found`, `repeated_field`, limits, `unknown_region`.
+    pub async fn update_collection(
         &self,
         principal: Principal,
         name: &str,
-        rules: Vec<RetentionRule>,
+        change: CollectionChange,
     ) -> Result<Arc<CollectionSchema>> {
-        let schema = self.schema(principal, name)?;
-        check_retention(&rules, &schema.regions)?;
-        self.edit(principal, name, |schema| {
-            schema.retention = rules;
-            Ok(())
-        })
-        .await
+        self.edit(principal, name, |schema| change.apply(schema)).await
     }
 
     /// Adds a payload index, or changes its kind.
@@ -110,17 +136,16 @@ impl Database {
         &self,
         principal: Principal,
         name: &str,
-        spec: PayloadIndexSpec,
+        mut spec: PayloadIndexSpec,
     ) -> Result<Arc<CollectionSchema>> {
-        check_payload_indexes(std::slice::from_ref(&spec))?;
+        check_payload_indexes(std::slice::from_mut(&mut spec))?;
         self.edit(principal, name, |schema| {
-            schema.payload_indexes.retain(|other| other.field != spec.field);
-            schema.payload_indexes.push(spec);
-            if schema.payload_indexes.len() > MAX_PAYLOAD_INDEXES {
-                let message = format!("the limit is {MAX_PAYLOAD_INDEXES} payload indexes: drop one first");
-                return Err(StorageError::Invalid(message));
+            match schema.payload_indexes.iter_mut().find(|other| other.field == spec.field) {
+                Some(there) => there.kind = spec.kind,
+                None => schema.payload_indexes.push(spec),
             }
-            Ok(())
+            let count = schema.payload_indexes.len();
+            at_most("the number of payload indexes", count, MAX_PAYLOAD_INDEXES, "drop one first")
         })
         .await
     }
@@ -130,22 +155,35 @@ impl Database {
     /// # Errors
     /// `collection_not_found`.
     pub async fn delete_payload_index(&self, principal: Principal, name: &str, field: &str) -> Result<bool> {
-        let before = self.schema(principal, name)?.revision;
-        let after = self.edit(principal, name, |schema| {
+        let field = PayloadPath::parse(field)?.to_string();
+        let mut existed = false;
+        self.edit(principal, name, |schema| {
+            existed = schema.payload_indexes.iter().any(|spec| spec.field == field);
             schema.payload_indexes.retain(|spec| spec.field != field);
             Ok(())
-        });
-        Ok(after.await?.revision != before)
+        })
+        .await?;
+        Ok(existed)
     }
 
     async fn edit(
         &self,
         principal: Principal,
         name: &str,
-        edit: impl FnOnce(&mut CollectionSchema) -> Result<(), StorageError> + Send,
+        edit: impl FnOnce(&mut CollectionSchema) -> Result<()> + Send,
     ) -> Result<Arc<CollectionSchema>> {
         self.schema(principal, name)?;
-        Ok(self.inner.engine.update_collection(principal.tenant, name, edit).await?)
+        // A refusal keeps its own code; the engine only needs to know that there is one.
+        let mut refused = None;
+        let updated = self.inner.engine.update_collection(principal.tenant, name, |schema| {
+            edit(schema).map_err(|e| {
+                let message = e.to_string();
+                refused = Some(e);
+                StorageError::Invalid(message)
+            })
+        });
+        let updated = updated.await;
+        updated.map_err(|e| refused.unwrap_or_else(|| e.into()))
     }
 
     /// Drops a collection with its points; false if there was none.
@@ -266,11 +304,12 @@ fn check_range(what: &str, value: usize, range: &std::ops::RangeInclusive<usize>
     Err(QueryError::invalid("invalid_argument", message))
 }
 
-fn check_payload_indexes(specs: &[PayloadIndexSpec]) -> Result<()> {
+/// Checks the specs, and writes their paths in the one form that filters look them up by.
+fn check_payload_indexes(specs: &mut [PayloadIndexSpec]) -> Result<()> {
     at_most("the number of payload indexes", specs.len(), MAX_PAYLOAD_INDEXES, "index fewer fields")?;
     let mut fields = HashSet::new();
     for spec in specs {
-        PayloadPath::parse(&spec.field)?;
+        spec.field = PayloadPath::parse(&spec.field)?.to_string();
         if !fields.insert(&spec.field) {
             let message = format!("payload index {:?} is given twice", spec.field);
             return Err(QueryError::invalid("repeated_field", message));

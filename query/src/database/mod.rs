@@ -25,7 +25,7 @@ use crate::write::{self, Writer, region::Stripes};
 mod collections;
 mod search;
 
-pub use collections::PurgeScope;
+pub use collections::{CollectionChange, PurgeScope};
 
 /// Settings of a database.
 #[derive(Clone, Debug)]

@@ -4,16 +4,20 @@ use bytes::Bytes;
 use engram_storage::op::{Idempotency, PayloadChange};
 use engram_storage::point::PointId;
 use engram_storage::schema::CollectionSchema;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::request::{Change, NewPoint, VectorUpdate};
 
 /// Hashes the content of one write; parts are framed, so that no two contents run together.
-pub(super) struct Content(blake3::Hasher);
+///
+/// XXH3 rather than a cryptographic hash: it tells a repeat from a mistake, and whoever builds a collision deceives
+/// only himself, under his own key. It sees every byte of a bulk load, where BLAKE3 took a quarter of the time.
+pub(super) struct Content(Xxh3);
 
 impl Content {
     /// Content of an operation of this kind.
     pub fn new(kind: &str) -> Self {
-        let mut content = Self(blake3::Hasher::new());
+        let mut content = Self(Xxh3::new());
         content.bytes(kind.as_bytes());
         content
     }
@@ -41,8 +45,10 @@ impl Content {
         for (name, vector) in vectors {
             self.text(name);
             self.number(vector.len() as u64);
-            for x in vector {
-                self.0.update(&x.to_le_bytes());
+            if cfg!(target_endian = "little") {
+                self.0.update(bytemuck::cast_slice(vector));
+            } else {
+                vector.iter().for_each(|x| self.0.update(&x.to_le_bytes()));
             }
         }
     }
@@ -97,13 +103,8 @@ impl Content {
         hasher.update(&schema.tenant.0.to_le_bytes());
         hasher.update(schema.id.0.as_bytes());
         hasher.update(key.as_bytes());
-        Idempotency { key: first(&hasher.finalize()), content: first(&self.0.finalize()), at: now }
+        let mut short = [0; 16];
+        hasher.finalize_xof().fill(&mut short);
+        Idempotency { key: short, content: self.0.digest().to_le_bytes(), at: now }
     }
-}
-
-/// The first bytes of a hash.
-fn first<const N: usize>(hash: &blake3::Hash) -> [u8; N] {
-    let mut out = [0; N];
-    out.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
-    out
 }
