@@ -1,5 +1,12 @@
 //! Writes: conditions, repeats, regions, limits, tenants.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has to fail"
+)]
+
 mod support;
 
 use bytes::Bytes;

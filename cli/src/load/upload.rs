@@ -62,7 +62,7 @@ struct Wire {
 }
 
 enum Step {
-    Batch(Option<Result<Prepared>>),
+    Batch(Option<Result<Box<Prepared>>>),
     Answer(Result<Option<BulkUpsertResponse>, Status>),
 }
 
@@ -108,11 +108,11 @@ impl<'a> Upload<'a> {
             let step = tokio::select! {
                 biased;
                 answer = wire.answers.message(), if !self.flight.is_empty() => Step::Answer(answer),
-                batch = queue.recv(), if room => Step::Batch(batch),
+                batch = queue.recv(), if room => Step::Batch(batch.map(|b| b.map(Box::new))),
             };
             match step {
                 Step::Batch(None) => more = false,
-                Step::Batch(Some(batch)) => self.send(&wire, batch?).await?,
+                Step::Batch(Some(batch)) => self.send(&wire, *(batch?)).await?,
                 Step::Answer(Ok(Some(answer))) => {
                     failures = 0;
                     self.acknowledged(&answer)?;

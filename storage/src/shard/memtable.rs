@@ -45,7 +45,7 @@ pub(super) fn coalesce(state: &mut ShardState, schema: &CollectionSchema) -> Res
         let inputs: Vec<_> = state.runs[range.clone()].iter().map(|r| (&r.run, &*r.dead)).collect();
         let (run, _) = Run::merge(schema, &inputs)?;
         state.runs.truncate(range.start);
-        if run.len() > 0 {
+        if !run.is_empty() {
             state.runs.push(RunState { run, dead: Default::default(), place: Place::Memtable });
         }
     }

@@ -34,7 +34,7 @@ impl Shard {
         logs: &dyn LogProvider,
         parts: Arc<ShardParts>,
     ) -> Result<Arc<Self>> {
-        let manifests = ManifestStore::new(parts.store.clone(), &key.path());
+        let manifests = ManifestStore::new(parts.store.clone(), key.path());
         let manifest = manifests.load_latest().await?;
         let manifest = manifest.unwrap_or_else(|| Manifest::empty(epoch, &parts.writer));
         if manifest.epoch > epoch {

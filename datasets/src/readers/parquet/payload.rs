@@ -241,8 +241,11 @@ fn text(array: &ArrayRef) -> Result<Cell<'_>, String> {
     }))
 }
 
+/// Where the values of a row's list begin and end.
+type Offsets<'a> = Box<dyn Fn(usize) -> (usize, usize) + 'a>;
+
 fn list(array: &ArrayRef, depth: usize) -> Result<Cell<'_>, String> {
-    let (values, offsets): (&ArrayRef, Box<dyn Fn(usize) -> (usize, usize) + '_>) = match array.data_type() {
+    let (values, offsets): (&ArrayRef, Offsets<'_>) = match array.data_type() {
         DataType::List(_) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets();

@@ -156,7 +156,9 @@ impl Walk<'_, '_> {
 mod tests {
     use super::*;
 
-    fn walk(bytes: &[u8]) -> (Result<usize, Stop>, Vec<(Vec<i16>, Value)>) {
+    type Seen = Vec<(Vec<i16>, Value)>;
+
+    fn walk(bytes: &[u8]) -> (Result<usize, Stop>, Seen) {
         let mut seen = Vec::new();
         let end = walk_struct(bytes, &mut |path, value| {
             seen.push((path.to_vec(), value));
