@@ -3,6 +3,8 @@
 //! This crate knows ordinals (row numbers of one run of rows) and nothing of ids, files, clocks or collections.
 //! [`vector`] holds the metrics, the exact scan and the graph; [`payload`] the index structures over JSON fields.
 
+#![deny(missing_docs)]
+
 pub mod column;
 pub mod error;
 pub mod mask;

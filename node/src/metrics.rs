@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engram_proto::FILE_DESCRIPTOR_SET;
 use engram_storage::engine::Engine;
+use engram_storage::shard::Tally;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -39,6 +41,25 @@ fn latency() -> Histogram {
     Histogram::new(exponential_buckets(0.000_05, 2.0, 20))
 }
 
+/// Work that storage tallies itself: how often, and how many seconds in all.
+#[derive(Debug, Default)]
+struct Tallied {
+    count: Counter,
+    seconds: Counter<f64, AtomicU64>,
+}
+
+impl Tallied {
+    fn register(&self, registry: &mut Registry, name: &str, help: &str) {
+        registry.register(format!("{name}s"), help, self.count.clone());
+        registry.register(format!("{name}_seconds"), format!("{help}: seconds"), self.seconds.clone());
+    }
+
+    fn set(&self, tally: &Tally) {
+        self.count.inner().store(tally.count(), Ordering::Relaxed);
+        self.seconds.inner().store(tally.seconds().to_bits(), Ordering::Relaxed);
+    }
+}
+
 /// All metrics of a node.
 #[derive(Debug)]
 pub struct Metrics {
@@ -55,6 +76,11 @@ pub struct Metrics {
     pub(crate) retention_runs: Counter,
     /// Points erased by purges and the retention job.
     pub(crate) points_erased: Counter,
+    log_appends: Tallied,
+    flushes: Tallied,
+    rewrites: Tallied,
+    graphs: Tallied,
+    background_failures: Counter,
     shards_open: Gauge,
     shards_poisoned: Gauge,
     unflushed_bytes: Gauge,
@@ -76,6 +102,11 @@ impl Metrics {
             searches: Counter::default(),
             retention_runs: Counter::default(),
             points_erased: Counter::default(),
+            log_appends: Tallied::default(),
+            flushes: Tallied::default(),
+            rewrites: Tallied::default(),
+            graphs: Tallied::default(),
+            background_failures: Counter::default(),
             shards_open: Gauge::default(),
             shards_poisoned: Gauge::default(),
             unflushed_bytes: Gauge::default(),
@@ -101,6 +132,15 @@ impl Metrics {
         r.register("searches", "Searches answered", self.searches.clone());
         r.register("retention_runs", "Runs of the retention job", self.retention_runs.clone());
         r.register("points_erased", "Points erased by purges and retention", self.points_erased.clone());
+        self.log_appends.register(r, "log_append", "Appends to logs, each with one sync");
+        self.flushes.register(r, "flush", "Memtables written to segments");
+        self.rewrites.register(r, "rewrite", "Segments merged or written anew");
+        self.graphs.register(r, "graph_build", "Graphs built");
+        r.register(
+            "background_failures",
+            "Flushes and rewrites that failed and are tried again",
+            self.background_failures.clone(),
+        );
         r.register("shards_open", "Shards open now", self.shards_open.clone());
         r.register(
             "shards_poisoned",
@@ -127,6 +167,12 @@ impl Metrics {
 
     /// Everything as text, with the gauges read now.
     pub(crate) fn render(&self, engine: &Arc<Engine>, admission: &Admission) -> String {
+        let work = engine.work();
+        self.log_appends.set(&work.log_appends);
+        self.flushes.set(&work.flushes);
+        self.rewrites.set(&work.rewrites);
+        self.graphs.set(&work.graphs);
+        self.background_failures.inner().store(work.failures.load(Ordering::Relaxed), Ordering::Relaxed);
         let shards = engine.open_shards();
         let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.shards_open, shards.len() as u64);

@@ -3,6 +3,8 @@
 //! [`Database`] is the one door: both fronts (gRPC and REST) call it, with a [`request::Principal`] from the
 //! credential. It knows no sockets and no wire types.
 
+#![deny(missing_docs)]
+
 pub mod database;
 pub mod error;
 pub mod filter;

@@ -3,6 +3,8 @@
 //! The log is the truth, segments are derived, the manifest names the current set, the catalog says who may write.
 //! This crate knows no queries, no servers and no wire types.
 
+#![deny(missing_docs)]
+
 pub mod catalog;
 pub mod clock;
 pub mod compaction;

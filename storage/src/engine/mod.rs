@@ -13,7 +13,7 @@ use crate::error::{Result, StorageError};
 use crate::log::{Epoch, LogProvider};
 use crate::object::DurableStore;
 use crate::schema::{CollectionId, CollectionSchema, ShardKey, TenantId};
-use crate::shard::{Closed, Shard, ShardOptions, ShardParts};
+use crate::shard::{Closed, Shard, ShardOptions, ShardParts, Work};
 
 mod collections;
 mod purge;
@@ -119,6 +119,7 @@ impl Engine {
             unflushed_limit: options.unflushed_bytes + options.unflushed_bytes / 2,
             grown: Notify::new(),
             flushed: Notify::new(),
+            work: Work::default(),
             writer: options.node.clone(),
         };
         let epoch = engines.catalog.next_epoch().await?;
@@ -143,6 +144,11 @@ impl Engine {
     /// Time, as the engine sees it.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.parts.clock
+    }
+
+    /// What shards did since the start.
+    pub fn work(&self) -> &Work {
+        &self.parts.work
     }
 
     /// Fencing number of this start.

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -162,7 +163,10 @@ impl Shard {
             }
             let bodies: Vec<Bytes> = group.iter().map(|p| p.body.clone()).collect();
             let tail = self.durable.load(Ordering::Acquire);
-            match self.log.append(tail, bodies).await {
+            let start = Instant::now();
+            let appended = self.log.append(tail, bodies).await;
+            self.parts.work.log_appends.add(start);
+            match appended {
                 Ok(new_tail) => self.committed(tail, new_tail, group),
                 Err(e) => self.refused(&e, group),
             }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engram_index::vector::VectorIndex;
 use engram_index::vector::hnsw::{HnswIndex, HnswParams};
@@ -76,6 +76,7 @@ impl Shard {
                 tracing::debug!(shard = %self.key, error = %e, "background work was cancelled");
                 continue;
             }
+            self.parts.work.failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(shard = %self.key, error = %e, "background work failed; it is tried again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_RETRY);
@@ -155,7 +156,11 @@ impl Shard {
     /// The caller holds `rewriting`.
     pub(super) async fn rewrite(self: &Arc<Self>, ids: &[SegmentId], with_graphs: bool) -> Result<()> {
         self.set_activity("compacting");
+        let start = Instant::now();
         let result = self.rewrite_inner(ids, with_graphs).await;
+        if result.is_ok() {
+            self.parts.work.rewrites.add(start);
+        }
         self.set_activity("idle");
         result
     }
@@ -270,10 +275,12 @@ impl Shard {
         let Some(set) = segment.run.vector_set(field.id).cloned() else { return Ok(()) };
         let params = HnswParams { m: field.hnsw_m, ef_construction: field.hnsw_ef_construction };
         let shard = self.clone();
+        let start = Instant::now();
         let graph = tokio::task::spawn_blocking(move || {
             HnswIndex::build(set, params, &shard.parts.builders, &shard.cancel_builds)
         });
         let graph = graph.await.map_err(|e| StorageError::Internal(e.to_string()))??;
+        self.parts.work.graphs.add(start);
         let graph: Arc<dyn VectorIndex> = Arc::new(graph);
         let writer = self.segment_writer(&self.schema.load_full());
         let object = writer.add_graph(&segment.entry, field.id, graph.clone()).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
@@ -49,6 +49,7 @@ impl Shard {
             if self.takes_no_flush() {
                 return;
             }
+            self.parts.work.failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(shard = %self.key, error = %e, "flush failed; it is tried again");
             if self.flush_wanted.swap(true, Ordering::AcqRel) {
                 return;
@@ -70,9 +71,11 @@ impl Shard {
         self.check_not_closed()?;
         let Some(frozen) = self.freeze() else { return Ok(()) };
         self.set_activity("flushing");
+        let start = Instant::now();
         let result = self.write_frozen(&frozen).await;
-        if result.is_err() {
-            self.thaw();
+        match &result {
+            Ok(()) => self.parts.work.flushes.add(start),
+            Err(_) => self.thaw(),
         }
         self.set_activity("idle");
         *self.flush_failure.lock() = result.as_ref().err().map(ToString::to_string);

@@ -38,9 +38,11 @@ mod open;
 mod payload_change;
 mod state;
 mod stats;
+mod work;
 
 pub use erase::ErasePlan;
 pub use stats::{SegmentStats, ShardStats};
+pub use work::{Tally, Work};
 
 use commit::Queue;
 use state::ShardState;
@@ -97,6 +99,8 @@ pub struct ShardParts {
     pub grown: Notify,
     /// Told when a flush ended, well or not.
     pub flushed: Notify,
+    /// What was done since the start.
+    pub work: Work,
     /// Name of this node, in manifests.
     pub writer: String,
 }
