@@ -29,6 +29,10 @@ pub trait FilterSource {
     fn payload(&self, ordinal: u32) -> &[u8];
     /// Dead rows: deleted, superseded or expired.
     fn deleted(&self) -> &RoaringBitmap;
+    /// Whether whoever asked no longer waits; looked at now and then.
+    fn is_late(&self) -> bool {
+        false
+    }
 }
 
 /// The rows that a filter matches.
@@ -40,9 +44,15 @@ pub struct Resolution {
     pub rows_read: u64,
 }
 
-/// Failures of resolving a filter: what is stored is damaged, the filter is not to blame.
+/// Rows that are read between two looks at the clock: about a millisecond.
+const ROWS_BETWEEN_LOOKS: usize = 1_024;
+
+/// Failures of resolving a filter; the filter is not to blame.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ResolveError {
+    /// [`FilterSource::is_late`] said so.
+    #[error("nobody waits for the rows any more")]
+    Late,
     /// A stored payload is no JSON. Treat the run as corrupt: leaving the row out would be a wrong answer.
     #[error("the payload of row {ordinal} is no JSON: {why}")]
     Payload {
@@ -69,7 +79,10 @@ pub fn resolve<S: FilterSource + ?Sized>(filter: &Filter, source: &S) -> Result<
     let mut rows_read = 0;
     let open = group.bounds.possible.unwrap_or(live) - &matches;
     let mut found = Vec::new();
-    for ordinal in open {
+    for (seen, ordinal) in open.into_iter().enumerate() {
+        if seen.is_multiple_of(ROWS_BETWEEN_LOOKS) && source.is_late() {
+            return Err(ResolveError::Late);
+        }
         let mut row = Row { ordinal, source, payload: None };
         if group.parts.holds(&mut row)? {
             found.push(ordinal);

@@ -1,6 +1,7 @@
 //! Filters over the rows of a run.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use engram_index::payload::FieldIndex;
 use engram_storage::StorageError;
@@ -8,14 +9,15 @@ use engram_storage::point::PointId;
 use engram_storage::segment::run::Run;
 use roaring::RoaringBitmap;
 
-use crate::error::Result;
-use crate::filter::{Filter, FilterSource, resolve};
+use crate::error::{QueryError, Result};
+use crate::filter::{Filter, FilterSource, ResolveError, resolve};
 
 /// A run as filters see it, without the rows that are gone.
 struct Source<'a> {
     run: &'a Run,
     rows: u32,
     gone: Cow<'a, RoaringBitmap>,
+    deadline: Instant,
 }
 
 impl FilterSource for Source<'_> {
@@ -42,6 +44,10 @@ impl FilterSource for Source<'_> {
     fn deleted(&self) -> &RoaringBitmap {
         &self.gone
     }
+
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
 }
 
 /// Rows of `run` that are not `gone` and fulfil `filter`.
@@ -49,9 +55,18 @@ pub(super) fn matching<'a>(
     run: &'a Run,
     gone: Cow<'a, RoaringBitmap>,
     filter: &Filter,
+    deadline: Instant,
 ) -> Result<RoaringBitmap> {
     let rows = u32::try_from(run.len()).unwrap_or(u32::MAX);
-    let source = Source { run, rows, gone };
-    let resolution = resolve(filter, &source).map_err(|e| StorageError::corrupt("payload", e.to_string()))?;
-    Ok(resolution.matches)
+    match resolve(filter, &Source { run, rows, gone, deadline }) {
+        Ok(resolution) => Ok(resolution.matches),
+        Err(ResolveError::Late) => Err(QueryError::DeadlineExceeded(
+            "the deadline passed while payloads were read for the filter; allow more time, or create a payload index \
+             for its fields"
+                .to_owned(),
+        )),
+        Err(e @ ResolveError::Payload { .. }) => {
+            Err(StorageError::corrupt("payload", e.to_string()).into())
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Which rows of a run a request may see.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use engram_index::Mask;
 use engram_storage::point::PointId;
@@ -13,19 +14,22 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::searcher::ShardScope;
 
-/// What hides points at one moment.
+/// What hides points at one moment, and how long a request may look for them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Visibility {
     /// Points created before are hidden by a retention rule.
     pub created_before: Option<i64>,
     /// Points that expire at or before are hidden.
     pub now: i64,
+    /// When a filter gives up.
+    pub deadline: Instant,
 }
 
 impl Visibility {
     /// What hides points of the scope's shard at `now`.
     pub fn new(scope: &ShardScope, now: i64) -> Self {
-        Self { created_before: scope.schema.retention_cutoff(&scope.shard.region, now), now }
+        let created_before = scope.schema.retention_cutoff(&scope.shard.region, now);
+        Self { created_before, now, deadline: scope.deadline }
     }
 
     /// Whether a row with this meta is shown; the same rule as `Run::hidden`.
@@ -50,7 +54,7 @@ impl<'a> Rows<'a> {
     pub fn of(view: &'a RunView, shown: &Visibility, filter: Option<&Filter>) -> Result<Self> {
         let gone = gone(view, shown);
         Ok(match filter {
-            Some(filter) => Self::Only(matching(&view.run, gone, filter)?),
+            Some(filter) => Self::Only(matching(&view.run, gone, filter, shown.deadline)?),
             None if gone.is_empty() => Self::All,
             None => Self::Without(gone),
         })
@@ -123,7 +127,7 @@ pub(super) fn page(
         outside.insert_range(..first);
         outside.insert_range(end..total);
         let rest = limit - rows.len();
-        rows.extend(matching(&view.run, Cow::Owned(outside), filter)?.iter().take(rest));
+        rows.extend(matching(&view.run, Cow::Owned(outside), filter, shown.deadline)?.iter().take(rest));
         first = end;
         window = window.saturating_mul(4);
     }
