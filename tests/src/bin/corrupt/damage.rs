@@ -1,7 +1,7 @@
 //! Ways in which a file goes bad.
 
-use rand::Rng;
 use rand::rngs::StdRng;
+use rand::{Rng, RngCore};
 
 /// One damage.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +45,23 @@ impl Damage {
             Self::Zero(..) => "zeroed 4 KiB",
             Self::Swap(..) => "swapped blocks",
         }
+    }
+
+    /// The file with random bytes wherever this damage reaches.
+    pub fn scramble(&self, content: &[u8], rng: &mut StdRng) -> Vec<u8> {
+        let ranges = match *self {
+            Self::Flip(at, _) => [at..at + 1, 0..0],
+            Self::Truncate(at) => [at..content.len(), 0..0],
+            Self::Zero(at, len) => [at..at + len, 0..0],
+            Self::Swap(a, b, len) => [a..a + len, b..b + len],
+        };
+        let mut out = content.to_vec();
+        for range in ranges {
+            if let Some(bytes) = out.get_mut(range) {
+                rng.fill_bytes(bytes);
+            }
+        }
+        out
     }
 
     /// The file with this damage.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use engram_proto::v1::{
@@ -15,7 +14,7 @@ use engram_storage::log::file::{FileLogOptions, FileLogProvider};
 use engram_storage::schema::DEFAULT_TENANT;
 use engram_storage::{CollectionId, RegionName, ShardKey, SystemClock};
 use engram_tests::corpus::Corpus;
-use engram_tests::{Client, wait, wire};
+use engram_tests::{Client, wire};
 
 use crate::observe::{self, View};
 
@@ -46,26 +45,17 @@ impl Fixture {
         let client = server.client().await?;
         let collection = create(&client).await?;
         let mut corpus = Corpus::new(seed, DIMENSION, &REGIONS);
-        // Two segments a shard with graphs and payload indexes, dead rows in the first, and a log tail.
-        let first = corpus.docs(0..600);
-        client.upsert(NAME, first.iter().map(|d| d.point()).collect()).await?;
-        client.flush(NAME).await?;
-        let second = corpus.docs(500..900);
-        // Ids 500 to 599 would change region, which a point never does.
-        let second = second.iter().filter(|d| d.id >= 600).map(|d| d.point()).collect();
-        client.upsert(NAME, second).await?;
-        client.delete(NAME, &(0..100).step_by(7).collect::<Vec<_>>()).await?;
-        client.flush(NAME).await?;
+        // Two segments a shard with graphs and payload indexes, dead rows in both, and a log tail.
+        for part in [0..600, 600..900] {
+            let docs = corpus.docs(part);
+            client.upsert(NAME, docs.iter().map(|d| d.point()).collect()).await?;
+            client.compact(NAME).await?;
+        }
         let request =
             PurgeRequest { collection: NAME.into(), region: "eu".into(), older_than_s: 1 << 30, wait: true };
         client.purge(request).await?;
-        wait::until_some("graphs of all segments", Duration::from_secs(60), || async {
-            let stats = client.stats(NAME).await?;
-            let idle = stats.collections.iter().flat_map(|c| &c.shards).all(|s| s.state == "idle");
-            let pending: u64 = stats.collections.iter().map(|c| c.pending_vectors).sum();
-            Ok((idle && pending == 0).then_some(()))
-        })
-        .await?;
+        client.delete(NAME, &(0..900).step_by(17).collect::<Vec<_>>()).await?;
+        client.flush(NAME).await?;
         let mut prefixes: BTreeMap<String, Vec<Vec<Point>>> = BTreeMap::new();
         let mut note = |all: &[Point]| {
             for region in REGIONS {
@@ -79,7 +69,7 @@ impl Fixture {
         note(&client.scroll_all(NAME, 500).await?);
         for step in 0..12u64 {
             if step % 4 == 3 {
-                client.delete(NAME, &[601 + step]).await?;
+                client.delete(NAME, &[601 + step, 612 + step]).await?;
             } else {
                 let docs = corpus.docs(1000 + step * 10..1000 + step * 10 + 5);
                 client.upsert(NAME, docs.iter().map(|d| d.point()).collect()).await?;

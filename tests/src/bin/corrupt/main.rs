@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use engram_tests::{ServerOptions, files, random, report};
 use rand::Rng;
@@ -27,6 +27,9 @@ use rand::seq::IndexedRandom;
 use damage::Damage;
 use fixture::Fixture;
 use observe::Outcome;
+
+/// Every type of file that holds data.
+const TYPES: [&str; 9] = ["log", "seal", "manifest", "parquet", "rows", "vec", "pidx", "graph", "catalog"];
 
 /// Damages files of every type and checks that nothing wrong is served.
 #[derive(Parser)]
@@ -64,13 +67,20 @@ async fn main() -> Result<()> {
     let start = Instant::now();
     for round in 0..arguments.rounds {
         let (kind, paths) = &by_type[usize::try_from(round).unwrap() % by_type.len()];
-        let copy = home.path().join("copy");
-        let _ = std::fs::remove_dir_all(&copy);
-        files::copy_dir(&original, &copy)?;
-        let file = copy.join(paths.choose(&mut rng).unwrap());
+        let place = Place {
+            original: &original,
+            copy: home.path().join("copy"),
+            file: paths.choose(&mut rng).unwrap(),
+        };
+        let file = place.fresh()?;
         let Some(damage) = make_damage(&file, &mut rng)? else { continue };
         let deep = rng.random_bool(0.3);
-        let outcome = match observe::outcome(&copy, &file, &fixture, deep).await {
+        let mut outcome = observe::outcome(&place.copy, &file, &fixture, deep).await;
+        if matches!(outcome, Ok(Outcome::NoEffect)) {
+            outcome =
+                prove_unused(&place, damage, &fixture, &mut rng).await.context("with random bytes there");
+        }
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(e) => {
                 let kept = home.keep();
@@ -90,6 +100,41 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
+/// Where one damage happens.
+struct Place<'a> {
+    original: &'a Path,
+    copy: PathBuf,
+    /// Relative to both.
+    file: &'a Path,
+}
+
+impl Place<'_> {
+    /// Makes the copy anew; returns the file in it.
+    fn fresh(&self) -> Result<PathBuf> {
+        let _ = std::fs::remove_dir_all(&self.copy);
+        files::copy_dir(self.original, &self.copy)?;
+        Ok(self.copy.join(self.file))
+    }
+}
+
+/// A damage without effect is in bytes that nobody uses if random bytes in the same place are without effect too.
+async fn prove_unused(
+    place: &Place<'_>,
+    damage: Damage,
+    fixture: &Fixture,
+    rng: &mut StdRng,
+) -> Result<Outcome> {
+    for _ in 0..2 {
+        let file = place.fresh()?;
+        std::fs::write(&file, damage.scramble(&std::fs::read(&file)?, rng))?;
+        let again = observe::outcome(&place.copy, &file, fixture, true).await?;
+        if again != Outcome::NoEffect {
+            return Ok(Outcome::NoEffect);
+        }
+    }
+    Ok(Outcome::Unused)
+}
+
 /// Paths of all files, relative to `dir`, by their type.
 fn sort_files(dir: &Path, only: &str) -> Result<Vec<(String, Vec<PathBuf>)>> {
     let mut by_type: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
@@ -101,7 +146,9 @@ fn sort_files(dir: &Path, only: &str) -> Result<Vec<(String, Vec<PathBuf>)>> {
     }
     let names: Vec<String> = by_type.iter().map(|(k, v)| format!("{k} ({})", v.len())).collect();
     println!("file types: {}", names.join(", "));
-    anyhow::ensure!(!by_type.is_empty(), "there is no file of type {only}");
+    ensure!(!by_type.is_empty(), "there is no file of type {only}");
+    let missing: Vec<_> = TYPES.iter().filter(|t| only.is_empty() && !by_type.contains_key(**t)).collect();
+    ensure!(missing.is_empty(), "the directory has no file of type {missing:?}");
     Ok(by_type.into_iter().collect())
 }
 
@@ -120,14 +167,24 @@ fn make_damage(file: &Path, rng: &mut StdRng) -> Result<Option<Damage>> {
 }
 
 fn print_table(table: &BTreeMap<(String, &'static str), BTreeMap<Outcome, u64>>) {
-    let heads =
-        ["file", "damage", "rounds", "start refused", "error told", "log cut", "no effect", "wrong data"];
+    let heads = [
+        "file",
+        "damage",
+        "rounds",
+        "start refused",
+        "error told",
+        "log cut",
+        "unused bytes",
+        "harmless",
+        "wrong data",
+    ];
     let rows: Vec<Vec<String>> = table
         .iter()
         .map(|((file, damage), outcomes)| {
             let n = |o| outcomes.get(&o).copied().unwrap_or(0).to_string();
             let total: u64 = outcomes.values().sum();
-            let told = [Outcome::Refused, Outcome::Told, Outcome::Cut, Outcome::NoEffect].map(n);
+            let told =
+                [Outcome::Refused, Outcome::Told, Outcome::Cut, Outcome::Unused, Outcome::NoEffect].map(n);
             let head = [file.clone(), (*damage).to_owned(), total.to_string()];
             head.into_iter().chain(told).chain(["0".to_owned()]).collect()
         })

@@ -23,6 +23,8 @@ pub enum Outcome {
     Cut,
     /// Everything is as it was.
     NoEffect,
+    /// Everything is as it was, also with random bytes in the damaged place: nothing depends on them.
+    Unused,
 }
 
 /// Everything a client can read.
