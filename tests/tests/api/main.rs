@@ -13,7 +13,7 @@ mod reading;
 mod regress;
 mod searching;
 
-use engram_proto::v1::{CreateCollectionRequest, Metric};
+use engram_proto::v1::{CountRequest, CreateCollectionRequest, Metric};
 use engram_tests::corpus::{Corpus, Doc, bulk_batch};
 use engram_tests::{Client, Server, ServerOptions, wire};
 
@@ -52,8 +52,10 @@ async fn load(client: &Client, name: &str, docs: &[Doc]) {
         "in order"
     );
     assert!(acks.iter().all(|a| a.errors.is_empty()), "{acks:?}");
-    // Bulk batches are durable when acknowledged; the token makes the next read wait for the last of them.
-    let token = acks.last().and_then(|a| a.token.clone());
-    let counted = engram_proto::v1::CountRequest { collection: name.into(), token, ..Default::default() };
-    client.count_with(counted).await.unwrap();
+    // Bulk batches are durable when acknowledged, and those of one stream are written side by side: the next read has to
+    // wait for each of them.
+    for ack in acks {
+        let request = CountRequest { collection: name.into(), token: ack.token, ..Default::default() };
+        client.count_with(request).await.unwrap();
+    }
 }

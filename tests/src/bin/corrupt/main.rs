@@ -26,7 +26,7 @@ use rand::seq::IndexedRandom;
 
 use damage::Damage;
 use fixture::Fixture;
-use observe::Outcome;
+use observe::{Damaged, Outcome};
 
 /// Every type of file that holds data.
 const TYPES: [&str; 9] = ["log", "seal", "manifest", "parquet", "rows", "vec", "pidx", "graph", "catalog"];
@@ -75,7 +75,8 @@ async fn main() -> Result<()> {
         let file = place.fresh()?;
         let Some(damage) = make_damage(&file, &mut rng)? else { continue };
         let deep = rng.random_bool(0.3);
-        let mut outcome = observe::outcome(&place.copy, &file, &fixture, deep).await;
+        let damaged = Damaged { file: &file, truncated: matches!(damage, Damage::Truncate(_)) };
+        let mut outcome = observe::outcome(&place.copy, &damaged, &fixture, deep).await;
         if matches!(outcome, Ok(Outcome::NoEffect)) {
             outcome =
                 prove_unused(&place, damage, &fixture, &mut rng).await.context("with random bytes there");
@@ -127,7 +128,8 @@ async fn prove_unused(
     for _ in 0..2 {
         let file = place.fresh()?;
         std::fs::write(&file, damage.scramble(&std::fs::read(&file)?, rng))?;
-        let again = observe::outcome(&place.copy, &file, fixture, true).await?;
+        let damaged = Damaged { file: &file, truncated: false };
+        let again = observe::outcome(&place.copy, &damaged, fixture, true).await?;
         if again != Outcome::NoEffect {
             return Ok(Outcome::NoEffect);
         }

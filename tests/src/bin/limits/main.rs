@@ -1,5 +1,6 @@
-//! `tests/many-collections` and `tests/overload`: what thousands of collections cost, and what happens when too many
-//! clients want too much of a server with little memory.
+//! `tests/many-collections` and `tests/overload`: what thousands of collections cost, what happens when too many
+//! clients want too much of a server with little memory, and (`limits load`) that a long load takes no more memory than
+//! a short one.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +9,7 @@
     reason = "a test that cannot go on has to fail"
 )]
 
+mod load;
 mod many;
 mod overload;
 
@@ -32,6 +34,15 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         points: u64,
     },
+    /// Loads many times the memtable limit and measures the largest use of memory.
+    Load {
+        /// How many times.
+        #[arg(long, default_value_t = 20)]
+        times: u64,
+        /// Memtable limit, MiB.
+        #[arg(long, default_value_t = 16)]
+        mib: u64,
+    },
     /// Sends more than a small server can hold, from many clients.
     Overload {
         /// How many clients at once.
@@ -50,6 +61,7 @@ enum Command {
 async fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Many { collections, points } => many::run(collections, points).await,
+        Command::Load { times, mib } => load::run(times, mib).await,
         Command::Overload { clients, mib, seconds } => overload::run(clients, mib, seconds).await,
     }
 }
