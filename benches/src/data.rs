@@ -1,6 +1,6 @@
 //! Data sets with their queries and their truth.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub struct Data {
     pub ids: Vec<u64>,
     /// Queries as a client sends them.
     pub queries: Vec<Vec<f32>>,
+    /// Regions that its rows name.
+    pub regions: usize,
     /// The distance of the [`K`]-th true neighbour of each query, computed by the kernel that searches use.
     bounds: Vec<f32>,
     /// The true neighbours of each query, as ids.
@@ -59,7 +61,7 @@ impl Data {
     /// # Errors
     /// Those of the readers, and where the files do not fit each other.
     pub fn load(set: Set, most_queries: usize) -> Result<Self> {
-        let (ids, components) = read_base(&set)?;
+        let (ids, components, regions) = read_base(&set)?;
         let base = Arc::new(truth::vector_set(set.metric, set.dimension, components)?);
         let queries = set.query_vectors()?;
         let queries: Vec<Vec<f32>> =
@@ -74,7 +76,8 @@ impl Data {
         };
         ensure!(neighbors.len() >= queries.len(), "the truth has {} queries", neighbors.len());
         let rows = ids.iter().enumerate().map(|(row, id)| (*id, row)).collect();
-        let mut data = Self { set, base, ids, queries, bounds: Vec::new(), truth: Vec::new(), rows };
+        let (bounds, truth) = (Vec::new(), Vec::new());
+        let mut data = Self { set, base, ids, queries, regions, bounds, truth, rows };
         data.take_truth(&neighbors)?;
         Ok(data)
     }
@@ -151,8 +154,9 @@ pub fn metric_named(name: &str) -> Result<Metric> {
     all.into_iter().find(|m| metric_name(*m) == name).with_context(|| format!("there is no metric {name:?}"))
 }
 
-fn read_base(set: &Set) -> Result<(Vec<u64>, Vec<f32>)> {
-    let (mut ids, mut components) = (Vec::new(), Vec::new());
+/// Ids, components, and the number of regions.
+fn read_base(set: &Set) -> Result<(Vec<u64>, Vec<f32>, usize)> {
+    let (mut ids, mut components, mut regions) = (Vec::new(), Vec::new(), HashSet::new());
     for batch in readers::open(&set.base, &ReadOptions::default())? {
         let batch = batch?;
         for row in 0..batch.len() {
@@ -162,6 +166,7 @@ fn read_base(set: &Set) -> Result<(Vec<u64>, Vec<f32>)> {
         let vectors = batch.vectors.first().context("the base has no vectors")?;
         ensure!(vectors.present.is_none(), "the benchmark needs a vector in every row");
         components.extend_from_slice(&vectors.components);
+        regions.extend(batch.regions.into_iter().filter(|region| !region.is_empty()));
     }
-    Ok((ids, components))
+    Ok((ids, components, regions.len()))
 }

@@ -4,10 +4,13 @@
 //! process where that can be done, and every report states the load average before and after.
 
 pub mod data;
+pub mod inside;
 pub mod machine;
+pub mod micro;
 pub mod noise;
 pub mod process;
 pub mod report;
 pub mod samples;
 pub mod serving;
+pub mod shards;
 pub mod wire;

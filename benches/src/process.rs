@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::inside::Settings;
+
 const POLL: Duration = Duration::from_millis(10);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
@@ -152,7 +154,7 @@ impl Server {
     ///
     /// # Errors
     /// Where it does not become ready, with its log.
-    pub fn start(home: &Path, extra: &[(&str, String)]) -> Result<Self> {
+    pub fn start(home: &Path, extra: &Settings) -> Result<Self> {
         let (ready, log) = (home.join("ready"), home.join("server.log"));
         let _ = fs::remove_file(&ready);
         let mut command = command(&engram()?);

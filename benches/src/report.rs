@@ -42,18 +42,22 @@ impl Report {
         println!("  {text}");
     }
 
-    /// Prints the end, and writes the JSON report where a file is given.
-    ///
-    /// # Errors
-    /// Where the file cannot be written.
-    pub fn finish(mut self, file: Option<&Path>) -> Result<()> {
+    /// Prints the end; the figures for [`write`].
+    pub fn finish(mut self) -> Value {
         let load_after = machine::load_average();
-        println!("\n  {:<44} {load_after:.2}", "load average at the end");
+        println!("\n  {:<44} {load_after:.2}\n", "load average at the end");
         self.facts.insert("load_average".to_owned(), json!([self.load_before, load_after]));
-        let Some(file) = file else { return Ok(()) };
-        let all = json!({ "title": self.title, "figures": self.facts });
-        std::fs::write(file, format!("{all:#}\n")).with_context(|| format!("cannot write {}", file.display()))
+        json!({ "title": self.title, "figures": self.facts })
     }
+}
+
+/// Writes the JSON report where a file is given.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn write(all: &Value, file: Option<&Path>) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    std::fs::write(file, format!("{all:#}\n")).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// `12.3 MiB`.

@@ -10,7 +10,7 @@ use engram_index::vector::{Metric, VectorSet};
 use hnsw_rs::prelude::{DistCosine, DistDot, DistL1, DistL2, Distance, Hnsw};
 use serde_json::json;
 
-use super::{Run, memory};
+use super::Run;
 use crate::data::metric_name;
 use crate::machine::cores;
 use crate::process;
@@ -22,42 +22,35 @@ const LAYERS: usize = 16;
 /// `hnsw_rs` can wait for itself for ever (see `index/src/vector/hnsw/guard.rs`).
 const WITHIN: Duration = Duration::from_secs(1_800);
 
-/// Builds twice in child processes, with our distance kernel and with the library's own, while the server is idle.
-pub(super) fn compare(run: &mut Run<'_>, indexed: f64) -> Result<()> {
+/// Builds in child processes, with our distance kernel and perhaps with the library's own, before there is a server;
+/// the seconds of the first.
+pub(super) fn measure(run: &mut Run<'_>) -> Result<Option<f64>> {
     run.report.section("bare hnsw_rs build of the same vectors (no server, no files, nothing durable)");
-    let mut with_kernel = None;
-    for (distance, label) in [("kernel", "with Engram's distance kernel"), ("stock", "with its own distance")]
-    {
-        let mut command = process::command(&std::env::current_exe()?);
-        command.args(["--set", &run.args.set, "--metric", metric_name(run.data.set.metric)]);
-        command.args(["--only-bare-build", distance]);
-        let key = format!("bare_{distance}");
-        let ended = match process::run(command, run.home, WITHIN, &mut []) {
-            Ok(ended) => ended,
-            // The library may hang or panic; the other figures stand.
-            Err(error) => {
-                run.report.add(&key, label, format!("failed: {error:#}"), json!(null));
-                continue;
-            }
-        };
-        let seconds: f64 = ended.stdout.trim().parse().context("the bare build printed no seconds")?;
-        let text = format!("{seconds:.2} s, {} threads", cores());
-        run.report.add(&key, label, text, json!({ "seconds": seconds, "threads": cores() }));
-        memory(&mut run.report, &format!("{key}_peak"), "  its peak memory (vectors included)", ended.peak);
-        if distance == "kernel" {
-            with_kernel = Some(seconds);
+    let kernel = child(run, "kernel", "with Engram's distance kernel")?;
+    if run.args.stock_distance {
+        child(run, "stock", "with its own distance")?;
+    }
+    Ok(kernel)
+}
+
+fn child(run: &mut Run<'_>, distance: &str, label: &str) -> Result<Option<f64>> {
+    let mut command = process::command(&std::env::current_exe()?);
+    command.args(["--data", run.name, "--metric", metric_name(run.data.set.metric)]);
+    command.args(["--only-bare-build", distance]);
+    let key = format!("bare_{distance}");
+    let ended = match process::run(command, run.home, WITHIN, &mut []) {
+        Ok(ended) => ended,
+        // The library may hang or panic; the other figures stand.
+        Err(error) => {
+            run.report.add(&key, label, format!("failed: {error:#}"), json!(null));
+            return Ok(None);
         }
-    }
-    if let Some(bare) = with_kernel {
-        let ratio = indexed / bare;
-        run.report.add(
-            "indexed_over_bare",
-            "server, file to graphs / bare build",
-            format!("{ratio:.2}"),
-            ratio,
-        );
-    }
-    Ok(())
+    };
+    let seconds: f64 = ended.stdout.trim().parse().context("the bare build printed no seconds")?;
+    let text = format!("{seconds:.2} s, {} threads", cores());
+    run.report.add(&key, label, text, json!({ "seconds": seconds, "threads": cores() }));
+    run.memory(&format!("{key}_peak"), "  its peak memory (vectors included)", ended.peak);
+    Ok(Some(seconds))
 }
 
 /// The child's part.

@@ -1,46 +1,54 @@
 //! From Parquet to graphs.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use engram_proto::v1::CollectionStats;
 use serde_json::json;
 
-use super::{COLLECTION, Run, client_runtime, memory};
+use super::{COLLECTION, Run, client_runtime};
 use crate::data::metric_name;
 use crate::process::{self, Server, folder_bytes};
 use crate::report::mib;
 use crate::wire::Client;
 
+/// All rows go to one region unless a rate of several is wanted: one shard, and so the graph that the bare build makes.
+const REGION: &str = "main";
+pub(super) const WITHIN: Duration = Duration::from_secs(3_600);
 const POLL: Duration = Duration::from_millis(50);
-const WITHIN: Duration = Duration::from_secs(3_600);
 /// So many looks in a row must find nothing left to do: a merge may begin after the last graph.
 const CALM_LOOKS: usize = 6;
 
-/// Loads the set and waits for the graphs; the seconds from the start of the load until every vector was in one.
-pub(super) fn run(run: &mut Run<'_>, server: &mut Server) -> Result<f64> {
-    run.report.section("load");
+/// The loader's command; with the regions that the file names, or with one.
+pub(super) fn command(run: &Run<'_>, home: &Path, server: &Server, one_region: bool) -> Result<Command> {
     let mut loader = process::command(&process::engram()?);
     loader.arg("load").arg(&run.data.set.base).args(["--collection", COLLECTION, "--create", "--no-wait"]);
     loader.args(["--metric", metric_name(run.data.set.metric), "--server", &server.url]);
-    loader.arg("--resume-file").arg(run.home.join("resume"));
+    loader.arg("--resume-file").arg(home.join("resume"));
+    if one_region {
+        loader.args(["--region", REGION]);
+    }
+    Ok(loader)
+}
+
+/// Loads the set and waits for the graphs; the seconds from the start of the load until nothing was left to build.
+pub(super) fn run(run: &mut Run<'_>, server: &mut Server) -> Result<f64> {
+    run.report.section("engram load, one region, one shard");
+    let loader = command(run, run.home, server, true)?;
     let (pid, start) = (server.pid(), Instant::now());
     let ended = process::run(loader, run.home, WITHIN, &mut [(pid, &mut server.peak)])?;
     let rows = run.data.base.len() as f64;
     let wall = ended.wall.as_secs_f64();
     let text = format!("{wall:.2} s, {:.0} rows/s (process from start to end)", rows / wall);
-    run.report.add(
-        "load",
-        "acknowledged and durable",
-        text,
-        json!({ "seconds": wall, "rows_per_s": rows / wall }),
-    );
+    let value = json!({ "seconds": wall, "rows_per_s": rows / wall });
+    run.report.add("load", "acknowledged and durable", text, value);
     let said = ended.stdout.trim();
     run.report.add("load_said", "the loader says", said, said);
-    memory(&mut run.report, "loader_peak", "loader, peak memory", ended.peak);
-    memory(&mut run.report, "server_peak_load", "server, peak memory of the load", server.peak);
+    run.memory("loader_peak", "loader, peak memory", ended.peak);
+    run.memory("server_peak_load", "server, peak memory until the load ended", server.peak);
     let indexed = client_runtime()?.block_on(graphs(run, server, start))?;
-    memory(&mut run.report, "server_peak_graphs", "server, peak memory with graph builds", server.peak);
     let disk = folder_bytes(&run.home.join("data"));
     run.report.add("disk_bytes", "data directory", mib(disk), disk);
     Ok(indexed)
@@ -53,46 +61,41 @@ async fn graphs(run: &mut Run<'_>, server: &mut Server, start: Instant) -> Resul
     client.flush(COLLECTION).await?;
     let found = client.count(COLLECTION).await?;
     ensure!(found == rows, "the collection has {found} points, the file {rows}");
-    let mut seconds = start.elapsed().as_secs_f64();
-    run.report.add("searchable_s", "searchable by scan after", format!("{seconds:.2} s"), seconds);
-    let mut stats = calm(&mut client, server, &mut seconds, start).await?;
-    if stats.indexed_vectors < rows {
-        let text = format!("{seconds:.2} s: {} of {rows} in graphs, compacting", stats.indexed_vectors);
-        run.report.add("pending_done_s", "nothing pending after", text, seconds);
-        client.compact(COLLECTION).await?;
-        stats = calm(&mut client, server, &mut seconds, start).await?;
-    }
+    let scanned = start.elapsed().as_secs_f64();
+    run.report.add("searchable_s", "searchable by scan, in segments", format!("{scanned:.2} s"), scanned);
+    let (seconds, stats) = calm(&mut client, server, start).await?;
     let segments: usize = stats.shards.iter().map(|s| s.segments.len()).sum();
-    let text = format!("{seconds:.2} s: {} of {rows} vectors, {segments} segments", stats.indexed_vectors);
-    let value = json!({ "seconds": seconds, "vectors": stats.indexed_vectors, "segments": segments });
-    run.report.add("indexed", "searchable by graph after", text, value);
+    let graphs = stats.shards.iter().flat_map(|s| &s.segments).filter(|s| !s.graphs.is_empty()).count();
+    let indexed = stats.indexed_vectors;
+    let mut text = format!("{seconds:.2} s: {indexed} of {rows} vectors, {graphs} graphs");
+    if indexed < rows {
+        text.push_str(&format!("; {} in segments below the graph threshold", rows - indexed));
+    }
+    let value = json!({
+        "seconds": seconds, "vectors": indexed, "all": indexed == rows, "segments": segments, "graphs": graphs
+    });
+    run.report.add("indexed", "searchable by graph, nothing pending", text, value);
     Ok(seconds)
 }
 
-/// Waits until nothing is left to do; `seconds` becomes the time since `start` at which that was first so.
-async fn calm(
-    client: &mut Client,
-    server: &mut Server,
-    seconds: &mut f64,
-    start: Instant,
-) -> Result<CollectionStats> {
-    let mut looks = 0;
+/// Waits until nothing is left to do; the time since `start` at which that was first so.
+async fn calm(client: &mut Client, server: &mut Server, start: Instant) -> Result<(f64, CollectionStats)> {
+    let (mut looks, mut since) = (0, Duration::ZERO);
     loop {
         let stats = client.stats(COLLECTION).await?;
         server.look();
         let now = start.elapsed();
-        let done = stats.pending_vectors == 0
-            && stats.shards.iter().all(|s| s.memtable_rows == 0 && s.state == "idle");
-        if !done {
+        let idle = stats.shards.iter().all(|s| s.memtable_rows == 0 && s.state == "idle");
+        if stats.pending_vectors > 0 || !idle {
             looks = 0;
-        } else if looks == 0 {
-            *seconds = now.as_secs_f64();
-            looks = 1;
         } else {
+            if looks == 0 {
+                since = now;
+            }
             looks += 1;
         }
         if looks >= CALM_LOOKS {
-            return Ok(stats);
+            return Ok((since.as_secs_f64(), stats));
         }
         ensure!(now < WITHIN, "the graphs are not done after {now:?}: {stats:?}");
         tokio::time::sleep(POLL).await;

@@ -2,33 +2,34 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::data::{self, Data, metric_named};
+use crate::inside::Settings;
 use crate::machine::cores;
 use crate::process::{self, Server};
-use crate::report::{Report, mib};
+use crate::report::{self, Report, mib};
 use crate::samples::Samples;
 use crate::wire::Ask;
 
 mod bare;
-mod inside;
+mod latency;
 mod load;
-mod over_grpc;
+mod rates;
 
 /// Collection that is loaded.
 pub(crate) const COLLECTION: &str = "bench";
 
-/// Measure a real server on a real set, in one run.
+/// Measure a real server on real sets, each in one run.
 #[derive(Debug, Parser)]
 #[command(name = "serving")]
 pub struct Args {
-    /// `wordnet`, `fashion`, `wordnet-5k`, or a folder with *base.parquet, *queries.parquet and *truth.parquet.
-    #[arg(long, default_value = "wordnet")]
-    set: String,
+    /// `wordnet`, `fashion`, `both`, `wordnet-5k`, or a folder with *base.parquet, *queries.parquet and *truth.parquet.
+    #[arg(long, default_value = "both")]
+    data: String,
     /// Distance of the vectors of a folder.
     #[arg(long, default_value = "cosine")]
     metric: String,
@@ -38,86 +39,135 @@ pub struct Args {
     /// Most queries that are used.
     #[arg(long, default_value_t = 2_000)]
     queries: usize,
-    /// Passes over the queries.
+    /// Passes over the queries, and loads whose rate is taken.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Where the temporary data directory is made; it should be on a disk.
+    /// Where temporary data directories are made; it should be on a disk.
     #[arg(long, env = "ENGRAM_BENCH_DIR")]
     dir: Option<PathBuf>,
-    /// Also write the figures here.
+    /// Also write the figures here, as JSON.
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Leave out the bare build with hnsw_rs, which takes as long as the server's.
+    out: Option<PathBuf>,
+    /// A setting of the server that is not its default, such as `storage.memtable_bytes=268435456`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Leave out the bare build with hnsw_rs, which takes about as long as the server's.
     #[arg(long)]
     skip_bare_build: bool,
+    /// Build also with the distance of hnsw_rs itself, which takes several times as long.
+    #[arg(long)]
+    stock_distance: bool,
+    /// Leave out the loads whose rate alone is taken.
+    #[arg(long)]
+    skip_rates: bool,
     /// Do nothing but such a build, and print its seconds; for the child process of a run.
     #[arg(long, hide = true, value_name = "kernel|stock")]
     only_bare_build: Option<String>,
 }
 
+impl Args {
+    fn sets(&self) -> Vec<&str> {
+        if self.data == "both" { vec!["wordnet", "fashion"] } else { vec![&self.data] }
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let pair = |text: &String| {
+            let (key, value) = text.split_once('=').with_context(|| format!("{text:?} is not KEY=VALUE"))?;
+            Ok((key.to_owned(), value.to_owned()))
+        };
+        self.settings.iter().map(pair).collect()
+    }
+}
+
 /// What a phase of the run needs.
-pub(crate) struct Run<'a> {
-    pub args: &'a Args,
-    pub data: &'a Data,
-    pub home: &'a Path,
-    pub report: Report,
+struct Run<'a> {
+    args: &'a Args,
+    /// Name or folder of the set, as the command line takes it.
+    name: &'a str,
+    data: &'a Data,
+    settings: Settings,
+    home: &'a Path,
+    report: Report,
 }
 
 impl Run<'_> {
     /// A search in this collection.
-    pub fn ask(&self, exact: bool) -> Ask {
+    fn ask(&self, exact: bool) -> Ask {
         Ask { collection: COLLECTION.to_owned(), k: data::K, ef: self.args.ef, exact }
     }
 
     /// One line of times.
-    pub fn times(&mut self, key: &str, label: &str, samples: &Samples) {
+    fn times(&mut self, key: &str, label: &str, samples: &Samples) {
         self.report.add(key, label, samples.text(), samples.json());
     }
+
+    /// A line about memory.
+    fn memory(&mut self, key: &str, label: &str, peak: process::Peak) {
+        let text = format!("{} resident, {} of it not file cache", mib(peak.resident), mib(peak.anonymous));
+        let value = json!({ "resident_bytes": peak.resident, "anonymous_bytes": peak.anonymous });
+        self.report.add(key, label, text, value);
+    }
+
+    /// A server over `home/data`.
+    fn server(&self, home: &Path) -> Result<Server> {
+        Server::start(home, &self.settings)
+    }
 }
 
-/// Runs the benchmark.
+/// Runs the benchmark for each set that can be had.
 ///
 /// # Errors
-/// What failed.
+/// What failed, or that no set could be had.
 pub fn run(args: &Args) -> Result<()> {
-    let set = data::find(&args.set, metric_named(&args.metric)?)?;
+    let metric = metric_named(&args.metric)?;
     if let Some(distance) = &args.only_bare_build {
-        return bare::only(&set, distance);
+        return bare::only(&data::find(&args.data, metric)?, distance);
     }
-    let data = Data::load(set, args.queries)?;
-    let mut report = Report::new("serving");
-    let server = process::engram()?;
-    report.add("server", "server", server.display().to_string(), server.display().to_string());
-    report.add("set", "data", data.describe(), data.describe());
-    let ef = args.ef.map_or_else(|| "default (100)".to_owned(), |ef| ef.to_string());
-    let settings = format!(
-        "ef {ef}, M {}, ef_construction {}, {} build threads",
-        bare::M,
-        bare::EF_CONSTRUCTION,
-        cores()
-    );
-    report.add("settings", "settings", &settings, json!(settings));
-    let home = temporary(args.dir.as_deref())?;
-    let mut run = Run { args, data: &data, home: home.path(), report };
-    let mut server = Server::start(home.path(), &[])?;
-    let indexed = load::run(&mut run, &mut server)?;
-    if args.skip_bare_build {
-        run.report.note("bare build left out");
-    } else {
-        bare::compare(&mut run, indexed)?;
+    let mut all = Map::new();
+    let mut measured = 0;
+    for name in args.sets() {
+        match data::find(name, metric) {
+            Ok(set) => {
+                all.insert(name.to_owned(), one(args, name, &Data::load(set, args.queries)?)?);
+                measured += 1;
+            }
+            Err(why) => {
+                println!("serving, {name}\n  not measured: {why:#}\n");
+                all.insert(name.to_owned(), json!({ "not_measured": format!("{why:#}") }));
+            }
+        }
+        // After each set: a later one that fails must not take the figures of this one along.
+        report::write(&Value::Object(all.clone()), args.out.as_deref())?;
     }
-    let client = over_grpc::run(&mut run, &mut server)?;
-    let peak = server.stop()?;
-    memory(&mut run.report, "server_peak_all", "server, peak memory of the whole run", peak);
-    inside::run(&mut run, &client)?;
-    run.report.finish(args.json.as_deref())
+    ensure!(measured > 0, "no data set could be had");
+    Ok(())
 }
 
-/// A line about memory.
-fn memory(report: &mut Report, key: &str, label: &str, peak: process::Peak) {
-    let text = format!("{} resident, {} of it not file cache", mib(peak.resident), mib(peak.anonymous));
-    let value = json!({ "resident_bytes": peak.resident, "anonymous_bytes": peak.anonymous });
-    report.add(key, label, text, value);
+fn one(args: &Args, name: &str, data: &Data) -> Result<Value> {
+    let mut report = Report::new(&format!("serving, {name}"));
+    report.add("data", "data", data.describe(), data.describe());
+    let ef = args.ef.map_or_else(|| "default".to_owned(), |ef| ef.to_string());
+    let mut settings = format!("ef {ef}, M {}, ef_construction {}", bare::M, bare::EF_CONSTRUCTION);
+    settings.push_str(&format!(", {} build threads", cores()));
+    args.settings.iter().for_each(|s| settings.push_str(&format!(", {s}")));
+    report.add("settings", "settings", &settings, settings.as_str());
+    let home = temporary(args.dir.as_deref())?;
+    let mut run = Run { args, name, data, settings: args.settings()?, home: home.path(), report };
+    let bare = if args.skip_bare_build { None } else { bare::measure(&mut run)? };
+    let mut server = run.server(home.path())?;
+    let indexed = load::run(&mut run, &mut server)?;
+    if let Some(bare) = bare {
+        let ratio = indexed / bare;
+        let label = "file to graphs / bare build with the kernel";
+        run.report.add("indexed_over_bare", label, format!("{ratio:.2}"), ratio);
+    }
+    let peak = server.stop()?;
+    run.memory("server_peak_graphs", "server, peak memory until it was stopped", peak);
+    latency::run(&mut run)?;
+    if !args.skip_rates {
+        rates::run(&mut run)?;
+    }
+    Ok(run.report.finish())
 }
 
 /// A folder that goes with the run: `/tmp` may be memory, so `/var/tmp` unless told otherwise.
@@ -130,6 +180,6 @@ pub(crate) fn temporary(folder: Option<&Path>) -> Result<TempDir> {
 }
 
 /// A runtime of one thread: a client that shares no thread with the server.
-pub(crate) fn client_runtime() -> Result<tokio::runtime::Runtime> {
+fn client_runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the client's runtime")
 }

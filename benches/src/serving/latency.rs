@@ -1,0 +1,169 @@
+//! One client over gRPC beside the same search in this process: recall, latency, and what the way there costs.
+//!
+//! The data directory is copied, so that server and this process each have the same data open at the same time; a
+//! search over gRPC, an empty call on the same connection and a search in this process then take turns, query by query.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use engram_query::Database;
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use super::{Run, client_runtime};
+use crate::inside::{self, request};
+use crate::samples::Samples;
+use crate::wire::{Ask, Client};
+
+/// Searches of each kind before anything is measured.
+const WARM_UP: usize = 300;
+/// Searches of one batch call.
+const BATCH: usize = 32;
+
+/// Both ways to the same data.
+struct Ways<'a> {
+    client: Client,
+    runtime: &'a Handle,
+    database: &'a Arc<Database>,
+}
+
+/// Times of searches that took turns.
+#[derive(Default)]
+struct Turns {
+    grpc: Samples,
+    health: Samples,
+    inside: Samples,
+    /// The server's own part of a search over gRPC.
+    took: Samples,
+    /// The rest of it.
+    around: Samples,
+}
+
+pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
+    let copy = run.home.join("copy");
+    copy_folder(&run.home.join("data"), &copy)?;
+    let start = Instant::now();
+    let mut server = run.server(run.home)?;
+    let seconds = start.elapsed().as_secs_f64();
+    run.report.add("restart_s", "restart of the server, until ready", format!("{seconds:.2} s"), seconds);
+    let (runtime, node) = inside::node(&copy, &run.settings)?;
+    let handle = runtime.handle().clone();
+    client_runtime()?.block_on(async {
+        let client = Client::connect(&server.url).await?;
+        let mut ways = Ways { client, runtime: &handle, database: node.database() };
+        single(run, &mut ways).await?;
+        batches(run, &mut ways).await?;
+        exact(run, &mut ways).await
+    })?;
+    server.look();
+    runtime.block_on(node.shutdown());
+    let peak = server.stop()?;
+    run.memory("server_peak_searches", "server, peak memory of restart and searches", peak);
+    std::fs::remove_dir_all(&copy).context("remove the copy")
+}
+
+async fn single(run: &mut Run<'_>, ways: &mut Ways<'_>) -> Result<()> {
+    run.report.section("one client, one search at a time: gRPC, empty call and in-process in turns");
+    let ask = run.ask(false);
+    let warm_up: Vec<_> = run.data.queries.iter().cycle().take(WARM_UP).collect();
+    turns(ways, &ask, warm_up.into_iter(), &mut Turns::default()).await?;
+    let (mut turns_, mut found) = (Turns::default(), Vec::new());
+    for _ in 0..run.args.rounds.max(1) {
+        found = turns(ways, &ask, run.data.queries.iter(), &mut turns_).await?;
+    }
+    let recall = run.data.recall(&found)?;
+    run.report.add("recall", "recall@10", format!("{recall:.4}"), recall);
+    run.times("grpc_search", "search over gRPC", &turns_.grpc);
+    run.times("grpc_health", "empty health call", &turns_.health);
+    run.times("inside_search", "search in process (Database::search)", &turns_.inside);
+    let added = turns_.grpc.micros(0.5) - turns_.inside.micros(0.5) - turns_.health.micros(0.5);
+    let label = "added over in-process + empty call (p50s)";
+    run.report.add("added_us", label, format!("{added:.0} us (goal <= 60)"), added);
+    run.times("grpc_took", "  of a search over gRPC: the server says", &turns_.took);
+    run.times("grpc_around", "  of a search over gRPC: the rest", &turns_.around);
+    let added = turns_.around.micros(0.5) - turns_.health.micros(0.5);
+    run.report.add("around_us", "  the rest less an empty call (p50s)", format!("{added:.0} us"), added);
+    Ok(())
+}
+
+/// One pass over the queries; what the searches over gRPC found.
+async fn turns(
+    ways: &mut Ways<'_>,
+    ask: &Ask,
+    queries: impl Iterator<Item = &Vec<f32>>,
+    turns: &mut Turns,
+) -> Result<Vec<(usize, Vec<u64>)>> {
+    let mut found = Vec::new();
+    for (number, query) in queries.enumerate() {
+        let wire = ask.wire(query);
+        turns.health.push(ways.client.health().await?);
+        let (ids, time, took) = ways.client.search(wire).await?;
+        turns.grpc.push(time);
+        turns.took.push(took);
+        turns.around.push(time.saturating_sub(took));
+        found.push((number, ids));
+        turns.inside.push(inside::timed(ways.runtime, ways.database, request(ask, query)).await?.0);
+    }
+    Ok(found)
+}
+
+async fn batches(run: &mut Run<'_>, ways: &mut Ways<'_>) -> Result<()> {
+    run.report.section("batches and exact mode");
+    let ask = run.ask(false);
+    let (mut grpc, mut local) = (Samples::default(), Samples::default());
+    for _ in 0..run.args.rounds.max(1) {
+        let (mut over, mut within) = (Duration::ZERO, Duration::ZERO);
+        for chunk in run.data.queries.chunks(BATCH) {
+            let call: Vec<_> = chunk.iter().map(|query| ask.wire(query)).collect();
+            let start = Instant::now();
+            ways.client.batch_search(call).await?;
+            over += start.elapsed();
+            let call = chunk.iter().map(|query| request(&ask, query)).collect();
+            within += inside::batch(ways.runtime, ways.database, call).await?.0;
+        }
+        grpc.push(over);
+        local.push(within);
+    }
+    let queries = run.data.queries.len() as f64;
+    let (over, within) = (queries / grpc.median(), queries / local.median());
+    let text = format!("{over:.0} searches/s, {BATCH} a call; in process {within:.0}");
+    run.report.add(
+        "batch",
+        "batch search over gRPC",
+        text,
+        json!({ "grpc_qps": over, "inside_qps": within }),
+    );
+    Ok(())
+}
+
+async fn exact(run: &mut Run<'_>, ways: &mut Ways<'_>) -> Result<()> {
+    let ask = run.ask(true);
+    turns(ways, &ask, run.data.queries.iter().take(5), &mut Turns::default()).await?;
+    let (mut grpc, mut found) = (Samples::default(), Vec::new());
+    for (number, query) in run.data.queries.iter().enumerate() {
+        let (ids, time, _) = ways.client.search(ask.wire(query)).await?;
+        grpc.push(time);
+        found.push((number, ids));
+    }
+    let recall = run.data.recall(&found)?;
+    let text = if recall == 1.0 { "1.0000".to_owned() } else { format!("{recall:.6}: MUST BE 1") };
+    run.times("exact_search", "exact search over gRPC", &grpc);
+    run.report.add("exact_recall", "exact search, recall@10", text, recall);
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target).with_context(|| format!("copy to {}", target.display()))?;
+        }
+    }
+    Ok(())
+}
