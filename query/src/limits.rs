@@ -18,8 +18,8 @@ pub const MAX_BATCH: usize = 10_000;
 pub const MAX_SEARCH_BATCH: usize = 1_000;
 /// Most results that the searches of one batch may ask for together.
 pub const MAX_SEARCH_BATCH_RESULTS: usize = 100_000;
-/// Largest payload of a point, bytes of its JSON text.
-pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+pub use engram_storage::op::MAX_PAYLOAD_BYTES;
+
 /// Deepest nesting of a payload; the object itself is 1.
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 /// Most keys of a payload, all its objects together.

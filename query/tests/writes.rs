@@ -295,3 +295,18 @@ async fn another_tenants_collection_is_like_an_absent_one() {
     assert_eq!(count("secret").await.unwrap(), 0);
     assert_eq!(world.count("secret").await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_does_not_outgrow_its_limit_by_merges() {
+    let world = World::new().await;
+    world.create("c", &["eu"], 1).await;
+    world.put("c", vec![point_in(1, "eu")]).await;
+    let merge = |key: &str| {
+        let json = format!("{{\"{key}\":\"{}\"}}", "x".repeat(MAX_PAYLOAD_BYTES / 2));
+        let ids = PointSelector::Ids(vec![(PointId::Num(1), None)]);
+        world.db.change(OWNER, "c", (ids, Change::Payload(PayloadChange::Merge(json.into()))), waiting())
+    };
+    assert!(matches!(merge("a").await.unwrap().outcomes[0], Some(OpOutcome::Applied { .. })));
+    assert_eq!(merge("b").await.unwrap().outcomes[0], Some(OpOutcome::PayloadTooLarge));
+    assert!(matches!(merge("a").await.unwrap().outcomes[0], Some(OpOutcome::Applied { .. })));
+}

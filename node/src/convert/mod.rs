@@ -119,6 +119,7 @@ pub(crate) fn wire_answer(answer: &WriteAnswer) -> v1::WriteResponse {
             Some(OpOutcome::Applied { version, .. }) => (v1::WriteOutcome::Applied, *version),
             Some(OpOutcome::VersionMismatch { current }) => (v1::WriteOutcome::VersionMismatch, *current),
             Some(OpOutcome::NotFound) => (v1::WriteOutcome::NotFound, 0),
+            Some(OpOutcome::PayloadTooLarge) => (v1::WriteOutcome::PayloadTooLarge, 0),
         };
         v1::PointOutcome { outcome: outcome.into(), version }
     };

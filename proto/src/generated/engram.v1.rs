@@ -1790,6 +1790,8 @@ pub enum WriteOutcome {
     NotFound = 3,
     /// Durable in the log, not applied yet (`wait` was false).
     Accepted = 4,
+    /// The payload after the change would be larger than 1 MiB; the point stays as it is.
+    PayloadTooLarge = 5,
 }
 impl WriteOutcome {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1803,6 +1805,7 @@ impl WriteOutcome {
             Self::VersionMismatch => "WRITE_OUTCOME_VERSION_MISMATCH",
             Self::NotFound => "WRITE_OUTCOME_NOT_FOUND",
             Self::Accepted => "WRITE_OUTCOME_ACCEPTED",
+            Self::PayloadTooLarge => "WRITE_OUTCOME_PAYLOAD_TOO_LARGE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1813,6 +1816,7 @@ impl WriteOutcome {
             "WRITE_OUTCOME_VERSION_MISMATCH" => Some(Self::VersionMismatch),
             "WRITE_OUTCOME_NOT_FOUND" => Some(Self::NotFound),
             "WRITE_OUTCOME_ACCEPTED" => Some(Self::Accepted),
+            "WRITE_OUTCOME_PAYLOAD_TOO_LARGE" => Some(Self::PayloadTooLarge),
             _ => None,
         }
     }

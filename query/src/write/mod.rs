@@ -129,7 +129,7 @@ pub(super) async fn write_shard(
 pub(super) fn reached(outcome: &OpOutcome) -> u64 {
     match outcome {
         OpOutcome::Applied { points, .. } => *points,
-        OpOutcome::VersionMismatch { .. } | OpOutcome::NotFound => 0,
+        OpOutcome::VersionMismatch { .. } | OpOutcome::NotFound | OpOutcome::PayloadTooLarge => 0,
     }
 }
 

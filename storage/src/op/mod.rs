@@ -90,6 +90,9 @@ pub struct Idempotency {
     pub at: i64,
 }
 
+/// Largest payload of a point, bytes of its JSON text.
+pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+
 /// What became of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpOutcome {
@@ -107,4 +110,6 @@ pub enum OpOutcome {
     },
     /// There was no such point.
     NotFound,
+    /// The payload after the change would be larger than [`MAX_PAYLOAD_BYTES`]; the point stays as it is.
+    PayloadTooLarge,
 }

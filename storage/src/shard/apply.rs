@@ -8,7 +8,7 @@ use super::payload_change::changed;
 use super::state::{Location, Place, RunState, ShardState};
 use crate::error::{Result, StorageError};
 use crate::log::Offset;
-use crate::op::{ConditionalOp, Op, OpBatch, OpOutcome};
+use crate::op::{ConditionalOp, MAX_PAYLOAD_BYTES, Op, OpBatch, OpOutcome};
 use crate::point::{FieldId, Point, PointId};
 use crate::schema::CollectionSchema;
 use crate::segment::RunBuilder;
@@ -115,6 +115,9 @@ impl Group<'_> {
             return Ok(OpOutcome::NotFound);
         }
         edit(&mut point)?;
+        if point.payload.len() > MAX_PAYLOAD_BYTES {
+            return Ok(OpOutcome::PayloadTooLarge);
+        }
         point.version = offset;
         point.ingested_at = ingested_at;
         self.touched.insert(id, Some(point));
