@@ -20,6 +20,14 @@ pub fn peak_resident_bytes(pid: u32) -> Result<u64> {
     status_kib(pid, "VmHWM:")
 }
 
+/// Resident memory that is not a file's, in bytes: mapped segments are left out, since the system takes them back.
+///
+/// # Errors
+/// Where there is no such process.
+pub fn anonymous_bytes(pid: u32) -> Result<u64> {
+    status_kib(pid, "RssAnon:")
+}
+
 /// Number of open descriptors.
 ///
 /// # Errors

@@ -357,15 +357,11 @@ fn limit(command: &mut Command, options: &ServerOptions) {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill9();
-        if self.keep || std::thread::panicking() || std::env::var_os("ENGRAM_KEEP").is_some() {
-            if let Some(home) = self.home.take() {
-                let path = home.keep();
-                eprintln!(
-                    "log and data of the server are kept in {} (data: {})",
-                    path.display(),
-                    self.data_dir.display()
-                );
-            }
+        let keep = self.keep || std::thread::panicking() || std::env::var_os("ENGRAM_KEEP").is_some();
+        if keep && let Some(home) = self.home.take() {
+            let path = home.keep();
+            let data = self.data_dir.display();
+            eprintln!("log and data of the server are kept in {} (data: {data})", path.display());
         }
     }
 }
