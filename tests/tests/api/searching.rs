@@ -112,6 +112,13 @@ fn rules() -> Vec<Rule> {
             field(Kind::ValuesCount(ValuesCount { gte: Some(2), ..Default::default() }), "tags"),
             |p| p["tags"].as_array().unwrap().len() >= 2,
         ),
+    ]
+}
+
+/// Filters on times and places beside what they mean.
+fn rules_of_times_and_places() -> Vec<Rule> {
+    use field_condition::Kind;
+    vec![
         (
             "datetime",
             field(
@@ -161,7 +168,7 @@ fn rules() -> Vec<Rule> {
 
 async fn check_rules(client: &Client, name: &str, docs: &[Doc], when: &str) {
     let query = Corpus::new(SEED + 1, DIMENSION, &[]).vector();
-    for (what, filter, means) in rules() {
+    for (what, filter, means) in rules().into_iter().chain(rules_of_times_and_places()) {
         let matching = docs.iter().filter(|d| means(&d.payload)).count() as u64;
         let request =
             CountRequest { collection: name.into(), filter: Some(filter.clone()), ..Default::default() };

@@ -36,11 +36,9 @@ async fn settle_purge(client: &Client, load: &Load) -> Result<()> {
     })
     .await?;
     let mut purge = load.purge.lock().unwrap();
-    if let (Some(newest), true) = (receipts.first(), purge.unanswered) {
-        if newest.id != purge.last_receipt {
-            let due = std::mem::take(&mut purge.due);
-            load.journal(PURGED).lock().unwrap().certainly_happened(due.into_iter());
-        }
+    if purge.unanswered && receipts.first().is_some_and(|newest| newest.id != purge.last_receipt) {
+        let due = std::mem::take(&mut purge.due);
+        load.journal(PURGED).lock().unwrap().certainly_happened(due.into_iter());
     }
     if let Some(newest) = receipts.first() {
         purge.last_receipt.clone_from(&newest.id);

@@ -143,7 +143,7 @@ impl Load {
 
 /// Region of a key: a point never changes it.
 fn region(id: u64) -> &'static str {
-    if id % 2 == 0 { "eu" } else { "us" }
+    if id.is_multiple_of(2) { "eu" } else { "us" }
 }
 
 fn placed(p: Point, id: u64) -> Point {
@@ -406,7 +406,7 @@ async fn compactor(client: Client, watch: Watch, mut rng: StdRng) -> Result<()> 
 /// Writes old and young points, then erases the old ones of one region; nobody else writes to the collection.
 async fn purger(load: Load, client: Client, watch: Watch, mut rng: StdRng) -> Result<()> {
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_millis())?;
-    let old = |id: u64| (id / 2) % 2 == 0;
+    let old = |id: u64| (id / 2).is_multiple_of(2);
     loop {
         let ids = (0..PURGE_KEYS).choose_multiple(&mut rng, 40);
         let seq = rng.random_range(1..u64::MAX >> 1);
