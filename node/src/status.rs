@@ -43,23 +43,6 @@ pub fn http_code(kind: ErrorKind) -> StatusCode {
     }
 }
 
-/// Stable code of errors that have none of their own.
-pub fn kind_code(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Invalid => "invalid_argument",
-        ErrorKind::NotFound => "not_found",
-        ErrorKind::Conflict => "conflict",
-        ErrorKind::Fenced => "fenced",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::DeadlineExceeded => "deadline_exceeded",
-        ErrorKind::Exhausted => "exhausted",
-        ErrorKind::Unauthenticated => "unauthenticated",
-        ErrorKind::Forbidden => "forbidden",
-        ErrorKind::Corrupt => "corrupt",
-        ErrorKind::Internal => "internal",
-    }
-}
-
 /// Seconds after which a retry makes sense; 0 where it does not.
 fn retry_after(kind: ErrorKind) -> u32 {
     match kind {
@@ -83,7 +66,7 @@ pub fn status(kind: ErrorKind, code: &str, message: impl Into<String>) -> Status
 
 /// A request that is wrong: the field and what to write.
 pub fn invalid(field: &str, why: impl std::fmt::Display) -> Status {
-    status(ErrorKind::Invalid, kind_code(ErrorKind::Invalid), format!("{field}: {why}"))
+    status(ErrorKind::Invalid, ErrorKind::Invalid.code(), format!("{field}: {why}"))
 }
 
 /// Too much at once: try later.

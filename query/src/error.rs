@@ -108,23 +108,7 @@ fn storage_code(e: &StorageError) -> &'static str {
         StorageError::Log(LogError::TooLarge { .. }) => "limit_exceeded",
         StorageError::Log(LogError::Ambiguous(_)) => "ambiguous_write",
         StorageError::Io { no_space: true, .. } | StorageError::Log(LogError::Full(_)) => "no_space",
-        other => kind_code(other.kind()),
-    }
-}
-
-fn kind_code(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Invalid => "invalid_argument",
-        ErrorKind::NotFound => "not_found",
-        ErrorKind::Conflict => "conflict",
-        ErrorKind::Fenced => "fenced",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::DeadlineExceeded => "deadline_exceeded",
-        ErrorKind::Exhausted => "exhausted",
-        ErrorKind::Unauthenticated => "unauthenticated",
-        ErrorKind::Forbidden => "forbidden",
-        ErrorKind::Corrupt => "corrupt",
-        ErrorKind::Internal => "internal",
+        other => other.kind().code(),
     }
 }
 

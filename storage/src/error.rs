@@ -32,6 +32,25 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// Stable word for errors that have none of their own: `snake_case`, never renamed.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid_argument",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Fenced => "fenced",
+            Self::Unavailable => "unavailable",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Exhausted => "exhausted",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Corrupt => "corrupt",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// Failures of storage.
 #[derive(Debug, thiserror::Error, Clone)]
 pub enum StorageError {
