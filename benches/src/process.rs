@@ -12,17 +12,21 @@ use serde_json::Value;
 
 use crate::inside::Settings;
 
+/// `USER_HZ`, which is 100 on every machine this runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
 const POLL: Duration = Duration::from_millis(10);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
-/// Largest memory a process had.
+/// Largest memory a process had, and the processor time it took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Peak {
     /// `VmHWM`: all resident pages, those of mapped files included.
     pub resident: u64,
     /// Largest `RssAnon` that was seen: memory that is not just cached file.
     pub anonymous: u64,
+    /// Seconds of all its threads, in the kernel too, in steps of 10 ms.
+    pub cpu: f64,
 }
 
 impl Peak {
@@ -35,7 +39,16 @@ impl Peak {
         };
         self.resident = self.resident.max(kib("VmHWM:").unwrap_or(0) * 1024);
         self.anonymous = self.anonymous.max(kib("RssAnon:").unwrap_or(0) * 1024);
+        self.cpu = self.cpu.max(cpu_seconds(pid).unwrap_or(0.0));
     }
+}
+
+/// `utime` and `stime` of `/proc/PID/stat`, whose second field is a name in parentheses that may hold anything.
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(ticks as f64 / TICKS_PER_SECOND)
 }
 
 /// A program that ended.
@@ -224,4 +237,21 @@ pub fn folder_bytes(folder: &Path) -> u64 {
         Err(_) => 0,
     };
     entries.flatten().map(bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_process_has_taken_processor_time() {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(200) {
+            std::hint::black_box(start.elapsed());
+        }
+        let mut peak = Peak::default();
+        peak.look(std::process::id());
+        assert!(peak.cpu > 0.0 && peak.cpu < 60.0, "{peak:?}");
+        assert!(peak.resident >= peak.anonymous && peak.anonymous > 0, "{peak:?}");
+    }
 }

@@ -22,9 +22,18 @@ const LAYERS: usize = 16;
 /// `hnsw_rs` can wait for itself for ever (see `index/src/vector/hnsw/guard.rs`).
 const WITHIN: Duration = Duration::from_secs(1_800);
 
+/// What a build took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Built {
+    /// From the first vector to the last one.
+    pub seconds: f64,
+    /// Of all threads; for a bare build with the reading of the file, for the server with the load.
+    pub cpu: f64,
+}
+
 /// Builds in child processes, with our distance kernel and perhaps with the library's own, before there is a server;
-/// the seconds of the first.
-pub(super) fn measure(run: &mut Run<'_>) -> Result<Option<f64>> {
+/// what the first took.
+pub(super) fn measure(run: &mut Run<'_>) -> Result<Option<Built>> {
     run.report.section("bare hnsw_rs build of the same vectors (no server, no files, nothing durable)");
     let kernel = child(run, "kernel", "with Engram's distance kernel")?;
     if run.args.stock_distance {
@@ -33,7 +42,7 @@ pub(super) fn measure(run: &mut Run<'_>) -> Result<Option<f64>> {
     Ok(kernel)
 }
 
-fn child(run: &mut Run<'_>, distance: &str, label: &str) -> Result<Option<f64>> {
+fn child(run: &mut Run<'_>, distance: &str, label: &str) -> Result<Option<Built>> {
     let mut command = process::command(&std::env::current_exe()?);
     command.args(["--data", run.name, "--metric", metric_name(run.data.set.metric)]);
     command.args(["--only-bare-build", distance]);
@@ -47,10 +56,12 @@ fn child(run: &mut Run<'_>, distance: &str, label: &str) -> Result<Option<f64>> 
         }
     };
     let seconds: f64 = ended.stdout.trim().parse().context("the bare build printed no seconds")?;
-    let text = format!("{seconds:.2} s, {} threads", cores());
-    run.report.add(&key, label, text, json!({ "seconds": seconds, "threads": cores() }));
+    let built = Built { seconds, cpu: ended.peak.cpu };
+    let text = format!("{seconds:.2} s, {} threads; {:.1} s of processor time", cores(), built.cpu);
+    let value = json!({ "seconds": seconds, "threads": cores(), "cpu_seconds": built.cpu });
+    run.report.add(&key, label, text, value);
     run.memory(&format!("{key}_peak"), "  its peak memory (vectors included)", ended.peak);
-    Ok(Some(seconds))
+    Ok(Some(built))
 }
 
 /// The child's part.

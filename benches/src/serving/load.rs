@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use engram_proto::v1::CollectionStats;
 use serde_json::json;
 
+use super::bare::Built;
 use super::{COLLECTION, Run, client_runtime};
 use crate::data::metric_name;
 use crate::process::{self, Server, folder_bytes};
@@ -33,8 +34,9 @@ pub(super) fn command(run: &Run<'_>, home: &Path, server: &Server, one_region: b
     Ok(loader)
 }
 
-/// Loads the set and waits for the graphs; the seconds from the start of the load until nothing was left to build.
-pub(super) fn run(run: &mut Run<'_>, server: &mut Server) -> Result<f64> {
+/// Loads the set and waits until nothing is left to build; what it took from the start of the load, where all vectors
+/// then have a graph.
+pub(super) fn run(run: &mut Run<'_>, server: &mut Server) -> Result<Option<Built>> {
     run.report.section("engram load, one region, one shard");
     let loader = command(run, run.home, server, true)?;
     let (pid, start) = (server.pid(), Instant::now());
@@ -44,6 +46,10 @@ pub(super) fn run(run: &mut Run<'_>, server: &mut Server) -> Result<f64> {
     let text = format!("{wall:.2} s, {:.0} rows/s (process from start to end)", rows / wall);
     let value = json!({ "seconds": wall, "rows_per_s": rows / wall });
     run.report.add("load", "acknowledged and durable", text, value);
+    let (theirs, ours) = (ended.peak.cpu, server.peak.cpu);
+    let text = format!("server {ours:.2} s, loader {theirs:.2} s");
+    let value = json!({ "server_s": ours, "loader_s": theirs });
+    run.report.add("load_cpu", "  processor time", text, value);
     let said = ended.stdout.trim();
     run.report.add("load_said", "the loader says", said, said);
     run.memory("loader_peak", "loader, peak memory", ended.peak);
@@ -54,7 +60,7 @@ pub(super) fn run(run: &mut Run<'_>, server: &mut Server) -> Result<f64> {
     Ok(indexed)
 }
 
-async fn graphs(run: &mut Run<'_>, server: &mut Server, start: Instant) -> Result<f64> {
+async fn graphs(run: &mut Run<'_>, server: &mut Server, start: Instant) -> Result<Option<Built>> {
     let mut client = Client::connect(&server.url).await?;
     let rows = run.data.base.len() as u64;
     // As `engram load --wait-indexed` does.
@@ -67,6 +73,7 @@ async fn graphs(run: &mut Run<'_>, server: &mut Server, start: Instant) -> Resul
     let segments: usize = stats.shards.iter().map(|s| s.segments.len()).sum();
     let graphs = stats.shards.iter().flat_map(|s| &s.segments).filter(|s| !s.graphs.is_empty()).count();
     let indexed = stats.indexed_vectors;
+    let built = Built { seconds, cpu: server.peak.cpu };
     let mut text = format!("{seconds:.2} s: {indexed} of {rows} vectors, {graphs} graphs");
     if indexed < rows {
         text.push_str(&format!("; {} in segments below the graph threshold", rows - indexed));
@@ -75,7 +82,9 @@ async fn graphs(run: &mut Run<'_>, server: &mut Server, start: Instant) -> Resul
         "seconds": seconds, "vectors": indexed, "all": indexed == rows, "segments": segments, "graphs": graphs
     });
     run.report.add("indexed", "searchable by graph, nothing pending", text, value);
-    Ok(seconds)
+    let text = format!("{:.1} s of the server, load included", built.cpu);
+    run.report.add("indexed_cpu_s", "  processor time", text, built.cpu);
+    Ok((indexed == rows).then_some(built))
 }
 
 /// Waits until nothing is left to do; the time since `start` at which that was first so.
