@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use engram_proto::v1;
 use engram_query::request::{NewPoint, Principal, WriteAnswer, WriteOptions};
+use engram_query::token::ConsistencyToken;
 use engram_storage::point::PointId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
@@ -24,7 +25,13 @@ pub(crate) type Acknowledgements = ReceiverStream<Result<v1::BulkUpsertResponse,
 /// A batch that is being written.
 struct Started {
     ids: HashSet<PointId>,
-    work: JoinHandle<Result<v1::BulkUpsertResponse, Status>>,
+    work: JoinHandle<Result<Written, Status>>,
+}
+
+/// A batch that is durable.
+struct Written {
+    batch: u64,
+    answer: WriteAnswer,
 }
 
 struct Bulk {
@@ -34,6 +41,9 @@ struct Bulk {
     collection: String,
     /// Oldest first.
     started: VecDeque<Started>,
+    /// Covers every batch that was acknowledged: batches are written side by side, so the token of the last one alone
+    /// need not cover those before it.
+    token: ConsistencyToken,
     answers: mpsc::Sender<Result<v1::BulkUpsertResponse, Status>>,
 }
 
@@ -47,8 +57,15 @@ pub(crate) fn run(
     let principal = principal(&request)?;
     let in_flight = request.extensions().get::<InFlight>().cloned().unwrap_or_default();
     let (answers, acknowledgements) = mpsc::channel(context.config.limits.bulk_batches);
-    let bulk =
-        Bulk { context, principal, in_flight, collection: String::new(), started: VecDeque::new(), answers };
+    let bulk = Bulk {
+        context,
+        principal,
+        in_flight,
+        collection: String::new(),
+        started: VecDeque::new(),
+        token: ConsistencyToken::default(),
+        answers,
+    };
     tokio::spawn(bulk.pump(request.into_inner()));
     Ok(ReceiverStream::new(acknowledgements))
 }
@@ -117,9 +134,13 @@ impl Bulk {
         Ok(())
     }
 
-    async fn answer(&mut self, done: Result<v1::BulkUpsertResponse, Status>) -> Result<(), Gone> {
+    async fn answer(&mut self, done: Result<Written, Status>) -> Result<(), Gone> {
         let failed = done.is_err();
-        self.answers.send(done).await.map_err(|_| Gone)?;
+        let answer = done.map(|written| {
+            self.token.merge(&written.answer.token);
+            acknowledgement(written, &self.token)
+        });
+        self.answers.send(answer).await.map_err(|_| Gone)?;
         // A status ends a gRPC stream.
         if failed { Err(Gone) } else { Ok(()) }
     }
@@ -147,7 +168,7 @@ impl Bulk {
 }
 
 /// Waits for the oldest batch and takes it out. Safe to drop half-way: the batch then stays.
-async fn oldest(started: &mut VecDeque<Started>) -> Result<v1::BulkUpsertResponse, Status> {
+async fn oldest(started: &mut VecDeque<Started>) -> Result<Written, Status> {
     let Some(first) = started.front_mut() else {
         return Err(Status::internal("no batch is in work"));
     };
@@ -173,17 +194,18 @@ impl Write {
         collection: String,
         points: Vec<NewPoint>,
         options: WriteOptions,
-    ) -> Result<v1::BulkUpsertResponse, Status> {
+    ) -> Result<Written, Status> {
         let rows = points.len();
         let answer = self.context.database.upsert(self.principal, &collection, points, options).await;
         drop(self.charge);
         let answer = answer.map_err(|e| from_query(&e))?;
         self.context.metrics.points_written.inc_by(rows.saturating_sub(answer.rejected.len()) as u64);
-        Ok(acknowledgement(self.batch, answer))
+        Ok(Written { batch: self.batch, answer })
     }
 }
 
-fn acknowledgement(batch: u64, answer: WriteAnswer) -> v1::BulkUpsertResponse {
+fn acknowledgement(written: Written, token: &ConsistencyToken) -> v1::BulkUpsertResponse {
+    let Written { batch, answer } = written;
     let error = |(row, code, message): (usize, &'static str, String)| v1::RowError {
         row: u32::try_from(row).unwrap_or(u32::MAX),
         code: code.to_owned(),
@@ -191,7 +213,7 @@ fn acknowledgement(batch: u64, answer: WriteAnswer) -> v1::BulkUpsertResponse {
     };
     v1::BulkUpsertResponse {
         batch,
-        token: Some(wire_token(&answer.token)),
+        token: Some(wire_token(token)),
         errors: answer.rejected.into_iter().map(error).collect(),
         repeated: answer.repeated,
     }

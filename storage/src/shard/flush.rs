@@ -45,7 +45,7 @@ impl Shard {
             self.flush_wanted.store(false, Ordering::Release);
             let result = self.flush().await;
             drop(permit);
-            let Err(e) = result else { return self.want_compaction() };
+            let Err(e) = result else { return };
             if self.takes_no_flush() {
                 return;
             }
@@ -74,7 +74,10 @@ impl Shard {
         let start = Instant::now();
         let result = self.write_frozen(&frozen).await;
         match &result {
-            Ok(()) => self.parts.work.flushes.add(start),
+            Ok(()) => {
+                self.parts.work.flushes.add(start);
+                self.want_compaction();
+            }
             Err(_) => self.thaw(),
         }
         self.set_activity("idle");
