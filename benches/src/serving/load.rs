@@ -18,6 +18,9 @@ use crate::wire::Client;
 /// All rows go to one region unless a rate of several is wanted: one shard, and so the graph that the bare build makes.
 const REGION: &str = "main";
 pub(super) const WITHIN: Duration = Duration::from_secs(3_600);
+/// A server that should build and takes less than [`STUCK_CPU`] seconds of processor time meanwhile has forgotten it.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+const STUCK_CPU: f64 = 2.0;
 const POLL: Duration = Duration::from_millis(50);
 /// So many looks in a row must find nothing left to do: a merge may begin after the last graph.
 const CALM_LOOKS: usize = 6;
@@ -90,6 +93,7 @@ async fn graphs(run: &mut Run<'_>, server: &mut Server, start: Instant) -> Resul
 /// Waits until nothing is left to do; the time since `start` at which that was first so.
 async fn calm(client: &mut Client, server: &mut Server, start: Instant) -> Result<(f64, CollectionStats)> {
     let (mut looks, mut since) = (0, Duration::ZERO);
+    let mut worked = (Instant::now(), server.peak.cpu);
     loop {
         let stats = client.stats(COLLECTION).await?;
         server.look();
@@ -106,6 +110,13 @@ async fn calm(client: &mut Client, server: &mut Server, start: Instant) -> Resul
         if looks >= CALM_LOOKS {
             return Ok((since.as_secs_f64(), stats));
         }
+        if server.peak.cpu >= worked.1 + STUCK_CPU {
+            worked = (Instant::now(), server.peak.cpu);
+        }
+        ensure!(
+            worked.0.elapsed() < STUCK_AFTER,
+            "the server builds no graphs though some are due: {stats:?}"
+        );
         ensure!(now < WITHIN, "the graphs are not done after {now:?}: {stats:?}");
         tokio::time::sleep(POLL).await;
     }
