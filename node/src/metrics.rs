@@ -49,9 +49,9 @@ struct Tallied {
 }
 
 impl Tallied {
-    fn register(&self, registry: &mut Registry, name: &str, help: &str) {
-        registry.register(format!("{name}s"), help, self.count.clone());
-        registry.register(format!("{name}_seconds"), format!("{help}: seconds"), self.seconds.clone());
+    fn register(&self, registry: &mut Registry, (one, many): (&str, &str), help: &str) {
+        registry.register(many, help, self.count.clone());
+        registry.register(format!("{one}_seconds"), format!("{help}: seconds"), self.seconds.clone());
     }
 
     fn set(&self, tally: &Tally) {
@@ -132,10 +132,10 @@ impl Metrics {
         r.register("searches", "Searches answered", self.searches.clone());
         r.register("retention_runs", "Runs of the retention job", self.retention_runs.clone());
         r.register("points_erased", "Points erased by purges and retention", self.points_erased.clone());
-        self.log_appends.register(r, "log_append", "Appends to logs, each with one sync");
-        self.flushes.register(r, "flush", "Memtables written to segments");
-        self.rewrites.register(r, "rewrite", "Segments merged or written anew");
-        self.graphs.register(r, "graph_build", "Graphs built");
+        self.log_appends.register(r, ("log_append", "log_appends"), "Appends to logs, each with one sync");
+        self.flushes.register(r, ("flush", "flushes"), "Memtables written to segments");
+        self.rewrites.register(r, ("rewrite", "rewrites"), "Segments merged or written anew");
+        self.graphs.register(r, ("graph_build", "graph_builds"), "Graphs built");
         r.register(
             "background_failures",
             "Flushes and rewrites that failed and are tried again",

@@ -237,6 +237,22 @@ async fn regress_t19_deletes_beside_flush_and_compaction_stay_deleted() {
     assert_eq!(all(&*fixture.shard().await), want);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_asked_for_by_hand_starts_the_builds() {
+    let fixture = Fixture::new().await;
+    let shard = fixture.shard().await;
+    shard.write(upserts(0..600, "a"), true).await.unwrap();
+    shard.flush().await.unwrap();
+    // Builds begin when nobody wrote for a while.
+    fixture.clock.advance(10_000);
+    let built = async {
+        while shard.stats().await.unwrap().indexed_vectors < 600 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), built).await.unwrap();
+}
+
 /// The dead rows of a manifest are those of its checkpoint: a condition decided after it is decided again by a replay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_decides_conditions_as_they_were_decided() {
