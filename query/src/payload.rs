@@ -15,6 +15,10 @@ use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS};
 /// Objects with more keys look for duplicates by hashing, smaller ones by comparing.
 const FEW_KEYS: usize = 16;
 
+/// Keys by which `serde_json` marks raw values and numbers inside its own trees: a payload with one of them would be
+/// read as something else, or not at all.
+const RESERVED_KEYS: &str = "$serde_json::private::";
+
 /// Checks that `json` is one JSON object within the limits of a payload, without building it.
 ///
 /// # Errors
@@ -97,6 +101,9 @@ impl<'de> Visitor<'de> for Object<'_> {
         let mut seen = Keys::default();
         while let Some(key) = map.next_key_seed(Key)? {
             self.0.key()?;
+            if key.starts_with(RESERVED_KEYS) {
+                return Err(A::Error::custom(format_args!("key {key:?} is reserved; use another")));
+            }
             if let Some(key) = seen.insert(key) {
                 return Err(A::Error::custom(format_args!("key {key:?} is repeated")));
             }
@@ -331,6 +338,9 @@ mod tests {
             r#"{"a":1e999}"#,
             r#"{a:1}"#,
             r#"{"x":{"b":1,"b":1}}"#,
+            // Trees of serde_json read these as something else than an object.
+            r#"{"a":{"$serde_json::private::RawValue":1}}"#,
+            r#"{"a":{"$serde_json::private::Number":"1"}}"#,
         ] {
             assert_eq!(code(bad), "invalid_payload", "{bad}");
         }

@@ -80,7 +80,7 @@ pub enum StorageError {
     Exhausted(String),
     /// The first failed fsync poisons a shard: it refuses writes until the server restarts on a healthy disk.
     #[error(
-        "shard {shard} refuses writes since a sync to disk failed ({why}); mend the disk and restart the server"
+        "shard {shard} refuses writes after a failure that leaves its files in doubt ({why}); mend the disk and restart the server"
     )]
     Poisoned {
         /// The shard.

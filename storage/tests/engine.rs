@@ -253,6 +253,42 @@ async fn a_flush_asked_for_by_hand_starts_the_builds() {
     tokio::time::timeout(std::time::Duration::from_secs(60), built).await.unwrap();
 }
 
+/// While clients go on writing, the file of the log that holds what was purged goes all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_beside_writes_leaves_no_log_file_behind() {
+    let fixture = Fixture::new().await;
+    let shard = fixture.shard().await;
+    let old = batch((0..50).map(|id| Op::Upsert(point(id, "old", NOW - 100 * DAY))));
+    let purged = shard.write(old, true).await.unwrap().offset;
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (writer, stopped) = (shard.clone(), stop.clone());
+    let writing = tokio::spawn(async move {
+        let mut id = 1_000;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            writer.write(upserts(id..id + 20, "new"), false).await.unwrap();
+            id += 20;
+        }
+        id
+    });
+    while shard.tail() < purged + 20 {
+        tokio::task::yield_now().await;
+    }
+    let report = shard.erase(NOW - 50 * DAY, NOW).await.unwrap();
+    let folder = fixture.dir.path().join("log").join(fixture.key("eu").path()).join("log");
+    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let firsts: Vec<u64> =
+        names.filter_map(|name| name.strip_suffix(".log").map(|n| n.parse().unwrap())).collect();
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let written = writing.await.unwrap();
+    assert_eq!(report.points_erased, 50);
+    assert!(!firsts.is_empty() && firsts.iter().all(|first| *first > purged), "{firsts:?} hold {purged}");
+    shard
+        .wait_applied(shard.tail(), std::time::Instant::now() + std::time::Duration::from_secs(30))
+        .await
+        .unwrap();
+    assert_eq!(all(&shard), expected(1_000..written, "new"));
+}
+
 /// The dead rows of a manifest are those of its checkpoint: a condition decided after it is decided again by a replay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_decides_conditions_as_they_were_decided() {

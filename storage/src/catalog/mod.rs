@@ -23,8 +23,11 @@ pub struct Receipt {
     pub id: String,
     /// Owner.
     pub tenant: u32,
-    /// Collection name, empty for every collection.
+    /// Collection name as it was given, empty for every collection.
     pub collection: String,
+    /// Ids of the collections that this meant when the purge was accepted: names may stand for others later.
+    #[serde(default)]
+    pub collection_ids: Vec<CollectionId>,
     /// Region, empty for every region.
     pub region: String,
     /// Points created before this were erased, milliseconds since the epoch; 0 where `by_rules` says so.

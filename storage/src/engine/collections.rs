@@ -162,10 +162,9 @@ impl Engine {
         let keys: Vec<ShardKey> = schema.shards().collect();
         for key in keys {
             self.close_dropped(&key).await;
-            if self.logs.exists(&key).await? {
-                self.logs.delete(&key).await?;
-                self.parts.store.delete_prefix(&key.path()).await?;
-            }
+            // The log last: while it is there, a crash in between is seen and finished.
+            self.parts.store.delete_prefix(&key.path()).await?;
+            self.logs.delete(&key).await?;
         }
         self.catalog.forget_collection(schema.id).await
     }

@@ -90,6 +90,8 @@ pub struct Engine {
     /// Changes of collections happen one at a time.
     defining: tokio::sync::Mutex<()>,
     shards: Mutex<HashMap<ShardKey, ShardCell>>,
+    /// Held while unfinished purges are run again.
+    resuming: tokio::sync::Mutex<()>,
     /// One erasure at a time.
     purging: tokio::sync::Mutex<()>,
     stopped: AtomicBool,
@@ -132,12 +134,15 @@ impl Engine {
             epoch,
             defining: tokio::sync::Mutex::default(),
             shards: Mutex::default(),
+            resuming: tokio::sync::Mutex::default(),
             purging: tokio::sync::Mutex::default(),
             stopped: AtomicBool::new(false),
             stop: Notify::new(),
         });
         let dropped = engine.catalog.dropped().await?;
-        tokio::spawn(engine.clone().upkeep(dropped));
+        tokio::spawn(engine.clone().upkeep());
+        let unfinished = engine.unfinished_purges().await?;
+        tokio::spawn(engine.clone().finish_leftovers(dropped, unfinished));
         Ok(engine)
     }
 

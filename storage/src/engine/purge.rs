@@ -38,6 +38,9 @@ pub struct PurgePlan {
     pub bytes: u64,
 }
 
+/// Receipts of a tenant that are looked through for unfinished purges.
+const MAX_UNFINISHED: usize = 1_000;
+
 /// A shard a purge visits, with its own age limit.
 struct Target {
     key: ShardKey,
@@ -70,12 +73,13 @@ impl Engine {
     /// # Errors
     /// `NotFound`, and those of the catalog.
     pub async fn accept_purge(&self, request: &PurgeRequest) -> Result<Receipt> {
-        self.purge_collections(request)?;
+        let collections = self.purge_collections(request)?;
         let now = self.clock().now_ms();
         let receipt = Receipt {
             id: Uuid::now_v7().to_string(),
             tenant: request.tenant.0,
             collection: request.collection.clone().unwrap_or_default(),
+            collection_ids: collections.iter().map(|schema| schema.id).collect(),
             region: request.region.as_ref().map(ToString::to_string).unwrap_or_default(),
             cutoff_ms: request.created_before.unwrap_or(0),
             by_rules: request.created_before.is_none(),
@@ -117,19 +121,39 @@ impl Engine {
         self.run_purge(receipt).await
     }
 
-    /// Goes on with purges that an earlier run of the server did not finish.
-    pub(super) async fn resume_purges(&self) {
+    /// Purges that were accepted and are not complete.
+    pub(super) async fn unfinished_purges(&self) -> Result<Vec<Receipt>> {
         let mut tenants: Vec<TenantId> = self.all_collections().iter().map(|s| s.tenant).collect();
         tenants.push(crate::schema::DEFAULT_TENANT);
         tenants.sort_unstable();
         tenants.dedup();
+        let mut unfinished = Vec::new();
         for tenant in tenants {
-            let receipts = self.catalog.receipts(tenant, 1000).await.unwrap_or_default();
-            for receipt in receipts.into_iter().filter(|r| r.state == "running") {
-                tracing::info!(receipt = receipt.id, "resuming a purge that was interrupted");
-                if let Err(e) = self.run_purge(receipt).await {
-                    tracing::error!(error = %e, "an interrupted purge failed again");
-                }
+            let receipts = self.catalog.receipts(tenant, MAX_UNFINISHED).await?;
+            unfinished.extend(receipts.into_iter().filter(|r| r.state != "complete"));
+        }
+        Ok(unfinished)
+    }
+
+    /// Tries failed purges again: their points are invisible, but their bytes may still be there.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn retry_failed_purges(&self) -> Result<()> {
+        let _resuming = self.resuming.lock().await;
+        let mut failed = self.unfinished_purges().await?;
+        failed.retain(|receipt| receipt.state == "failed");
+        self.finish_purges(failed).await;
+        Ok(())
+    }
+
+    /// The caller holds `resuming`, so that no purge is run twice.
+    pub(super) async fn finish_purges(&self, receipts: Vec<Receipt>) {
+        for mut receipt in receipts {
+            tracing::info!(receipt = receipt.id, "resuming a purge that was not finished");
+            begin_again(&mut receipt);
+            if let Err(e) = self.run_purge(receipt).await {
+                tracing::error!(error = %e, "a purge failed again");
             }
         }
     }
@@ -138,7 +162,9 @@ impl Engine {
     async fn erase_all(&self, receipt: &mut Receipt) -> Result<()> {
         let request = request_of(receipt)?;
         let now = self.clock().now_ms();
-        let schemas = self.purge_collections(&request)?;
+        // A collection that was dropped meanwhile has no bytes left.
+        let ids = receipt.collection_ids.iter();
+        let schemas: Vec<_> = ids.filter_map(|id| self.collection_by_id(*id)).collect();
         let mut shards: Vec<Arc<Shard>> = Vec::new();
         for target in targets(&schemas, &request, now) {
             let Some(shard) = self.existing_shard(&target.key).await? else { continue };
@@ -181,6 +207,15 @@ fn targets(schemas: &[Arc<CollectionSchema>], request: &PurgeRequest, now: i64) 
         }
     }
     targets
+}
+
+/// Prepares a receipt for another run: what was erased stays counted, everything else is counted anew.
+fn begin_again(receipt: &mut Receipt) {
+    receipt.state = "running".into();
+    receipt.error.clear();
+    receipt.points_before = receipt.points_erased;
+    receipt.points_after = 0;
+    receipt.shards = 0;
 }
 
 fn request_of(receipt: &Receipt) -> Result<PurgeRequest> {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Engine;
+use crate::catalog::Receipt;
 use crate::schema::CollectionSchema;
 
 /// Time between two looks at idle shards.
@@ -15,14 +16,23 @@ const QUIET_MS: i64 = 4_000;
 const WORTH_FLUSHING_BYTES: u64 = 4 << 20;
 
 impl Engine {
-    /// Runs until the engine is shut down.
-    pub(super) async fn upkeep(self: Arc<Self>, dropped: Vec<CollectionSchema>) {
+    /// Ends what an earlier run of the server left unfinished.
+    pub(super) async fn finish_leftovers(
+        self: Arc<Self>,
+        dropped: Vec<CollectionSchema>,
+        unfinished: Vec<Receipt>,
+    ) {
+        let _resuming = self.resuming.lock().await;
         for schema in dropped {
             if let Err(e) = self.remove_files(&schema).await {
                 tracing::warn!(collection = %schema.id, error = %e, "files of a dropped collection remain; the next start tries again");
             }
         }
-        self.resume_purges().await;
+        self.finish_purges(unfinished).await;
+    }
+
+    /// Runs until the engine is shut down.
+    pub(super) async fn upkeep(self: Arc<Self>) {
         while !self.is_stopped() {
             tokio::select! {
                 () = self.stop.notified() => return,
@@ -44,6 +54,7 @@ impl Engine {
             return;
         }
         let mut shards = self.open_shards();
+        shards.retain(|shard| shard.poisoned().is_none());
         shards.sort_by_key(|shard| std::cmp::Reverse(shard.unflushed_bytes()));
         for shard in shards {
             if over == 0 {

@@ -191,12 +191,19 @@ where
             assert_eq!(below, Some(Err(LogError::Trimmed { first: extent.first })));
         }
     }
+    // After a rotation all that was there can go, although more has come.
+    assert_eq!(log.rotate().await, Ok(40));
+    assert_eq!(log.rotate().await, Ok(40), "a second rotation changes nothing");
+    log.append(40, bodies(41..=42)).await.unwrap();
+    log.trim(40).await.unwrap();
+    assert_eq!(log.extent().await.unwrap().first, 41);
+    expect_range(&log, 41, 42).await;
     for again in 0..2 {
-        log.trim(40).await.unwrap();
+        log.trim(42).await.unwrap();
         let extent = log.extent().await.unwrap();
-        assert_eq!((extent.first, extent.tail), (41, 40), "time {again}");
-        assert_eq!(log.read(40).next().await, Some(Err(LogError::Trimmed { first: 41 })));
-        assert_eq!(all(&log, 41).await, []);
+        assert_eq!((extent.first, extent.tail), (43, 42), "time {again}");
+        assert_eq!(log.read(42).next().await, Some(Err(LogError::Trimmed { first: 43 })));
+        assert_eq!(all(&log, 43).await, []);
     }
     log.trim(1000).await.expect("trimming beyond the tail is trimming all");
     let log = open(&make().await, shard, 1).await;

@@ -151,6 +151,13 @@ pub trait Log: Send + Sync {
     /// [`LogError::Unavailable`]; trimming again is harmless.
     async fn trim(&self, through: Offset) -> Result<(), LogError>;
 
+    /// Makes sure that everything up to the present tail, which it returns, can be trimmed although later records come:
+    /// backends that remove whole files begin a new one.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    async fn rotate(&self) -> Result<Offset, LogError>;
+
     /// Refuses all later appends of `epoch` and smaller ones, durably.
     ///
     /// # Errors

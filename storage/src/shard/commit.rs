@@ -94,10 +94,12 @@ impl Shard {
 
     fn check_open(&self) -> Result<()> {
         self.check_not_closed()?;
-        match self.poisoned() {
-            Some(why) => Err(StorageError::Poisoned { shard: self.key.to_string(), why }),
-            None => Ok(()),
-        }
+        if self.poisoned().is_some() { Err(self.refusal()) } else { Ok(()) }
+    }
+
+    /// Why a poisoned shard refuses.
+    pub(super) fn refusal(&self) -> StorageError {
+        StorageError::Poisoned { shard: self.key.to_string(), why: self.poisoned().unwrap_or_default() }
     }
 
     /// Waits while too much is unflushed: a slow disk slows the writers, it does not fill the memory.
@@ -223,7 +225,9 @@ impl Shard {
     }
 
     fn refused(&self, e: &LogError, group: Vec<Pending>) {
-        if !matches!(e, LogError::Full(_) | LogError::TooLarge { .. }) {
+        // These say that nothing was written and nothing is in doubt: the next write may go well.
+        let harmless = matches!(e, LogError::Full(_) | LogError::TooLarge { .. } | LogError::Unavailable(_));
+        if !harmless {
             tracing::error!(shard = %self.key, error = %e, "the log refused an append; the shard takes no more writes");
             self.poison.lock().get_or_insert_with(|| e.to_string());
         }
@@ -275,6 +279,9 @@ impl Shard {
     pub(super) fn apply_batches(&self, batches: Vec<(Offset, OpBatch)>) -> Result<Vec<Result<Applied>>> {
         let schema = self.schema.load_full();
         let mut state = self.state.lock();
+        if state.broken {
+            return Err(self.refusal());
+        }
         let outcome =
             apply(&mut state, &schema, batches).and_then(|r| coalesce(&mut state, &schema).map(|()| r));
         match &outcome {
@@ -284,6 +291,7 @@ impl Shard {
             }
             Err(e) => {
                 tracing::error!(shard = %self.key, error = %e, "a record could not be applied");
+                state.broken = true;
                 self.poison.lock().get_or_insert_with(|| e.to_string());
             }
         }

@@ -29,6 +29,8 @@ pub(super) enum Seen {
 pub(super) struct Dedupe {
     by_key: HashMap<[u8; 16], DedupeEntry>,
     order: VecDeque<[u8; 16]>,
+    /// Time of the newest write: the window ends here, not at the clock, so that a replay decides the same.
+    newest: i64,
 }
 
 impl Dedupe {
@@ -43,7 +45,7 @@ impl Dedupe {
 
     /// What is known of this write.
     pub fn check(&self, write: &Idempotency) -> Seen {
-        match self.by_key.get(&write.key) {
+        match self.by_key.get(&write.key).filter(|entry| self.is_recent(entry)) {
             None => Seen::New,
             Some(entry) if entry.content == write.content => Seen::Repeat(entry.offset),
             Some(_) => Seen::Mismatch,
@@ -57,20 +59,29 @@ impl Dedupe {
 
     /// Entries to keep in the manifest of `checkpoint`: those applied up to it and still inside the window.
     pub fn entries(&self, checkpoint: Offset) -> Vec<DedupeEntry> {
-        let newest = self.by_key.values().map(|e| e.at).max().unwrap_or(0);
         let kept = self.order.iter().filter_map(|k| self.by_key.get(k));
-        kept.filter(|e| e.offset <= checkpoint && e.at >= newest.saturating_sub(WINDOW_MS)).copied().collect()
+        kept.filter(|e| e.offset <= checkpoint && self.is_recent(e)).copied().collect()
+    }
+
+    /// Whether an entry counts: the manifest keeps no others, so no other may decide anything before a restart either.
+    fn is_recent(&self, entry: &DedupeEntry) -> bool {
+        entry.at >= self.newest.saturating_sub(WINDOW_MS)
     }
 
     fn insert(&mut self, entry: DedupeEntry) {
+        self.newest = self.newest.max(entry.at);
         if self.by_key.insert(entry.key, entry).is_none() {
             self.order.push_back(entry.key);
         }
-        while self.order.len() > MAX_ENTRIES {
+        while self.order.front().is_some_and(|oldest| self.is_surplus(oldest)) {
             if let Some(oldest) = self.order.pop_front() {
                 self.by_key.remove(&oldest);
             }
         }
+    }
+
+    fn is_surplus(&self, key: &[u8; 16]) -> bool {
+        self.order.len() > MAX_ENTRIES || self.by_key.get(key).is_none_or(|entry| !self.is_recent(entry))
     }
 }
 
@@ -89,6 +100,18 @@ mod tests {
         table.note(&write(1, 1, 0), 7);
         assert_eq!(table.check(&write(1, 1, 5)), Seen::Repeat(7));
         assert_eq!(table.check(&write(1, 2, 5)), Seen::Mismatch);
+    }
+
+    #[test]
+    fn what_the_manifest_would_forget_is_forgotten_at_once() {
+        let mut live = Dedupe::default();
+        live.note(&write(1, 1, 0), 1);
+        live.note(&write(2, 1, WINDOW_MS + 1), 2);
+        let restored = Dedupe::restore(&live.entries(2));
+        for key in [1, 2] {
+            assert_eq!(live.check(&write(key, 1, 0)), restored.check(&write(key, 1, 0)), "key {key}");
+        }
+        assert_eq!(live.check(&write(1, 9, 0)), Seen::New);
     }
 
     #[test]

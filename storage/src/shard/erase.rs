@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::state::Place;
 use super::{EraseReport, Shard};
@@ -70,6 +71,10 @@ impl Shard {
 
         let log_before = self.log.extent().await?.bytes;
         let segments_before = self.segment_files();
+        // Writes go on meanwhile: the file that holds the deleted points must end before them to be removable, and the
+        // flush must reach its end.
+        let tail = self.log.rotate().await?;
+        self.wait_applied(tail, Instant::now() + self.parts.options.write_timeout).await?;
         self.flush().await?;
         for id in self.segments_with_dead_rows() {
             self.rewrite(&[id], false).await?;
@@ -80,7 +85,6 @@ impl Shard {
         let checkpoint = self.state.lock().manifest.checkpoint;
         self.log.trim(checkpoint).await?;
         self.set_activity("idle");
-        drop(rewriting);
 
         let log_after = self.log.extent().await?.bytes;
         let mut report = EraseReport {
@@ -94,6 +98,8 @@ impl Shard {
                 report.created.push(self.parts.store.digest(&path).await?);
             }
         }
+        // Not before: a compaction could remove what is digested.
+        drop(rewriting);
         self.want_compaction();
         Ok(report)
     }

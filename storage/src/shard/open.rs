@@ -51,7 +51,8 @@ impl Shard {
 
         let applied = manifest.checkpoint;
         let tail = extent.tail.max(applied);
-        let state = ShardState { runs, applied, dedupe: Dedupe::restore(&manifest.dedupe), manifest };
+        let state =
+            ShardState { runs, applied, dedupe: Dedupe::restore(&manifest.dedupe), manifest, broken: false };
         let view = state.snapshot(&key, &schema);
         let now = parts.clock.now_ms();
         let shard = Arc::new(Self {

@@ -64,6 +64,9 @@ pub(super) struct ShardState {
     pub manifest: Manifest,
     /// Repeated writes.
     pub dedupe: Dedupe,
+    /// A record could not be applied: what follows it must not be applied or flushed either, since a later checkpoint
+    /// would pass over it. The log keeps all of them.
+    pub broken: bool,
 }
 
 impl ShardState {

@@ -180,6 +180,11 @@ impl Log for FileLog {
         change(&self.shared, move |log| log.trim(epoch, through)).await
     }
 
+    async fn rotate(&self) -> Result<Offset, LogError> {
+        let epoch = self.epoch;
+        change(&self.shared, move |log| log.rotate(epoch)).await
+    }
+
     async fn seal(&self, epoch: Epoch) -> Result<(), LogError> {
         change(&self.shared, move |log| log.seal(epoch)).await
     }

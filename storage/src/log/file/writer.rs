@@ -299,33 +299,54 @@ impl Shared {
         Ok(())
     }
 
+    /// See [`crate::log::Log::rotate`]; blocks, and the caller holds the writer lock.
+    pub fn rotate(&self, epoch: Epoch) -> Result<Offset, LogError> {
+        self.check_trimmer(epoch)?;
+        let tail = self.meta().disk.as_ref().map_or(0, |disk| disk.tail);
+        self.begin_file(epoch)?;
+        Ok(tail)
+    }
+
+    /// A sealed log takes no records, but may still be emptied by its owner.
+    fn check_trimmer(&self, epoch: Epoch) -> Result<(), LogError> {
+        let meta = self.meta();
+        match self.check_owner(&meta, epoch) {
+            Ok(()) | Err(LogError::Sealed { .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Begins a new file, which carries tail and chain on, unless the active one holds no record yet.
+    fn begin_file(&self, epoch: Epoch) -> Result<(), LogError> {
+        let (last, tail, chain) = match &self.meta().disk {
+            Some(disk) => (disk.files.last().copied(), disk.tail, disk.chain),
+            None => return Ok(()),
+        };
+        if last.is_none_or(|(first, _)| first > tail) {
+            return Ok(());
+        }
+        let mut guard = Unfinished(self, false);
+        let header = FileHeader::new(self.shard, epoch, tail + 1, chain);
+        let made = self.create(tail + 1, false, &header.encode());
+        guard.1 = true;
+        made?;
+        if let Some(disk) = &mut self.meta().disk {
+            disk.files.push((tail + 1, FILE_HEADER as u64));
+            (disk.tag, disk.epoch) = (header.tag(), disk.epoch.max(epoch));
+        }
+        Ok(())
+    }
+
     /// See [`crate::log::Log::trim`]; blocks, and the caller holds the writer lock.
     pub fn trim(&self, epoch: Epoch, through: Offset) -> Result<(), LogError> {
-        let (files, tail, chain) = {
-            let meta = self.meta();
-            match self.check_owner(&meta, epoch) {
-                // A sealed log takes no records, but may still be emptied by its owner.
-                Ok(()) | Err(LogError::Sealed { .. }) => {}
-                Err(e) => return Err(e),
-            }
-            let Some(disk) = &meta.disk else { return Ok(()) };
-            (disk.files.clone(), disk.tail, disk.chain)
-        };
-        let mut files = files;
+        self.check_trimmer(epoch)?;
+        let Some(tail) = self.meta().disk.as_ref().map(|disk| disk.tail) else { return Ok(()) };
         let through = through.min(tail);
-        if files.last().is_some_and(|&(first, _)| first <= tail && through == tail) {
-            // The active file goes too: a new one carries tail and chain on, before anything is removed.
-            let mut guard = Unfinished(self, false);
-            let header = FileHeader::new(self.shard, epoch, tail + 1, chain);
-            let made = self.create(tail + 1, false, &header.encode());
-            guard.1 = true;
-            made?;
-            files.push((tail + 1, FILE_HEADER as u64));
-            if let Some(disk) = &mut self.meta().disk {
-                disk.files.clone_from(&files);
-                (disk.tag, disk.epoch) = (header.tag(), disk.epoch.max(epoch));
-            }
+        if through == tail {
+            // The active file goes too.
+            self.begin_file(epoch)?;
         }
+        let mut files = self.meta().disk.as_ref().map(|disk| disk.files.clone()).unwrap_or_default();
         // In order and each durably: a power cut must not leave a gap.
         while files.get(1).is_some_and(|&(next, _)| next <= through + 1) {
             let path = log_path(&self.dir, files[0].0);
