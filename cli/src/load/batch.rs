@@ -36,6 +36,16 @@ impl Prepared {
         let payload: usize = request.payload_json.iter().map(Bytes::len).sum();
         vectors + payload + self.rows.len() * 16
     }
+
+    /// Makes the key that of one load: the same rows in another load are another write.
+    ///
+    /// Once, before the first send: what is sent again keeps its key.
+    pub fn belong_to(&mut self, load_id: &str) {
+        if let Some(request) = &mut self.request {
+            let parts = [load_id, request.idempotency_key.as_str()];
+            request.idempotency_key = name(&hash_of(parts));
+        }
+    }
 }
 
 /// Settings that change what a row becomes.
@@ -109,20 +119,31 @@ fn little_endian(components: Vec<f32>) -> Bytes {
     }
 }
 
-/// The same rows of the same file under the same settings have the same key, in this run and in the next.
+/// The same rows of the same file under the same settings have the same key; [`Prepared::belong_to`] adds which load.
 fn key(batch: &RowBatch, file: &LoadFile, shape: &Shape) -> String {
-    let mut hash = blake3::Hasher::new();
-    for text in [&file.identity, &shape.collection, &shape.settings] {
-        hash.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
-    }
+    let mut hash = hash_of([&file.identity, &shape.collection, &shape.settings].map(String::as_str));
     for number in [batch.first_row, batch.span, batch.len() as u64] {
         hash.update(&number.to_le_bytes());
     }
+    name(&hash)
+}
+
+/// Lengths go in too, so that no two lists of texts run together to the same bytes.
+fn hash_of<const N: usize>(texts: [&str; N]) -> blake3::Hasher {
+    let mut hash = blake3::Hasher::new();
+    for text in texts {
+        hash.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    }
+    hash
+}
+
+fn name(hash: &blake3::Hasher) -> String {
     format!("load-{}", &hash.finalize().to_hex()[..32])
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::journal::Journal;
     use super::*;
 
     fn file() -> Arc<LoadFile> {
@@ -159,6 +180,28 @@ mod tests {
         let key = |p: &[Prepared]| p[0].request.as_ref().unwrap().idempotency_key.clone();
         assert_ne!(key(&again), key(&third));
         assert_eq!(key(&again), key(&prepare(rows(3, 2), &file(), &shape())));
+    }
+
+    #[test]
+    fn keys_are_those_of_one_load() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.json");
+        let open = || Journal::open(path.clone(), "a").unwrap();
+        let key = |journal: &Journal| {
+            let mut prepared = prepare(rows(3, 2), &file(), &shape()).remove(0);
+            prepared.belong_to(journal.load_id());
+            prepared.request.unwrap().idempotency_key
+        };
+        let mut journal = open();
+        journal.begin(None).unwrap();
+        let first = key(&journal);
+        // Killed before anything was acknowledged: the next run is the same load.
+        drop(journal);
+        let resumed = open();
+        assert_eq!(key(&resumed), first);
+        // Done: the same command is another load.
+        resumed.remove().unwrap();
+        assert_ne!(key(&open()), first);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::batch::Prepared;
 use super::journal::{Journal, Position};
 use super::rejects::Rejects;
 use crate::client::{Client, refused, sentence};
+use crate::output::number;
 use crate::progress::Progress;
 
 /// Batches on the wire without an acknowledgement.
@@ -30,6 +31,8 @@ pub struct Totals {
     pub loaded: u64,
     /// Bytes of their messages.
     pub bytes: u64,
+    /// Batches that an earlier run of this load had brought in, unknown to the journal.
+    pub repeated: u64,
 }
 
 /// Sends batches and books what comes back.
@@ -54,6 +57,8 @@ pub struct Upload<'a> {
     pub token: Option<engram_proto::v1::ConsistencyToken>,
     flight: VecDeque<Prepared>,
     next_number: u64,
+    /// Batches below this number were sent more than once by this run: that they repeat says nothing of an earlier one.
+    resent: u64,
 }
 
 struct Wire {
@@ -87,16 +92,32 @@ impl<'a> Upload<'a> {
             token: None,
             flight: VecDeque::new(),
             next_number: 0,
+            resent: 0,
         }
     }
 
     /// Sends everything from `queue`; returns when all is acknowledged.
     pub async fn run(&mut self, mut queue: mpsc::Receiver<Result<Prepared>>) -> Result<()> {
+        self.rejects.begin(self.journal.rejects())?;
+        self.journal.begin(self.rejects.mark())?;
         let ended = self.pump(&mut queue).await;
         // What was acknowledged stays booked, however the load ends.
-        self.journal.write()?;
-        self.rejects.flush()?;
-        ended
+        let saved = self.save();
+        self.tell_repeated();
+        ended.and(saved)
+    }
+
+    fn tell_repeated(&self) {
+        if self.totals.repeated > 0 {
+            let batches = number(self.totals.repeated);
+            self.progress.note(&format!("{batches} batches were there already from the interrupted run"));
+        }
+    }
+
+    /// Makes durable what is booked; rejects first, as rows that the journal has are not read again.
+    fn save(&mut self) -> Result<()> {
+        self.rejects.sync()?;
+        self.journal.write()
     }
 
     async fn pump(&mut self, queue: &mut mpsc::Receiver<Result<Prepared>>) -> Result<()> {
@@ -159,7 +180,8 @@ impl<'a> Upload<'a> {
             }
             let pause = Duration::from_millis(250 << failures.min(6)).min(LONGEST_PAUSE);
             self.progress.note(&format!("waiting {pause:.1?}: {}", sentence(&status)));
-            self.journal.write()?;
+            self.save()?;
+            self.resent = self.next_number;
             tokio::time::sleep(pause).await;
             match self.connect().await {
                 Ok(wire) => return Ok(wire),
@@ -170,6 +192,7 @@ impl<'a> Upload<'a> {
     }
 
     async fn send(&mut self, wire: &Wire, mut batch: Prepared) -> Result<()> {
+        batch.belong_to(self.journal.load_id());
         if let Some(request) = &mut batch.request {
             request.batch = self.next_number;
             self.next_number += 1;
@@ -210,6 +233,7 @@ impl<'a> Upload<'a> {
         }
         self.totals.loaded += (batch.rows.len() as u64).saturating_sub(answer.errors.len() as u64);
         self.totals.bytes += batch.bytes() as u64;
+        self.totals.repeated += u64::from(answer.repeated && sent >= self.resent);
         self.token = answer.token.clone().or(self.token.take());
         for error in &answer.errors {
             let row = batch.rows.get(error.row as usize).copied().unwrap_or(batch.end_row);
@@ -235,8 +259,9 @@ impl<'a> Upload<'a> {
         }
         let before = self.journal.position(&batch.file.identity);
         self.done_rows += batch.end_row.saturating_sub(before.rows);
-        self.journal.note(&batch.file.identity, Position { rows: batch.end_row, done: batch.last })?;
+        let position = Position { rows: batch.end_row, done: batch.last };
+        self.journal.note(&batch.file.identity, position, self.rejects.mark());
         self.progress.set(self.done_rows);
-        Ok(())
+        if self.journal.due() { self.save() } else { Ok(()) }
     }
 }

@@ -15,7 +15,7 @@ use super::{Context, answer_room, bulk, call_timeout, principal, to_the_end};
 use crate::convert::point::{new_points, payload_change, selector, vector_updates};
 use crate::convert::search::{scroll, search, wire_points, wire_search_answer};
 use crate::convert::{filter, point_id, read_options, selection, wire_answer, wire_id, write_options};
-use crate::serve::answer_room::{AnswerRoom, Charged, expected_bytes};
+use crate::serve::answer_room::{AnswerRoom, Charged, Expected, expected_bytes};
 use crate::status::from_query;
 
 /// No read returns more: one that asks for more is refused, and must not take all room before that.
@@ -48,7 +48,7 @@ impl PointsService {
             let schema = self.0.engine.collection(principal.tenant, collection).ok()?;
             Some(expected_bytes(&schema, selection, count))
         };
-        Charged::take(room, parts.filter_map(part).fold(0, usize::saturating_add)).await
+        Charged::take(room, parts.filter_map(part).fold(Expected::default(), Expected::and)).await
     }
 
     async fn change(
@@ -106,7 +106,7 @@ impl Points for PointsService {
         let charged = self.room(room, principal, std::iter::once(part)).await?;
         let found = self.0.database.get(principal, &wire.collection, wanted, &read).await;
         let points = found.map_err(|e| from_query(&e))?;
-        charged.settle(points.iter()).await?;
+        charged.settle(points.iter())?;
         Ok(Response::new(v1::GetResponse { points: wire_points(points) }))
     }
 
@@ -159,7 +159,7 @@ impl Points for PointsService {
         let search = search(request.into_inner(), call)?;
         let charged = self.room(room, principal, std::iter::once(wanted(&search))).await?;
         let answer = self.0.database.search(principal, search).await.map_err(|e| from_query(&e))?;
-        charged.settle(answer.hits.iter().map(|hit| &hit.point)).await?;
+        charged.settle(answer.hits.iter().map(|hit| &hit.point))?;
         self.0.metrics.searches.inc();
         Ok(Response::new(wire_search_answer(answer, started.elapsed())))
     }
@@ -174,7 +174,7 @@ impl Points for PointsService {
         let searches = searches.collect::<Result<Vec<_>, _>>()?;
         let charged = self.room(room, principal, searches.iter().map(wanted)).await?;
         let answers = self.0.database.batch_search(principal, searches).await.map_err(|e| from_query(&e))?;
-        charged.settle(answers.iter().flat_map(|answer| &answer.hits).map(|hit| &hit.point)).await?;
+        charged.settle(answers.iter().flat_map(|answer| &answer.hits).map(|hit| &hit.point))?;
         self.0.metrics.searches.inc_by(answers.len() as u64);
         let took = started.elapsed();
         let results = answers.into_iter().map(|answer| wire_search_answer(answer, took)).collect();
@@ -190,7 +190,7 @@ impl Points for PointsService {
         let part = (scroll.collection.as_str(), &scroll.selection, scroll.limit.min(MAX_EXPECTED));
         let charged = self.room(room, principal, std::iter::once(part)).await?;
         let page = self.0.database.scroll(principal, scroll).await.map_err(|e| from_query(&e))?;
-        charged.settle(page.points.iter()).await?;
+        charged.settle(page.points.iter())?;
         let (points, next) = (wire_points(page.points), page.next.as_ref().map(wire_id));
         Ok(Response::new(v1::ScrollResponse { points, next }))
     }

@@ -28,6 +28,9 @@ impl Jobs {
 
     /// One run over all collections. A failure of one does not keep the others from theirs.
     async fn enforce(&self, engine: &Arc<Engine>) {
+        if let Err(e) = engine.retry_failed_purges().await {
+            tracing::error!(error = %e, "failed purges could not be tried again");
+        }
         for schema in engine.all_collections() {
             if *self.stop.borrow() {
                 return;

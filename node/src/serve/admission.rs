@@ -51,7 +51,12 @@ impl Admission {
 
     /// Room for a message of `len` bytes, if there is some right now.
     pub(crate) fn try_message(&self, len: usize) -> Option<OwnedSemaphorePermit> {
-        self.bytes.clone().try_acquire_many_owned(self.units(len)).ok()
+        self.try_beside(0, len)
+    }
+
+    /// As [`Admission::try_message`], for a request that keeps `held` units meanwhile.
+    pub(crate) fn try_beside(&self, held: u32, len: usize) -> Option<OwnedSemaphorePermit> {
+        self.bytes.clone().try_acquire_many_owned(self.units(held, len)).ok()
     }
 
     /// Room for a message of `len` bytes, waiting up to `patience` or, if there is none, the usual time.
@@ -60,7 +65,17 @@ impl Admission {
         len: usize,
         patience: Option<Duration>,
     ) -> Result<OwnedSemaphorePermit, Status> {
-        let wait = self.bytes.clone().acquire_many_owned(self.units(len));
+        self.beside(0, len, patience).await
+    }
+
+    /// As [`Admission::message`], for a request that keeps `held` units meanwhile.
+    pub(crate) async fn beside(
+        self,
+        held: u32,
+        len: usize,
+        patience: Option<Duration>,
+    ) -> Result<OwnedSemaphorePermit, Status> {
+        let wait = self.bytes.clone().acquire_many_owned(self.units(held, len));
         match tokio::time::timeout(patience.unwrap_or(self.queue_wait), wait).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(exhausted("requests in work hold as much memory as they may")),
@@ -73,10 +88,11 @@ impl Admission {
         (total, total.saturating_sub(self.bytes.available_permits() as u64 * UNIT as u64))
     }
 
-    /// One message may need more than the whole budget: it then gets all of it.
-    fn units(&self, len: usize) -> u32 {
+    /// One message may need more than the whole budget: it then gets all of it, beside what its request holds already.
+    /// Waiting for that too would be waiting for oneself.
+    fn units(&self, held: u32, len: usize) -> u32 {
         let units = len.saturating_mul(COPIES).div_ceil(UNIT) + 1;
-        u32::try_from(units).unwrap_or(u32::MAX).min(self.total_units)
+        u32::try_from(units).unwrap_or(u32::MAX).min(self.total_units.saturating_sub(held))
     }
 }
 
@@ -92,6 +108,12 @@ impl InFlight {
     /// The charge of the oldest message that has none taken yet; a stream holds it until that message is done.
     pub(crate) fn take(&self) -> Option<OwnedSemaphorePermit> {
         self.0.lock().pop_front()
+    }
+
+    /// Units held.
+    pub(crate) fn units(&self) -> u32 {
+        let units = self.0.lock().iter().map(OwnedSemaphorePermit::num_permits).sum::<usize>();
+        u32::try_from(units).unwrap_or(u32::MAX)
     }
 }
 

@@ -3,10 +3,12 @@
 //! Without this a few hundred searches with a large `k` hold more memory than all requests together may.
 
 use engram_query::request::{Selection, StoredPoint};
+use engram_storage::ErrorKind;
 use engram_storage::schema::CollectionSchema;
 use tonic::Status;
 
 use super::admission::{Admission, InFlight};
+use crate::status::{exhausted, status};
 
 /// Bytes of a point beside vectors and payload, in an answer.
 const POINT_BYTES: usize = 96;
@@ -18,6 +20,27 @@ const PAYLOAD_GUESS: usize = 512;
 pub(crate) struct AnswerRoom {
     admission: Admission,
     held: InFlight,
+    /// Longest answer that can be sent.
+    max_message: usize,
+}
+
+/// What an answer will hold, before it is gathered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// Surely, if all points that are asked for are there: their vectors.
+    pub(crate) least: usize,
+    /// Most likely: with what else is sent of a point.
+    pub(crate) likely: usize,
+}
+
+impl Expected {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            least: self.least.saturating_add(other.least),
+            likely: self.likely.saturating_add(other.likely),
+        }
+    }
 }
 
 /// What an answer was charged so far.
@@ -28,37 +51,63 @@ pub(crate) struct Charged {
 }
 
 impl AnswerRoom {
-    pub(crate) fn new(admission: Admission, held: InFlight) -> Self {
-        Self { admission, held }
+    pub(crate) fn new(admission: Admission, held: InFlight, max_message: usize) -> Self {
+        Self { admission, held, max_message }
     }
 
-    async fn take(&self, bytes: usize) -> Result<(), Status> {
-        let charge = match self.admission.try_message(bytes) {
+    /// Takes room for what will come and returns its bytes.
+    async fn take(&self, expected: Expected) -> Result<usize, Status> {
+        if expected.least > self.max_message {
+            return Err(too_large(expected.least, self.max_message));
+        }
+        // What is only a guess refuses nothing, but no answer that can be sent is longer.
+        let bytes = expected.likely.min(self.max_message);
+        let held = self.held.units();
+        let charge = match self.admission.try_beside(held, bytes) {
             Some(charge) => charge,
-            None => self.admission.clone().message(bytes, None).await?,
+            None => self.admission.clone().beside(held, bytes, None).await?,
         };
+        self.held.push(charge);
+        Ok(bytes)
+    }
+
+    /// Takes room that is there right now. An answer that is gathered holds memory: waiting for more of it would keep
+    /// out the very requests whose end it waits for.
+    fn try_take(&self, bytes: usize) -> Result<(), Status> {
+        let charge = self.admission.try_beside(self.held.units(), bytes).ok_or_else(|| {
+            exhausted("the answer does not fit beside the requests in work; ask for less at once")
+        })?;
         self.held.push(charge);
         Ok(())
     }
 }
 
+fn too_large(bytes: usize, max: usize) -> Status {
+    status(
+        ErrorKind::Invalid,
+        "answer_too_large",
+        format!(
+            "an answer of {bytes} bytes is larger than {max} (limits.message_bytes); ask for fewer points or without \
+             vectors"
+        ),
+    )
+}
+
 impl Charged {
-    /// Takes room for an answer of `bytes`, waiting for it as long as a request may.
-    pub(crate) async fn take(room: Option<AnswerRoom>, bytes: usize) -> Result<Self, Status> {
-        if let Some(room) = &room {
-            room.take(bytes).await?;
-        }
+    /// Takes room for what is expected, waiting for it as long as a request may.
+    pub(crate) async fn take(room: Option<AnswerRoom>, expected: Expected) -> Result<Self, Status> {
+        let bytes = match &room {
+            Some(room) => room.take(expected).await?,
+            None => expected.likely,
+        };
         Ok(Self { room, bytes })
     }
 
     /// Takes the rest, where the points turned out to be larger.
-    pub(crate) async fn settle<'a>(
-        self,
-        points: impl Iterator<Item = &'a StoredPoint>,
-    ) -> Result<(), Status> {
+    pub(crate) fn settle<'a>(self, points: impl Iterator<Item = &'a StoredPoint>) -> Result<(), Status> {
         let bytes = points.map(point_bytes).sum::<usize>();
         match &self.room {
-            Some(room) if bytes > self.bytes => room.take(bytes - self.bytes).await,
+            Some(room) if bytes > self.bytes => room.try_take(bytes - self.bytes),
             _ => Ok(()),
         }
     }
@@ -69,10 +118,88 @@ fn point_bytes(point: &StoredPoint) -> usize {
 }
 
 /// What `count` points of this collection will take, roughly.
-pub(crate) fn expected_bytes(schema: &CollectionSchema, selection: &Selection, count: usize) -> usize {
+pub(crate) fn expected_bytes(schema: &CollectionSchema, selection: &Selection, count: usize) -> Expected {
     let wanted = |name: &String| selection.vector_names.is_empty() || selection.vector_names.contains(name);
     let vectors = schema.vectors.iter().filter(|f| selection.vectors && wanted(&f.name));
     let vectors: usize = vectors.map(|f| f.dimension * 4).sum();
     let payload = if selection.payload { PAYLOAD_GUESS } else { 0 };
-    count.saturating_mul(POINT_BYTES + vectors + payload)
+    Expected {
+        least: count.saturating_mul(vectors),
+        likely: count.saturating_mul(POINT_BYTES + vectors + payload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::NodeConfig;
+    use crate::status::detail_of;
+
+    const BUDGET: usize = 1 << 20;
+
+    /// Room beside a message of `message` bytes; answers are at most as long as the budget.
+    fn beside(message: usize) -> (Admission, AnswerRoom) {
+        let mut limits = NodeConfig::for_data_dir("x").unwrap().limits;
+        limits.inflight_bytes = BUDGET;
+        limits.queue_wait = Duration::from_secs(3600);
+        let (admission, held) = (Admission::new(&limits), InFlight::default());
+        held.push(admission.try_message(message).unwrap());
+        (admission.clone(), AnswerRoom::new(admission, held, BUDGET))
+    }
+
+    fn likely(likely: usize) -> Expected {
+        Expected { least: 0, likely }
+    }
+
+    fn point(payload: usize) -> StoredPoint {
+        StoredPoint {
+            id: engram_storage::point::PointId::Num(1),
+            vectors: Vec::new(),
+            payload: vec![b' '; payload].into(),
+            region: "eu".try_into().unwrap(),
+            created_at: 0,
+            ingested_at: 0,
+            expires_at: None,
+            version: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_does_not_wait_for_what_it_holds_itself() {
+        for message in [10, BUDGET / 8, BUDGET] {
+            let (admission, room) = beside(message);
+            // The wait is an hour long: this ends since there is none.
+            Charged::take(Some(room), likely(BUDGET)).await.unwrap();
+            assert_eq!(admission.bytes_held().1, 0, "all is given back, {message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_cannot_be_sent_is_refused_at_once() {
+        let (admission, room) = beside(10);
+        let _other = admission.try_message(BUDGET / 8).unwrap();
+        let before = admission.bytes_held();
+        let expected = Expected { least: BUDGET + 1, likely: BUDGET + 2 };
+        let refused = Charged::take(Some(room), expected).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert_eq!(detail_of(&refused).unwrap().code, "answer_too_large");
+        assert!(admission.bytes_held().1 <= before.1, "nothing was charged");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_turns_out_larger_is_told_to_ask_for_less() {
+        let (admission, room) = beside(10);
+        let charged = Charged::take(Some(room.clone()), likely(100)).await.unwrap();
+        let other = admission.try_message(BUDGET / 5).unwrap();
+        let refused = charged.settle([point(BUDGET / 5)].iter()).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains("ask for less") && refused.message().contains("try again"));
+        // Nobody was kept out meanwhile, and alone it fits.
+        drop(admission.try_message(100).unwrap());
+        drop(other);
+        let charged = Charged::take(Some(room), likely(100)).await.unwrap();
+        charged.settle([point(BUDGET / 5)].iter()).unwrap();
+    }
 }

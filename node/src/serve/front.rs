@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
 use axum::http::{HeaderMap, Request, Response};
 use tonic::Code;
 use tonic::body::Body;
@@ -22,6 +21,9 @@ use crate::metrics::Metrics;
 /// The one stream on which waiting for room is normal: the client is slowed down, not refused.
 const BULK_PATH: &str = "/engram.v1.Points/BulkUpsert";
 const BULK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The other one on which clients send more than one message.
+const REFLECTION_PATH: &str = "/grpc.reflection.";
 
 /// When the caller stops waiting, from `grpc-timeout`.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +61,8 @@ impl Front {
             Err(refused) => return Ok(refuse(refused, observation)),
         };
         // Health is asked for when the server is busy, so it waits for nothing.
-        let permit = if path.starts_with(HEALTH_PATH) {
+        let health = path.starts_with(HEALTH_PATH);
+        let permit = if health {
             None
         } else {
             match self.admission.request().await {
@@ -67,10 +70,16 @@ impl Front {
                 Err(refused) => return Ok(refuse(refused, observation)),
             }
         };
-        let bulk = path == BULK_PATH;
+        let (bulk, reflection) = (path == BULK_PATH, path.starts_with(REFLECTION_PATH));
         let in_flight = InFlight::default();
         let (mut head, body) = request.into_parts();
         let mut body = MeteredBody::new(body, self.admission.clone(), in_flight.clone(), self.max_message);
+        if health {
+            body = body.uncharged();
+        }
+        if bulk || reflection {
+            body = body.streaming();
+        }
         if bulk {
             body = body.patient(BULK_PATIENCE);
         }
@@ -80,12 +89,12 @@ impl Front {
         }
         head.extensions.insert(principal);
         head.extensions.insert(in_flight.clone());
-        head.extensions.insert(AnswerRoom::new(self.admission.clone(), in_flight.clone()));
+        head.extensions.insert(AnswerRoom::new(self.admission.clone(), in_flight.clone(), self.max_message));
         let answer = inner.call(Request::from_parts(head, Body::new(body))).await?;
         let (head, body) = answer.into_parts();
         let mut observation = observation;
         observation.see(&head.headers);
-        let body = ObservedBody { inner: body, rest: Bytes::new(), observation, _held: (permit, in_flight) };
+        let body = ObservedBody::new(body, observation, (permit, in_flight));
         Ok(Response::from_parts(head, Body::new(body)))
     }
 }

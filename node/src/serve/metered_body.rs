@@ -16,12 +16,21 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::admission::{Admission, InFlight};
-use crate::status::status;
+use crate::status::{invalid, status};
 
 const HEAD: usize = 5;
 
-/// A peer gets this long to send one whole message; a stalled one must not keep its room.
+/// A peer gets this long to send one whole message; a stalled one must not keep its room. Where there is only one
+/// message, this is the time from the request's headers to its end.
 const MESSAGE_TIME: Duration = Duration::from_secs(60);
+
+/// A peer may be silent for this long between two messages of a stream. Generous, since a loader may gather its next
+/// batch meanwhile; but one that is gone for good must not keep its place.
+const IDLE_TIME: Duration = Duration::from_secs(600);
+
+/// Longest message of a caller that showed no credential. Such messages are charged nothing: a caller that nobody knows
+/// could announce messages only to use up the room of those who have a key.
+const UNCHARGED_MESSAGE: usize = 1 << 10;
 
 type Waiting = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, Status>> + Send>>;
 
@@ -33,6 +42,13 @@ pub(crate) struct MeteredBody {
     max_message: usize,
     /// How long a message may wait for room; the usual time where absent.
     patience: Option<Duration>,
+    charged: bool,
+    /// The client may send more than one message.
+    streaming: bool,
+    /// A message began.
+    begun: bool,
+    message_time: Duration,
+    idle_time: Duration,
     head: [u8; HEAD],
     head_len: usize,
     /// Bytes of the current message still to come.
@@ -40,7 +56,7 @@ pub(crate) struct MeteredBody {
     /// A frame that is here but not charged yet, and how much of it was looked at.
     held: Option<(Bytes, usize)>,
     waiting: Option<Waiting>,
-    /// Runs while a message is incomplete.
+    /// Runs while the peer owes something: the rest of a message, its only message, or its next one.
     stalled: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
@@ -52,6 +68,11 @@ impl MeteredBody {
             in_flight,
             max_message,
             patience: None,
+            charged: true,
+            streaming: false,
+            begun: false,
+            message_time: MESSAGE_TIME,
+            idle_time: IDLE_TIME,
             head: [0; HEAD],
             head_len: 0,
             remaining: 0,
@@ -65,6 +86,34 @@ impl MeteredBody {
     pub(crate) fn patient(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
+    }
+
+    /// Lets the client send any number of messages, with pauses between them.
+    pub(crate) fn streaming(mut self) -> Self {
+        self.streaming = true;
+        self
+    }
+
+    /// Takes short messages only, and no room for them.
+    pub(crate) fn uncharged(mut self) -> Self {
+        self.charged = false;
+        self.max_message = UNCHARGED_MESSAGE;
+        self
+    }
+
+    fn between_messages(&self) -> bool {
+        self.remaining == 0 && self.head_len == 0
+    }
+
+    /// A message begins: it gets its own time on a stream, and there is only one elsewhere.
+    fn begin(&mut self, len: usize) -> Result<(), Status> {
+        if self.streaming {
+            self.stalled = None;
+        } else if self.begun {
+            return Err(invalid("message", "is the second one; this method takes one"));
+        }
+        self.begun = true;
+        self.charge(len)
     }
 
     /// Looks at `frame` from `at` on; `Some(len)` when a head is complete whose message must be charged now.
@@ -95,8 +144,11 @@ impl MeteredBody {
             return Err(status(
                 ErrorKind::Invalid,
                 "message_too_large",
-                format!("a message of {len} bytes is larger than {}; send smaller batches", self.max_message),
+                format!("a message of {len} bytes is larger than {}; send less at once", self.max_message),
             ));
+        }
+        if !self.charged {
+            return Ok(());
         }
         match self.admission.try_message(len) {
             Some(charge) => self.in_flight.push(charge),
@@ -111,12 +163,14 @@ impl MeteredBody {
             if let Some(waiting) = &mut self.waiting {
                 let charge = ready!(waiting.as_mut().poll(cx));
                 self.waiting = None;
+                // The peer could not send while it was us it waited for.
+                self.stalled = None;
                 self.in_flight.push(charge?);
             }
             let Some((frame, mut at)) = self.held.take() else { return Poll::Ready(Ok(None)) };
             match self.scan(&frame, &mut at) {
                 Some(len) => {
-                    self.charge(len)?;
+                    self.begin(len)?;
                     self.held = Some((frame, at));
                 }
                 None => return Poll::Ready(Ok(Some(frame))),
@@ -124,22 +178,21 @@ impl MeteredBody {
         }
     }
 
-    /// Fails when a message has been incomplete for too long.
+    /// Fails when the peer has owed something for too long. Asked while nothing is here to be read.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
-        if self.remaining == 0 && self.head_len == 0 {
-            self.stalled = None;
-            return Ok(());
-        }
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(MESSAGE_TIME)));
+        let idle = self.streaming && self.between_messages();
+        let limit = if idle { self.idle_time } else { self.message_time };
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         match timer.as_mut().poll(cx) {
             Poll::Pending => Ok(()),
-            Poll::Ready(()) => Err(status(
-                ErrorKind::DeadlineExceeded,
-                "message_stalled",
-                format!("a message did not arrive whole within {} s", MESSAGE_TIME.as_secs()),
-            )),
+            Poll::Ready(()) if idle => Err(late("stream_idle", "the next message did not begin", limit)),
+            Poll::Ready(()) => Err(late("message_stalled", "a request did not arrive whole", limit)),
         }
     }
+}
+
+fn late(code: &str, what: &str, limit: Duration) -> Status {
+    status(ErrorKind::DeadlineExceeded, code, format!("{what} within {} s", limit.as_secs()))
 }
 
 impl HttpBody for MeteredBody {
@@ -153,7 +206,8 @@ impl HttpBody for MeteredBody {
         loop {
             match ready!(self.poll_held(cx)) {
                 Ok(Some(frame)) => {
-                    if self.remaining == 0 && self.head_len == 0 {
+                    // The only message ends with the request: until then its time runs on.
+                    if self.streaming && self.between_messages() {
                         self.stalled = None;
                     }
                     return Poll::Ready(Some(Ok(Frame::data(frame))));
@@ -192,9 +246,88 @@ mod tests {
     use super::*;
     use crate::config::NodeConfig;
 
-    fn body() -> MeteredBody {
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn around(inner: Body) -> MeteredBody {
         let limits = NodeConfig::for_data_dir("x").unwrap().limits;
-        MeteredBody::new(Body::empty(), Admission::new(&limits), InFlight::default(), 100)
+        MeteredBody::new(inner, Admission::new(&limits), InFlight::default(), 100)
+    }
+
+    fn body() -> MeteredBody {
+        around(Body::empty())
+    }
+
+    /// Reads a body of these frames, after which the peer sends nothing and does not end, until it fails; then the
+    /// frames that came and the details of the error.
+    async fn read(frames: &[&'static [u8]], edit: impl FnOnce(MeteredBody) -> MeteredBody) -> (usize, String) {
+        let frames: Vec<_> =
+            frames.iter().map(|f| Ok::<_, Status>(Frame::data(Bytes::from_static(f)))).collect();
+        let endless = futures::StreamExt::chain(futures::stream::iter(frames), futures::stream::pending());
+        let mut body = edit(around(Body::new(Frames(Box::pin(endless)))));
+        let mut count = 0;
+        loop {
+            match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap() {
+                Ok(_) => count += 1,
+                Err(e) => {
+                    let status = e.downcast::<Status>().unwrap();
+                    return (count, crate::status::detail_of(&status).unwrap().code);
+                }
+            }
+        }
+    }
+
+    struct Frames(Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Status>> + Send>>);
+
+    impl HttpBody for Frames {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            self.0.as_mut().poll_next(cx)
+        }
+    }
+
+    fn times(mut body: MeteredBody, message: Duration, idle: Duration) -> MeteredBody {
+        (body.message_time, body.idle_time) = (message, idle);
+        body
+    }
+
+    const EMPTY: &[u8] = &[0; HEAD];
+    const PART: &[u8] = &[0, 0, 0, 0, 9, 1];
+
+    #[tokio::test]
+    async fn a_request_must_end_in_time_also_where_it_sends_nothing() {
+        for (frames, count) in [(&[][..], 0), (&[PART], 1), (&[EMPTY], 1)] {
+            let (came, code) = read(frames, |body| times(body, SHORT, LONG)).await;
+            assert_eq!((came, code.as_str()), (count, "message_stalled"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_may_pause_between_messages_but_not_for_ever() {
+        let idle = read(&[EMPTY, EMPTY], |body| times(body.streaming(), LONG, SHORT)).await;
+        assert_eq!(idle, (2, "stream_idle".to_owned()));
+        let stalled = read(&[EMPTY, PART], |body| times(body.streaming(), SHORT, LONG)).await;
+        assert_eq!(stalled, (2, "message_stalled".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_second_message_is_refused_where_one_is_expected() {
+        assert_eq!(read(&[EMPTY, EMPTY], |body| body).await, (1, "invalid_argument".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_charged_nothing_and_sends_little() {
+        let mut body = body().uncharged();
+        let before = body.admission.bytes_held();
+        body.begin(UNCHARGED_MESSAGE).unwrap();
+        assert_eq!(body.admission.bytes_held(), before);
+        let mut body = super::tests::body().uncharged();
+        assert_eq!(body.begin(UNCHARGED_MESSAGE + 1).unwrap_err().code(), tonic::Code::InvalidArgument);
     }
 
     #[test]

@@ -3,24 +3,41 @@
 //! HTTP/2 asks for the next frame when the peer has room for one byte, and buffers what it then gets however long it
 //! is. So a large answer is handed out in small pieces: what a slow reader does not take yet stays here, where it is
 //! charged.
+//!
+//! A peer that takes nothing must not keep that for ever. HTTP/2 does not ask for a frame while the peer has no room,
+//! so no timer of the body's own would run: a task beside it looks whether what was handed out was followed by another
+//! question, and lets go of the answer and of all that the request holds where it was not. What then stays is one
+//! piece for each stream, until the peer resets the stream or the connection ends.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
+use engram_storage::ErrorKind;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
 use tonic::Code;
 use tonic::body::Body;
 
 use super::admission::InFlight;
 use crate::metrics::Metrics;
+use crate::status::status;
 
 /// Longest piece handed out at once.
 const PIECE: usize = 32 << 10;
+
+/// A peer gets this long to take one piece.
+const TAKE_TIME: Duration = Duration::from_secs(60);
+
+/// What a request holds: its place and its bytes.
+pub(crate) type Held = (Option<OwnedSemaphorePermit>, InFlight);
+
+type Polled = Poll<Option<Result<Frame<Bytes>, tonic::Status>>>;
 
 /// Counts one request when it is dropped.
 pub(crate) struct Observation {
@@ -47,29 +64,75 @@ impl Drop for Observation {
 
 /// The body.
 pub(crate) struct ObservedBody {
-    pub(crate) inner: Body,
+    /// Absent once the peer took nothing for too long.
+    answer: Arc<Mutex<Option<Answer>>>,
+    take_time: Duration,
+    /// Runs from the first piece on.
+    watch: Option<AbortHandle>,
+}
+
+struct Answer {
+    inner: Body,
     /// Came from `inner` and is not handed out yet.
-    pub(crate) rest: Bytes,
-    pub(crate) observation: Observation,
+    rest: Bytes,
+    /// When a piece was handed out that was not followed by a question for more. Waiting for `inner` is not the peer's
+    /// fault and does not count.
+    offered: Option<Instant>,
+    observation: Observation,
     /// Held, not read.
-    pub(crate) _held: (Option<OwnedSemaphorePermit>, InFlight),
+    _held: Held,
 }
 
 impl ObservedBody {
+    pub(crate) fn new(inner: Body, observation: Observation, held: Held) -> Self {
+        let answer = Answer { inner, rest: Bytes::new(), offered: None, observation, _held: held };
+        Self { answer: Arc::new(Mutex::new(Some(answer))), take_time: TAKE_TIME, watch: None }
+    }
+}
+
+impl Drop for ObservedBody {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
+}
+
+/// Drops an answer of which nothing was taken for `limit`.
+async fn watch(answer: Weak<Mutex<Option<Answer>>>, limit: Duration) {
+    let mut pause = limit;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(answer) = answer.upgrade() else { return };
+        let waited = answer.lock().as_ref().and_then(|open| open.offered).map(|since| since.elapsed());
+        pause = limit.saturating_sub(waited.unwrap_or_default());
+        if pause.is_zero() {
+            return give_up(&answer, limit);
+        }
+    }
+}
+
+fn give_up(answer: &Mutex<Option<Answer>>, limit: Duration) {
+    let mut open = answer.lock();
+    // The peer may have asked since we looked.
+    if open.as_ref().is_none_or(|open| open.offered.is_none_or(|since| since.elapsed() < limit)) {
+        return;
+    }
+    let dropped = open.take();
+    // What drops may take locks of its own.
+    drop(open);
+    if let Some(mut answer) = dropped {
+        answer.observation.code = Code::DeadlineExceeded;
+    }
+}
+
+impl Answer {
     fn piece(&mut self) -> Bytes {
         let len = self.rest.len().min(PIECE);
         self.rest.split_to(len)
     }
-}
 
-impl HttpBody for ObservedBody {
-    type Data = Bytes;
-    type Error = tonic::Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(self.piece()))));
         }
@@ -90,17 +153,98 @@ impl HttpBody for ObservedBody {
         }
         polled
     }
+}
+
+impl HttpBody for ObservedBody {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let polled = {
+            let mut open = self.answer.lock();
+            let Some(answer) = open.as_mut() else { return Poll::Ready(Some(Err(not_taken(self.take_time)))) };
+            let polled = answer.poll_frame(cx);
+            answer.offered = matches!(polled, Poll::Ready(Some(Ok(_)))).then(Instant::now);
+            polled
+        };
+        if polled.is_ready() && self.watch.is_none() {
+            let watch = tokio::spawn(watch(Arc::downgrade(&self.answer), self.take_time));
+            self.watch = Some(watch.abort_handle());
+        }
+        polled
+    }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.is_end_stream()
+        let open = self.answer.lock();
+        open.as_ref().is_some_and(|answer| answer.rest.is_empty() && answer.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (mut hint, rest) = (self.inner.size_hint(), self.rest.len() as u64);
+        let open = self.answer.lock();
+        let Some(answer) = open.as_ref() else { return SizeHint::default() };
+        let (mut hint, rest) = (answer.inner.size_hint(), answer.rest.len() as u64);
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper + rest);
         }
         hint.set_lower(hint.lower() + rest);
         hint
+    }
+}
+
+fn not_taken(limit: Duration) -> tonic::Status {
+    status(
+        ErrorKind::DeadlineExceeded,
+        "answer_not_taken",
+        format!("nothing of the answer was taken for {} s", limit.as_secs()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+
+    fn body(place: OwnedSemaphorePermit, len: usize) -> ObservedBody {
+        let observation = Observation {
+            metrics: Arc::new(Metrics::new("test")),
+            method: "test",
+            started: Instant::now(),
+            code: Code::Cancelled,
+        };
+        let inner = Body::new(axum::body::Body::from(vec![1u8; len]));
+        let mut body = ObservedBody::new(inner, observation, (Some(place), InFlight::default()));
+        body.take_time = SHORT;
+        body
+    }
+
+    async fn next(body: &mut ObservedBody) -> Option<Result<Frame<Bytes>, tonic::Status>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_loses_its_place() {
+        let places = Arc::new(Semaphore::new(1));
+        let mut body = body(places.clone().try_acquire_owned().unwrap(), 3 * PIECE);
+        next(&mut body).await.unwrap().unwrap();
+        // Not asked again, as where the peer has no room.
+        drop(places.acquire().await.unwrap());
+        assert_eq!(next(&mut body).await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn a_slow_peer_gets_all_of_it() {
+        let places = Arc::new(Semaphore::new(1));
+        let mut body = body(places.clone().try_acquire_owned().unwrap(), 40 * PIECE);
+        body.take_time = Duration::from_millis(500);
+        for _ in 0..40 {
+            next(&mut body).await.unwrap().unwrap();
+            tokio::time::sleep(SHORT).await;
+        }
+        assert!(next(&mut body).await.is_none());
+        drop(body);
+        assert_eq!(places.available_permits(), 1);
     }
 }

@@ -98,3 +98,37 @@ async fn a_caller_is_kept_no_longer_than_it_will_wait() {
     assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled), "{late:?}");
     assert!(started.elapsed() < std::time::Duration::from_secs(10));
 }
+
+#[tokio::test]
+async fn health_takes_short_messages_and_no_room() {
+    let running = start_with(|raw| raw.limits.inflight_bytes = 1 << 20).await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(running.channel.clone());
+    let of = |len: usize| tonic_health::pb::HealthCheckRequest { service: "x".repeat(len) };
+    assert_eq!(health.check(of(1000)).await.unwrap_err().code(), Code::NotFound);
+    let refused = health.check(of(2000)).await.unwrap_err();
+    assert_eq!((refused.code(), detail(&refused).code.as_str()), (Code::InvalidArgument, "message_too_large"));
+    // A watch stays open and holds nothing.
+    let _watch = health.watch(of(0)).await.unwrap();
+    let (_, metrics) = running.get("/metrics").await;
+    assert!(metrics.contains("engram_inflight_bytes 0\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_sent_is_refused_before_it_is_gathered() {
+    let running = start_with(|raw| raw.limits.message_bytes = 64 << 10).await;
+    running.create("docs").await;
+    running.points().upsert(upsert("docs", vec![with_payload_of(10)])).await.unwrap();
+    let scroll = |limit: u32, vectors: bool| v1::ScrollRequest {
+        collection: "docs".into(),
+        limit: limit.into(),
+        selection: Some(v1::Selection { vectors, ..Default::default() }),
+        ..Default::default()
+    };
+    let refused = running.points().scroll(scroll(9_000, true)).await.unwrap_err();
+    assert_eq!((refused.code(), detail(&refused).code.as_str()), (Code::InvalidArgument, "answer_too_large"));
+    // Without vectors, or with fewer, it may well fit.
+    for (limit, vectors) in [(9_000, false), (8_000, true)] {
+        let page = running.points().scroll(scroll(limit, vectors)).await.unwrap().into_inner();
+        assert_eq!(page.points.len(), 1);
+    }
+}

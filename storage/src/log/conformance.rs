@@ -207,13 +207,13 @@ where
     }
     log.trim(1000).await.expect("trimming beyond the tail is trimming all");
     let log = open(&make().await, shard, 1).await;
-    assert_eq!(log.extent().await.unwrap().tail, 40, "offsets go on after a restart");
-    assert_eq!(log.append(40, bodies(41..=45)).await, Ok(45));
-    log.trim(40).await.unwrap();
-    expect_range(&log, 41, 45).await;
+    assert_eq!(log.extent().await.unwrap().tail, 42, "offsets go on after a restart");
+    assert_eq!(log.append(42, bodies(43..=47)).await, Ok(47));
+    log.trim(42).await.unwrap();
+    expect_range(&log, 43, 47).await;
     let log = open(&make().await, shard, 1).await;
-    expect_range(&log, 41, 45).await;
-    assert_eq!(log.read(1).next().await, Some(Err(LogError::Trimmed { first: 41 })));
+    expect_range(&log, 43, 47).await;
+    assert_eq!(log.read(1).next().await, Some(Err(LogError::Trimmed { first: 43 })));
 }
 
 async fn one_of_many_writers_wins(provider: Arc<dyn LogProvider>, shard: &ShardKey) {
