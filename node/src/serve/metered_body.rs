@@ -260,7 +260,10 @@ mod tests {
 
     /// Reads a body of these frames, after which the peer sends nothing and does not end, until it fails; then the
     /// frames that came and the details of the error.
-    async fn read(frames: &[&'static [u8]], edit: impl FnOnce(MeteredBody) -> MeteredBody) -> (usize, String) {
+    async fn read(
+        frames: &[&'static [u8]],
+        edit: impl FnOnce(MeteredBody) -> MeteredBody,
+    ) -> (usize, String) {
         let frames: Vec<_> =
             frames.iter().map(|f| Ok::<_, Status>(Frame::data(Bytes::from_static(f)))).collect();
         let endless = futures::StreamExt::chain(futures::stream::iter(frames), futures::stream::pending());

@@ -162,7 +162,9 @@ impl HttpBody for ObservedBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let polled = {
             let mut open = self.answer.lock();
-            let Some(answer) = open.as_mut() else { return Poll::Ready(Some(Err(not_taken(self.take_time)))) };
+            let Some(answer) = open.as_mut() else {
+                return Poll::Ready(Some(Err(not_taken(self.take_time))));
+            };
             let polled = answer.poll_frame(cx);
             answer.offered = matches!(polled, Poll::Ready(Some(Ok(_)))).then(Instant::now);
             polled

@@ -106,7 +106,10 @@ async fn health_takes_short_messages_and_no_room() {
     let of = |len: usize| tonic_health::pb::HealthCheckRequest { service: "x".repeat(len) };
     assert_eq!(health.check(of(1000)).await.unwrap_err().code(), Code::NotFound);
     let refused = health.check(of(2000)).await.unwrap_err();
-    assert_eq!((refused.code(), detail(&refused).code.as_str()), (Code::InvalidArgument, "message_too_large"));
+    assert_eq!(
+        (refused.code(), detail(&refused).code.as_str()),
+        (Code::InvalidArgument, "message_too_large")
+    );
     // A watch stays open and holds nothing.
     let _watch = health.watch(of(0)).await.unwrap();
     let (_, metrics) = running.get("/metrics").await;
@@ -120,8 +123,8 @@ async fn an_answer_that_cannot_be_sent_is_refused_before_it_is_gathered() {
     running.points().upsert(upsert("docs", vec![with_payload_of(10)])).await.unwrap();
     let scroll = |limit: u32, vectors: bool| v1::ScrollRequest {
         collection: "docs".into(),
-        limit: limit.into(),
-        selection: Some(v1::Selection { vectors, ..Default::default() }),
+        limit,
+        selection: Some(v1::Selection { with_vectors: vectors, ..Default::default() }),
         ..Default::default()
     };
     let refused = running.points().scroll(scroll(9_000, true)).await.unwrap_err();
