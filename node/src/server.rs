@@ -78,6 +78,7 @@ impl Node {
     /// As [`Node::start`], over a disk that fails when `fault` says so. For tests.
     #[doc(hidden)]
     pub async fn testing(config: NodeConfig, fault: SyncFault) -> Result<Self, NodeError> {
+        crate::allocator::fit(config.memory_bytes);
         let lock = DirectoryLock::take(&config.data_dir)?;
         // Before recovery, which may take long: an address in use should be told at once.
         let grpc = bind("listen.grpc", config.grpc).await?;

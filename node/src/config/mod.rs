@@ -3,6 +3,9 @@
 //! [`RawConfig`] is what a user writes. [`NodeConfig`] is what the server runs on: read from it once, checked as a
 //! whole, with the key named and the remedy said in every error.
 
+/// A server that plans with less is careful: smaller shares, and freed memory goes back to the system at once.
+pub(crate) const LITTLE_MEMORY: u64 = 2 << 30;
+
 mod memory;
 mod raw;
 mod root_key;
@@ -165,6 +168,8 @@ pub struct NodeConfig {
     pub root_key: Option<RootKey>,
     /// The user accepts an open server on a network.
     pub insecure: bool,
+    /// Memory the server plans with.
+    pub memory_bytes: u64,
     /// Log backend.
     pub log: LogBackend,
     /// Object backend.

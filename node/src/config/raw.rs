@@ -143,7 +143,7 @@ impl Default for CatalogSection {
 pub struct StorageSection {
     /// A shard flushes at this memtable size; 0 means half of `memtables_total_bytes`, 256 MiB at most.
     pub memtable_bytes: u64,
-    /// All memtables together; 0 means a quarter of `limits.memory_bytes`.
+    /// All memtables together; 0 means a quarter of `limits.memory_bytes`, an eighth below 2 GiB.
     pub memtables_total_bytes: u64,
     /// Shards kept open; beyond it idle ones are closed, the longest idle first.
     pub max_open_shards: u64,
@@ -198,7 +198,7 @@ pub struct LimitsSection {
     pub message_bytes: u64,
     /// Requests in work at once.
     pub requests: u64,
-    /// Bytes that requests in work may hold together; 0 means a quarter of `memory_bytes`.
+    /// Bytes that requests in work may hold together; 0 means a quarter of `memory_bytes`, an eighth below 2 GiB.
     pub inflight_bytes: u64,
     /// How long a request waits for room before it is told to try later.
     pub queue_wait_ms: u64,

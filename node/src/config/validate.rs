@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::raw::{IndexSection, LimitsSection, RawConfig, StorageSection};
 use super::{
-    CatalogBackend, ConfigError, IndexSettings, Limits, LogBackend, LogFormat, NodeConfig, ObjectsBackend,
-    RootKey, StorageSettings, TlsFiles, memory,
+    CatalogBackend, ConfigError, IndexSettings, LITTLE_MEMORY, Limits, LogBackend, LogFormat, NodeConfig,
+    ObjectsBackend, RootKey, StorageSettings, TlsFiles, memory,
 };
 
 const MIB: u64 = 1 << 20;
@@ -35,6 +35,7 @@ impl NodeConfig {
             tls: tls(&raw.tls.cert, &raw.tls.key)?,
             root_key: root_key(raw)?,
             insecure: raw.insecure,
+            memory_bytes: memory,
             log: LogBackend::File,
             objects: ObjectsBackend::Local,
             catalog: CatalogBackend::Redb,
@@ -156,12 +157,18 @@ fn cores() -> u64 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
+/// What memtables may take of the planned memory, and requests as much again. Flushes and answers come on top, and
+/// weigh more where there is little.
+fn share(memory: u64) -> u64 {
+    if memory < LITTLE_MEMORY { memory / 8 } else { memory / 4 }
+}
+
 /// Large enough that a load of some hundred thousand points does not compete with its own flushes.
 const DEFAULT_MEMTABLE: u64 = 256 * MIB;
 
 fn storage(raw: &StorageSection, memory: u64) -> Result<StorageSettings, ConfigError> {
     let total = match raw.memtables_total_bytes {
-        0 => (memory / 4).max(MIB),
+        0 => share(memory).max(MIB),
         given => given,
     };
     let total = within("storage.memtables_total_bytes", total, MIB, 1 << 44)?;
@@ -195,7 +202,7 @@ fn limits(raw: &LimitsSection, memory: u64) -> Result<Limits, ConfigError> {
         within("limits.memory_bytes", raw.memory_bytes, 64 * MIB, 1 << 50)?;
     }
     let inflight = match raw.inflight_bytes {
-        0 => (memory / 4).clamp(16 * MIB, 4096 * MIB),
+        0 => share(memory).clamp(16 * MIB, 4096 * MIB),
         given => given,
     };
     let connections = within("limits.connections", raw.connections, 1, 65_536)?;

