@@ -16,13 +16,16 @@ use engram_proto::v1::point_id::Kind;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use tonic::Code;
 
 use crate::client::{Client, Connection, refused};
 use crate::output::{components, line, number};
 use crate::{filter, point_id};
 
-/// Points of one page.
+/// Most points of one page.
 const PAGE: u32 = 1_000;
+/// Bytes of vectors in one page: well below the largest answer of a server, so that payloads fit beside them.
+const PAGE_BYTES: u64 = 8 << 20;
 /// A row group is closed at this size.
 const GROUP_BYTES: usize = 64 << 20;
 
@@ -58,12 +61,13 @@ impl Export {
         let uuids = self.has_uuids(&client, wanted.clone()).await?;
         let mut file = ExportFile::create(&self.out, &collection.vectors, uuids)?;
         let mut from = None;
+        let mut limit = page(&collection.vectors);
         loop {
             let request = v1::ScrollRequest {
                 collection: self.collection.clone(),
                 filter: wanted.clone(),
-                from,
-                limit: PAGE,
+                from: from.clone(),
+                limit,
                 selection: Some(v1::Selection {
                     with_payload: true,
                     with_vectors: true,
@@ -71,7 +75,17 @@ impl Export {
                 }),
                 ..Default::default()
             };
-            let page = client.points().scroll(request).await.map_err(refused)?.into_inner();
+            let page = match client.points().scroll(request).await {
+                Ok(page) => page.into_inner(),
+                // Large payloads can make the answer larger than the server sends, or has room for now.
+                Err(e)
+                    if limit > 1 && matches!(e.code(), Code::InvalidArgument | Code::ResourceExhausted) =>
+                {
+                    limit /= 2;
+                    continue;
+                }
+                Err(e) => return Err(refused(e)),
+            };
             file.write(&page.points)?;
             from = page.next;
             if from.is_none() {
@@ -96,6 +110,12 @@ impl Export {
         };
         Ok(!client.points().scroll(request).await.map_err(refused)?.into_inner().points.is_empty())
     }
+}
+
+/// Points of one page of a collection with these fields.
+fn page(fields: &[v1::VectorField]) -> u32 {
+    let row: u64 = fields.iter().map(|field| u64::from(field.dimension) * 4).sum();
+    u32::try_from(PAGE_BYTES / row.max(1)).unwrap_or(PAGE).clamp(1, PAGE)
 }
 
 /// A Parquet file of points, written page by page under another name until it is whole.
