@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::{Mask, Result};
 
+pub mod codes;
 pub mod exact;
+pub mod graph;
 pub mod hnsw;
 pub mod kernel;
 pub mod metric;

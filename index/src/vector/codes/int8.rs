@@ -1,0 +1,142 @@
+//! 8-bit codes of whole vectors: one scale per vector, distances by integer arithmetic.
+//!
+//! A rotated component `x` becomes `round(x / scale)` with `scale = max |x| / 127`, stored with 128 added so that the
+//! multiply-add of unsigned by signed bytes takes it. Norms are those of the *decoded* vector: then the distance of two
+//! codes is a true distance of two points, errors shrink with it and it is never below zero.
+
+use super::simd::Simd;
+
+/// What belongs to a code beside its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Meta {
+    /// Length of a step.
+    pub scale: f32,
+    /// Squared norm of the decoded vector.
+    pub norm: f32,
+}
+
+/// Encodes `x` into `code` (same length).
+#[inline(always)]
+pub fn encode(x: &[f32], code: &mut [u8]) -> Meta {
+    let largest = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    if largest == 0.0 {
+        code.fill(128);
+        return Meta { scale: 0.0, norm: 0.0 };
+    }
+    let inverse = 127.0 / largest;
+    let scale = largest / 127.0;
+    let mut squares = 0i64;
+    for (chunk, out) in x.chunks(64).zip(code.chunks_mut(64)) {
+        let mut sum = 0i32;
+        for (x, code) in chunk.iter().zip(out) {
+            let step = (x * inverse).round_ties_even().clamp(-127.0, 127.0) as i32;
+            sum += step * step;
+            *code = (step + 128) as u8;
+        }
+        squares += i64::from(sum);
+    }
+    Meta { scale, norm: scale * scale * squares as f32 }
+}
+
+/// A code made ready to be compared with others.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Steps, signed.
+    steps: Vec<i8>,
+    meta: Meta,
+    /// 128 times the sum of the steps: what the offset of the other side adds.
+    offset: i32,
+}
+
+impl Query {
+    /// Takes over a code. Keeps its memory for the next one.
+    #[inline(always)]
+    pub fn set(&mut self, code: &[u8], meta: Meta) {
+        self.steps.clear();
+        self.steps.extend(code.iter().map(|&c| (c ^ 128).cast_signed()));
+        self.meta = meta;
+        self.offset = 128 * self.steps.iter().map(|&s| i32::from(s)).sum::<i32>();
+    }
+
+    /// The steps, signed.
+    pub fn steps(&self) -> &[i8] {
+        &self.steps
+    }
+
+    /// Scale and norm.
+    pub fn meta(&self) -> Meta {
+        self.meta
+    }
+
+    /// Squared distance of the decoded vectors.
+    #[inline(always)]
+    pub fn distance<S: Simd>(&self, simd: S, code: &[u8], meta: Meta) -> f32 {
+        self.finish(simd.dot(code, &self.steps), meta)
+    }
+
+    /// Four distances at once.
+    #[inline(always)]
+    pub fn distance4<S: Simd>(&self, simd: S, codes: [&[u8]; 4], metas: [Meta; 4]) -> [f32; 4] {
+        let dots = simd.dot4(codes, &self.steps);
+        std::array::from_fn(|i| self.finish(dots[i], metas[i]))
+    }
+
+    /// Inner product with a decoded vector.
+    #[inline(always)]
+    pub fn dot<S: Simd>(&self, simd: S, code: &[u8], scale: f32) -> f32 {
+        (simd.dot(code, &self.steps) - self.offset) as f32 * (self.meta.scale * scale)
+    }
+
+    #[inline(always)]
+    fn finish(&self, dot: i32, meta: Meta) -> f32 {
+        let product = (dot - self.offset) as f32 * (self.meta.scale * meta.scale);
+        (self.meta.norm + meta.norm - 2.0 * product).max(0.0)
+    }
+}
+
+/// Codes of many vectors, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Codes {
+    stride: usize,
+    bytes: Vec<u8>,
+    metas: Vec<Meta>,
+}
+
+impl Codes {
+    /// Room for `count` codes of `stride` bytes, a multiple of 64.
+    pub fn with_len(count: usize, stride: usize) -> Self {
+        Self { stride, bytes: vec![128; count * stride], metas: vec![Meta::default(); count] }
+    }
+
+    /// Bytes of a code.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Number of codes.
+    pub fn len(&self) -> usize {
+        self.metas.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.metas.is_empty()
+    }
+
+    /// The code of vector `i`.
+    #[inline(always)]
+    pub fn code(&self, i: u32) -> &[u8] {
+        &self.bytes[i as usize * self.stride..][..self.stride]
+    }
+
+    /// Scale and norm of vector `i`.
+    #[inline(always)]
+    pub fn meta(&self, i: u32) -> Meta {
+        self.metas[i as usize]
+    }
+
+    /// The parts in pieces of `count` codes, to be filled in parallel.
+    pub fn pieces(&mut self, count: usize) -> impl Iterator<Item = (&mut [u8], &mut [Meta])> {
+        self.bytes.chunks_mut(count * self.stride).zip(self.metas.chunks_mut(count))
+    }
+}

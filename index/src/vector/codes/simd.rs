@@ -1,0 +1,597 @@
+//! Integer kernels over codes, and the choice of an instruction set, made once per query or build step.
+//!
+//! Code that loops over kernels is written once, generic over [`Simd`], and handed to [`dispatch`] as a [`Work`]. That
+//! compiles it once per instruction set with the kernels inlined, so that no call goes through a pointer. All variants
+//! give the same bits: the kernels are integer arithmetic, and the float part of [`Simd::estimates`] rounds alike
+//! everywhere (fused multiply-add).
+
+/// Neighbours whose 1-bit codes lie together, see [`super::link`].
+pub const BLOCK: usize = 32;
+
+/// The kernels on one instruction set. A value of an implementing type proves that the processor has it.
+pub trait Simd: Copy {
+    /// Sum of `a[i] * b[i]`; the lengths are equal and a multiple of 64, at most 2^16.
+    fn dot(self, a: &[u8], b: &[i8]) -> i32;
+
+    /// The same for four vectors against one.
+    fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4];
+
+    /// For each of 32 codes the sum of the table entries its nibbles choose, see [`super::link::Table`]: `codes` holds
+    /// 64 bytes per four nibbles, `table` 64 bytes for each of those.
+    fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK];
+
+    /// `base + add[i] - mul[i] * (scale * sums[i] + bias)`, and a bit per lane that is below `bound`.
+    fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32;
+
+    /// Copies the estimates whose bit is set in `chosen`, and their slots (32 numbers of four bytes), to the front of
+    /// `distances` and `out`, which have room for 48. Returns how many; what lies after them is undefined.
+    fn pick(
+        self,
+        chosen: u32,
+        estimates: &[f32; BLOCK],
+        slots: &[u8],
+        distances: &mut [f32],
+        out: &mut [u32],
+    ) -> usize;
+
+    /// Index and value of the least number; the first of equal ones. `(0, infinity)` where there is none.
+    fn least(self, distances: &[f32]) -> (usize, f32);
+}
+
+/// What turns table sums into estimated distances.
+#[derive(Clone, Copy, Debug)]
+pub struct Factors<'a> {
+    /// Half-precision numbers to add, 32 of them.
+    pub add: &'a [u8],
+    /// Half-precision numbers to multiply by, 32 of them.
+    pub mul: &'a [u8],
+    /// Distance of the query from the node.
+    pub base: f32,
+    /// Unit of the table.
+    pub scale: f32,
+    /// Offset of the table.
+    pub bias: f32,
+    /// Estimates below this are of interest.
+    pub bound: f32,
+}
+
+/// A piece of work that is compiled for each instruction set.
+pub trait Work {
+    /// What it comes to.
+    type Output;
+    /// Does it. Mark the implementation `#[inline(always)]`, or the kernels will not be inlined.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Does `work` with the best instruction set of this processor.
+#[inline]
+pub fn dispatch<W: Work>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(simd) = x86::Avx512::detect() {
+            // SAFETY: `detect` found every feature that the function is compiled for.
+            return unsafe { x86::with_avx512(work, simd) };
+        }
+        if let Some(simd) = x86::Avx2::detect() {
+            // SAFETY: as above.
+            return unsafe { x86::with_avx2(work, simd) };
+        }
+    }
+    work.run(Portable)
+}
+
+/// Plain Rust, for every processor; what the other variants are tested against.
+#[derive(Clone, Copy, Debug)]
+pub struct Portable;
+
+impl Simd for Portable {
+    #[inline(always)]
+    fn dot(self, a: &[u8], b: &[i8]) -> i32 {
+        a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+    }
+
+    #[inline(always)]
+    fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
+        a.map(|a| self.dot(a, b))
+    }
+
+    #[inline(always)]
+    fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+        let mut sums = [0; BLOCK];
+        for (codes, table) in codes.chunks_exact(64).zip(table.chunks_exact(64)) {
+            for (i, &byte) in codes.iter().enumerate() {
+                let entries = &table[16 * (i % 4)..16 * (i % 4) + 16];
+                sums[i / 4] += i32::from(entries[usize::from(byte & 15)]);
+                sums[16 + i / 4] += i32::from(entries[usize::from(byte >> 4)]);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+        let half =
+            |bytes: &[u8], i: usize| half::f16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32();
+        let mut below = 0;
+        for i in 0..BLOCK {
+            let product = (sums[i] as f32).mul_add(factors.scale, factors.bias);
+            out[i] = (-half(factors.mul, i)).mul_add(product, factors.base + half(factors.add, i));
+            below |= u32::from(out[i] < factors.bound) << i;
+        }
+        below
+    }
+
+    #[inline(always)]
+    fn pick(
+        self,
+        chosen: u32,
+        estimates: &[f32; BLOCK],
+        slots: &[u8],
+        distances: &mut [f32],
+        out: &mut [u32],
+    ) -> usize {
+        pick_portable(chosen, estimates, slots, distances, out)
+    }
+
+    #[inline(always)]
+    fn least(self, distances: &[f32]) -> (usize, f32) {
+        least_portable(distances)
+    }
+}
+
+#[inline(always)]
+fn pick_portable(
+    chosen: u32,
+    estimates: &[f32; BLOCK],
+    slots: &[u8],
+    distances: &mut [f32],
+    out: &mut [u32],
+) -> usize {
+    let (mut rest, mut count) = (chosen, 0);
+    while rest != 0 {
+        let i = rest.trailing_zeros() as usize;
+        rest &= rest - 1;
+        distances[count] = estimates[i];
+        out[count] = u32::from_le_bytes([slots[4 * i], slots[4 * i + 1], slots[4 * i + 2], slots[4 * i + 3]]);
+        count += 1;
+    }
+    count
+}
+
+#[inline(always)]
+fn least_portable(distances: &[f32]) -> (usize, f32) {
+    let least = distances.iter().fold(f32::INFINITY, |m, &d| if d < m { d } else { m });
+    (distances.iter().position(|&d| d == least).unwrap_or(0), least)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{BLOCK, Factors, Simd, Work};
+
+    /// AVX-512 with VNNI and VBMI: Intel since Ice Lake, AMD since Zen 4.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Avx512(());
+
+    impl Avx512 {
+        #[inline]
+        pub fn detect() -> Option<Self> {
+            let found = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vnni")
+                && is_x86_feature_detected!("avx512vbmi")
+                && is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+                && is_x86_feature_detected!("popcnt")
+                && is_x86_feature_detected!("bmi2");
+            found.then_some(Self(()))
+        }
+    }
+
+    /// AVX2 with FMA and half-precision conversion: Intel since Haswell, AMD since Zen.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Avx2(());
+
+    impl Avx2 {
+        #[inline]
+        pub fn detect() -> Option<Self> {
+            let found = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+                && is_x86_feature_detected!("popcnt")
+                && is_x86_feature_detected!("bmi2");
+            found.then_some(Self(()))
+        }
+    }
+
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    pub fn with_avx512<W: Work>(work: W, simd: Avx512) -> W::Output {
+        work.run(simd)
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+    pub fn with_avx2<W: Work>(work: W, simd: Avx2) -> W::Output {
+        work.run(simd)
+    }
+
+    impl Simd for Avx512 {
+        #[inline(always)]
+        fn dot(self, a: &[u8], b: &[i8]) -> i32 {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { dot_avx512(a, b) }
+        }
+
+        #[inline(always)]
+        fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { dot4_avx512(a, b) }
+        }
+
+        #[inline(always)]
+        fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { table_sums_avx512(codes, table) }
+        }
+
+        #[inline(always)]
+        fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { estimates_avx512(sums, factors, out) }
+        }
+
+        #[inline(always)]
+        fn pick(
+            self,
+            chosen: u32,
+            estimates: &[f32; BLOCK],
+            slots: &[u8],
+            distances: &mut [f32],
+            out: &mut [u32],
+        ) -> usize {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { pick_avx512(chosen, estimates, slots, distances, out) }
+        }
+
+        #[inline(always)]
+        fn least(self, distances: &[f32]) -> (usize, f32) {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { least_avx512(distances) }
+        }
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn dot_avx512(a: &[u8], b: &[i8]) -> i32 {
+        let n = a.len().min(b.len()) / 64;
+        // SAFETY: the function is compiled for the instruction set; `n` whole steps of 64 bytes lie within both slices.
+        unsafe {
+            let (mut s0, mut s1) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            let (a, b) = (a.as_ptr(), b.as_ptr());
+            let mut i = 0;
+            while i + 2 <= n {
+                s0 = _mm512_dpbusd_epi32(s0, load512(a, i), load512(b.cast(), i));
+                s1 = _mm512_dpbusd_epi32(s1, load512(a, i + 1), load512(b.cast(), i + 1));
+                i += 2;
+            }
+            if i < n {
+                s0 = _mm512_dpbusd_epi32(s0, load512(a, i), load512(b.cast(), i));
+            }
+            _mm512_reduce_add_epi32(_mm512_add_epi32(s0, s1))
+        }
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn dot4_avx512(a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
+        let n = a.iter().fold(b.len(), |n, a| n.min(a.len())) / 64;
+        // SAFETY: as in `dot`.
+        unsafe {
+            let mut s = [_mm512_setzero_si512(); 4];
+            for i in 0..n {
+                let y = load512(b.as_ptr().cast(), i);
+                for (s, a) in s.iter_mut().zip(&a) {
+                    *s = _mm512_dpbusd_epi32(*s, load512(a.as_ptr(), i), y);
+                }
+            }
+            fold4(s)
+        }
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn table_sums_avx512(codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+        let n = codes.len().min(table.len()) / 64;
+        let mut out = [0; BLOCK];
+        // SAFETY: as in `dot`; `out` has room for two registers.
+        unsafe {
+            let low = _mm512_set1_epi8(15);
+            // Entry i of byte j is found at 16 * (j mod 4) + i of the 64-byte table.
+            let part = _mm512_set1_epi32(0x3020_1000);
+            let one = _mm512_set1_epi8(1);
+            let mut s = [_mm512_setzero_si512(); 4];
+            let mut i = 0;
+            while i < n {
+                for turn in 0..2 {
+                    if i + turn < n {
+                        let c = load512(codes.as_ptr(), i + turn);
+                        let t = load512(table.as_ptr(), i + turn);
+                        // (c & 15) | part, and the same of the upper nibbles.
+                        let x = _mm512_ternarylogic_epi32::<0xEA>(c, low, part);
+                        let y = _mm512_ternarylogic_epi32::<0xEA>(_mm512_srli_epi16::<4>(c), low, part);
+                        let (x, y) = (_mm512_permutexvar_epi8(x, t), _mm512_permutexvar_epi8(y, t));
+                        s[2 * turn] = _mm512_dpbusd_epi32(s[2 * turn], x, one);
+                        s[2 * turn + 1] = _mm512_dpbusd_epi32(s[2 * turn + 1], y, one);
+                    }
+                }
+                i += 2;
+            }
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_add_epi32(s[0], s[2]));
+            _mm512_storeu_si512(out.as_mut_ptr().add(16).cast(), _mm512_add_epi32(s[1], s[3]));
+        }
+        out
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn estimates_avx512(sums: &[i32; BLOCK], f: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+        assert!(f.add.len() >= 2 * BLOCK && f.mul.len() >= 2 * BLOCK);
+        let mut below = 0;
+        for half in 0..2 {
+            // SAFETY: the function is compiled for the instruction set; all slices have room for 16 lanes from 16 * half.
+            unsafe {
+                let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums.as_ptr().add(16 * half).cast()));
+                let product = _mm512_fmadd_ps(sum, _mm512_set1_ps(f.scale), _mm512_set1_ps(f.bias));
+                let halves = |p: &[u8]| _mm512_cvtph_ps(_mm256_loadu_si256(p.as_ptr().add(32 * half).cast()));
+                let start = _mm512_add_ps(_mm512_set1_ps(f.base), halves(f.add));
+                let estimate = _mm512_fnmadd_ps(halves(f.mul), product, start);
+                _mm512_storeu_ps(out.as_mut_ptr().add(16 * half), estimate);
+                let mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(estimate, _mm512_set1_ps(f.bound));
+                below |= u32::from(mask) << (16 * half);
+            }
+        }
+        below
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn pick_avx512(
+        chosen: u32,
+        estimates: &[f32; BLOCK],
+        slots: &[u8],
+        distances: &mut [f32],
+        out: &mut [u32],
+    ) -> usize {
+        assert!(slots.len() >= 4 * BLOCK && distances.len() >= 48 && out.len() >= 48);
+        let mut count = 0;
+        for half in 0..2 {
+            let mask = (chosen >> (16 * half)) as u16;
+            // SAFETY: compiled for the instruction set; `count` is at most 16 where 16 lanes are written after it.
+            unsafe {
+                let d = _mm512_loadu_ps(estimates.as_ptr().add(16 * half));
+                let s = _mm512_loadu_si512(slots.as_ptr().add(64 * half).cast());
+                // In a register and stored whole: a compressing store is slow on Zen 4.
+                _mm512_storeu_ps(distances.as_mut_ptr().add(count), _mm512_maskz_compress_ps(mask, d));
+                let packed = _mm512_maskz_compress_epi32(mask, s);
+                _mm512_storeu_si512(out.as_mut_ptr().add(count).cast(), packed);
+            }
+            count += mask.count_ones() as usize;
+        }
+        count
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn least_avx512(distances: &[f32]) -> (usize, f32) {
+        let infinity = _mm512_set1_ps(f32::INFINITY);
+        let (whole, rest) = (distances.len() / 16, distances.len() % 16);
+        let tail: __mmask16 = (1u16 << rest) - 1;
+        let at = |i: usize| distances.as_ptr().wrapping_add(16 * i);
+        // SAFETY: compiled for the instruction set; whole registers and the masked rest lie within the slice.
+        unsafe {
+            let mut least = _mm512_mask_loadu_ps(infinity, tail, at(whole));
+            for i in 0..whole {
+                least = _mm512_min_ps(least, _mm512_loadu_ps(at(i)));
+            }
+            let value = _mm512_reduce_min_ps(least);
+            let wanted = _mm512_set1_ps(value);
+            for i in 0..whole {
+                let equal = _mm512_cmpeq_ps_mask(_mm512_loadu_ps(at(i)), wanted);
+                if equal != 0 {
+                    return (16 * i + equal.trailing_zeros() as usize, value);
+                }
+            }
+            let last = _mm512_cmpeq_ps_mask(_mm512_mask_loadu_ps(infinity, tail, at(whole)), wanted) & tail;
+            if last == 0 { (0, f32::INFINITY) } else { (16 * whole + last.trailing_zeros() as usize, value) }
+        }
+    }
+
+    /// 64 bytes from `64 * i` on.
+    ///
+    /// # Safety
+    /// The processor has AVX-512, and those bytes may be read.
+    #[inline(always)]
+    unsafe fn load512(p: *const u8, i: usize) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_si512(p.add(64 * i).cast()) }
+    }
+
+    /// The sums of the lanes of four registers.
+    ///
+    /// # Safety
+    /// The processor has AVX-512.
+    #[inline(always)]
+    unsafe fn fold4(s: [__m512i; 4]) -> [i32; 4] {
+        // SAFETY: the caller's promise; registers only, and an array of four is 16 bytes.
+        unsafe {
+            let halve =
+                |s: __m512i| _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64::<1>(s));
+            let ab = _mm256_hadd_epi32(halve(s[0]), halve(s[1]));
+            let cd = _mm256_hadd_epi32(halve(s[2]), halve(s[3]));
+            let abcd = _mm256_hadd_epi32(ab, cd);
+            let sums = _mm_add_epi32(_mm256_castsi256_si128(abcd), _mm256_extracti128_si256::<1>(abcd));
+            std::mem::transmute(sums)
+        }
+    }
+
+    impl Simd for Avx2 {
+        #[inline(always)]
+        fn dot(self, a: &[u8], b: &[i8]) -> i32 {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { dot_avx2(a, b) }
+        }
+
+        #[inline(always)]
+        fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { dot4_avx2(a, b) }
+        }
+
+        #[inline(always)]
+        fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { table_sums_avx2(codes, table) }
+        }
+
+        #[inline(always)]
+        fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { estimates_avx2(sums, factors, out) }
+        }
+
+        #[inline(always)]
+        fn pick(
+            self,
+            chosen: u32,
+            estimates: &[f32; BLOCK],
+            slots: &[u8],
+            distances: &mut [f32],
+            out: &mut [u32],
+        ) -> usize {
+            super::pick_portable(chosen, estimates, slots, distances, out)
+        }
+
+        #[inline(always)]
+        fn least(self, distances: &[f32]) -> (usize, f32) {
+            super::least_portable(distances)
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+    fn dot_avx2(a: &[u8], b: &[i8]) -> i32 {
+        let n = a.len().min(b.len()) / 32;
+        // SAFETY: the function is compiled for the instruction set; `n` whole steps of 32 bytes lie within both slices.
+        unsafe {
+            let mut s = [_mm256_setzero_si256(); 2];
+            for i in 0..n {
+                for (half, s) in s.iter_mut().enumerate() {
+                    let x = _mm_loadu_si128(a.as_ptr().add(32 * i + 16 * half).cast());
+                    let y = _mm_loadu_si128(b.as_ptr().add(32 * i + 16 * half).cast());
+                    // 16-bit products: those of unsigned and signed bytes would saturate in pairs.
+                    let pairs = _mm256_madd_epi16(_mm256_cvtepu8_epi16(x), _mm256_cvtepi8_epi16(y));
+                    *s = _mm256_add_epi32(*s, pairs);
+                }
+            }
+            sum256(_mm256_add_epi32(s[0], s[1]))
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+    fn dot4_avx2(a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
+        a.map(|a| dot_avx2(a, b))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+    fn table_sums_avx2(codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+        let n = codes.len().min(table.len()) / 64;
+        let mut out = [0; BLOCK];
+        // SAFETY: the function is compiled for the instruction set; loads lie within the slices, stores within `out`.
+        unsafe {
+            let (low, one8, one16) = (_mm256_set1_epi8(15), _mm256_set1_epi8(1), _mm256_set1_epi16(1));
+            // A shuffle gives 0 where the top bit of the index is set: that leaves each table its own bytes.
+            let others = [0x8080_8000u32, 0x8080_0080, 0x8000_8080, 0x0080_8080]
+                .map(|m| _mm256_set1_epi32(m.cast_signed()));
+            let mut s = [_mm256_setzero_si256(); 4];
+            for i in 0..n {
+                let tables: [__m256i; 4] = std::array::from_fn(|part| {
+                    let t = table.as_ptr().add(64 * i + 16 * part);
+                    _mm256_broadcastsi128_si256(_mm_loadu_si128(t.cast()))
+                });
+                for half in 0..2 {
+                    let c = _mm256_loadu_si256(codes.as_ptr().add(64 * i + 32 * half).cast());
+                    let nibbles =
+                        [_mm256_and_si256(c, low), _mm256_and_si256(_mm256_srli_epi16::<4>(c), low)];
+                    for (upper, nibble) in nibbles.into_iter().enumerate() {
+                        let mut found = _mm256_setzero_si256();
+                        for (table, other) in tables.iter().zip(&others) {
+                            let index = _mm256_or_si256(nibble, *other);
+                            found = _mm256_or_si256(found, _mm256_shuffle_epi8(*table, index));
+                        }
+                        let sums = _mm256_madd_epi16(_mm256_maddubs_epi16(found, one8), one16);
+                        let s = &mut s[2 * upper + half];
+                        *s = _mm256_add_epi32(*s, sums);
+                    }
+                }
+            }
+            for (i, s) in s.into_iter().enumerate() {
+                _mm256_storeu_si256(out.as_mut_ptr().add(8 * i).cast(), s);
+            }
+        }
+        out
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+    fn estimates_avx2(sums: &[i32; BLOCK], f: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+        assert!(f.add.len() >= 2 * BLOCK && f.mul.len() >= 2 * BLOCK);
+        let mut below = 0;
+        for i in 0..4 {
+            // SAFETY: the function is compiled for the instruction set; all slices have room for 8 lanes from 8 * i.
+            unsafe {
+                let sum = _mm256_cvtepi32_ps(_mm256_loadu_si256(sums.as_ptr().add(8 * i).cast()));
+                let product = _mm256_fmadd_ps(sum, _mm256_set1_ps(f.scale), _mm256_set1_ps(f.bias));
+                let halves = |p: &[u8]| _mm256_cvtph_ps(_mm_loadu_si128(p.as_ptr().add(16 * i).cast()));
+                let start = _mm256_add_ps(_mm256_set1_ps(f.base), halves(f.add));
+                let estimate = _mm256_fnmadd_ps(halves(f.mul), product, start);
+                _mm256_storeu_ps(out.as_mut_ptr().add(8 * i), estimate);
+                let mask = _mm256_cmp_ps::<_CMP_LT_OQ>(estimate, _mm256_set1_ps(f.bound));
+                below |= _mm256_movemask_ps(mask).cast_unsigned() << (8 * i);
+            }
+        }
+        below
+    }
+
+    /// The sum of eight lanes.
+    ///
+    /// # Safety
+    /// The processor has AVX2.
+    #[inline(always)]
+    unsafe fn sum256(s: __m256i) -> i32 {
+        // SAFETY: the caller's promise; registers only.
+        unsafe {
+            let s = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256::<1>(s));
+            let s = _mm_add_epi32(s, _mm_shuffle_epi32::<0b01_00_11_10>(s));
+            _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32::<0b10_11_00_01>(s)))
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Nearest neighbours within groups, merged over all groups.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::partition::{Nearest, each_distance};
+use crate::vector::{
+    codes::{
+        int8::{Codes, Query},
+        simd::{Simd, Work, dispatch},
+    },
+    topk::{Key, key},
+};
+
+/// Vectors whose lists share a lock.
+const SHARED: usize = 64;
+
+/// For each vector the nearest others found so far, as sorted keys.
+#[derive(Debug)]
+pub struct Lists {
+    length: usize,
+    chunks: Vec<Mutex<Vec<Key>>>,
+}
+
+impl Lists {
+    /// Empty lists of at most `length` for `count` vectors.
+    pub fn new(count: usize, length: usize) -> Self {
+        let chunk = || Mutex::new(vec![Key::MAX; SHARED * length]);
+        Self { length, chunks: (0..count.div_ceil(SHARED)).map(|_| chunk()).collect() }
+    }
+
+    /// Merges sorted keys into the list of `vector`.
+    fn merge(&self, vector: u32, keys: &[Key], merged: &mut Vec<Key>) {
+        let (chunk, at) = (vector as usize / SHARED, vector as usize % SHARED * self.length);
+        let mut chunk = self.chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner);
+        let list = &mut chunk[at..at + self.length];
+        merged.clear();
+        let (mut i, mut j) = (0, 0);
+        // A pair has the same distance in every group, so a repeat has the same key.
+        while merged.len() < self.length {
+            let (a, b) = (list.get(i).copied().unwrap_or(Key::MAX), keys.get(j).copied().unwrap_or(Key::MAX));
+            let least = a.min(b);
+            if least == Key::MAX {
+                break;
+            }
+            i += usize::from(a == least);
+            j += usize::from(b == least);
+            merged.push(least);
+        }
+        list[..merged.len()].copy_from_slice(merged);
+    }
+
+    /// Copies the list of `vector` to `out`.
+    pub fn read(&self, vector: u32, out: &mut Vec<Key>) {
+        let (chunk, at) = (vector as usize / SHARED, vector as usize % SHARED * self.length);
+        let chunk = self.chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner);
+        out.clear();
+        out.extend(chunk[at..at + self.length].iter().take_while(|&&k| k != Key::MAX));
+    }
+}
+
+/// Compares all pairs of a group and merges the `most` nearest of each member into the lists.
+pub struct AllPairs<'a> {
+    /// Codes of all vectors.
+    pub codes: &'a Codes,
+    /// Members of the group.
+    pub group: &'a [u32],
+    /// Neighbours taken per member.
+    pub most: usize,
+    /// Where they go.
+    pub lists: &'a Lists,
+}
+
+impl Work for AllPairs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut query = Query::default();
+        let (mut best, mut merged) = (Nearest::default(), Vec::new());
+        for (i, &member) in self.group.iter().enumerate() {
+            query.set(self.codes.code(member), self.codes.meta(member));
+            best.reset(self.most);
+            let mut bound = f32::INFINITY;
+            each_distance(simd, &query, self.codes, self.group, |j, d| {
+                if d <= bound && i != j {
+                    best.offer(key(d, self.group[j]));
+                    if best.keys.len() == self.most {
+                        bound = best.keys.last().map_or(bound, |&k| crate::vector::topk::key_distance(k));
+                    }
+                }
+            });
+            self.lists.merge(member, &best.keys, &mut merged);
+        }
+    }
+}
+
+impl AllPairs<'_> {
+    /// Does it with the best instruction set.
+    pub fn go(self) {
+        dispatch(self);
+    }
+}

@@ -1,0 +1,276 @@
+//! Building a graph: groups, nearest neighbours, pruning both ways, one round of searches, reachability, order.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+
+use self::{
+    leaf::{AllPairs, Lists},
+    partition::Cut,
+    prune::{Pruner, Rule},
+};
+use super::{
+    rows::{Rows, Shape},
+    walk::{Bounds, Scratch, walk},
+};
+use crate::{
+    IndexError, Result,
+    vector::{
+        codes::{
+            int8::{Codes, Query},
+            simd::{Simd, Work, dispatch},
+        },
+        topk::{Key, key, key_position},
+    },
+};
+
+mod leaf;
+mod order;
+pub mod partition;
+mod prune;
+mod reach;
+
+/// How to build.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// Neighbours per vector, a multiple of 32.
+    pub degree: usize,
+    /// Factor of the pruning rule, on squared distances.
+    pub alpha: f32,
+    /// Largest group of the partition.
+    pub group: usize,
+    /// Groups a vector joins.
+    pub fanout: usize,
+    /// Neighbours taken from each group.
+    pub per_group: usize,
+    /// Neighbours kept of all groups.
+    pub candidates: usize,
+    /// Candidates of the searches that refine the graph; 0 for none.
+    pub ef: usize,
+    /// Rounds of refinement.
+    pub rounds: usize,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { degree: 32, alpha: 1.2, group: 768, fanout: 5, per_group: 16, candidates: 64, ef: 64, rounds: 1 }
+    }
+}
+
+/// Vectors that one task works on between two looks at the cancel flag.
+const PIECE: usize = 256;
+
+/// A graph: for each position `degree` neighbours, padded with the position itself.
+#[derive(Debug)]
+pub struct Links {
+    /// Neighbours per vector.
+    pub degree: usize,
+    /// Row after row.
+    pub flat: Vec<u32>,
+}
+
+impl Links {
+    /// Neighbours of `position`.
+    pub fn of(&self, position: u32) -> &[u32] {
+        &self.flat[position as usize * self.degree..][..self.degree]
+    }
+}
+
+/// What a build works with.
+pub struct Builder<'a> {
+    /// 8-bit codes.
+    pub codes: &'a Codes,
+    /// Coded components for 1-bit codes.
+    pub heads: &'a [f32],
+    /// How to build.
+    pub plan: Plan,
+    /// Raised by the caller to end the work.
+    pub cancel: &'a AtomicBool,
+}
+
+impl Builder<'_> {
+    fn check(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) { Err(IndexError::Cancelled) } else { Ok(()) }
+    }
+
+    fn count(&self) -> usize {
+        self.codes.len()
+    }
+
+    /// The vector nearest to the mean.
+    pub fn entry(&self) -> u32 {
+        let norm = |i: &u32| key(self.codes.meta(*i).norm, *i);
+        (0..self.count() as u32).min_by_key(norm).unwrap_or(0)
+    }
+
+    /// Builds the links and an order of slots.
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`].
+    pub fn build(&self, shape: Shape) -> Result<(Links, Vec<u32>)> {
+        let time = std::time::Instant::now();
+        let say = |what: &str| {
+            if std::env::var_os("ENGRAM_TRACE_BUILD").is_some() {
+                eprintln!("{what} {:.2}", time.elapsed().as_secs_f64());
+            }
+        };
+        let lists = self.nearest()?;
+        say("nearest");
+        let forward = self.first_links(&lists)?;
+        drop(lists);
+        say("forward");
+        let mut links = self.both_ways(&forward)?;
+        say("both ways");
+        for _ in 0..self.plan.rounds {
+            let identity: Vec<u32> = (0..self.count() as u32).collect();
+            let rows = Rows::write(shape, self.codes, self.heads, &links.flat, &identity)?;
+            say("rows");
+            let forward = self.searched_links(&rows, &links)?;
+            say("searched");
+            links = self.both_ways(&forward)?;
+            say("both ways");
+        }
+        reach::connect(self.codes, &mut links, self.entry());
+        say("reach");
+        let order = order::order(&links, self.entry());
+        say("order");
+        Ok((links, order))
+    }
+
+    fn nearest(&self) -> Result<Lists> {
+        let Plan { group, fanout, per_group, candidates, .. } = self.plan;
+        let lists = Lists::new(self.count(), candidates);
+        let all = (0..self.count() as u32).collect();
+        let groups = partition::groups(self.codes, all, Cut { largest: group, fanout, seed: 1 });
+        groups.par_iter().try_for_each(|group| {
+            self.check()?;
+            AllPairs { codes: self.codes, group, most: per_group, lists: &lists }.go();
+            Ok(())
+        })?;
+        Ok(lists)
+    }
+
+    fn first_links(&self, lists: &Lists) -> Result<Vec<Vec<Key>>> {
+        let rule = Rule { degree: self.plan.degree, alpha: self.plan.alpha, fill: false };
+        self.each_piece(|piece| {
+            dispatch(Choose { codes: self.codes, piece, rule, read: |p, out: &mut Vec<Key>| lists.read(p, out) })
+        })
+    }
+
+    /// Runs `work` over all positions, piece by piece.
+    fn each_piece<T: Send>(&self, work: impl Fn(std::ops::Range<u32>) -> Vec<T> + Sync) -> Result<Vec<T>> {
+        let count = self.count();
+        let pieces: Vec<Vec<T>> = (0..count.div_ceil(PIECE))
+            .into_par_iter()
+            .map(|i| {
+                self.check()?;
+                Ok(work((i * PIECE) as u32..((i + 1) * PIECE).min(count) as u32))
+            })
+            .collect::<Result<_>>()?;
+        Ok(pieces.into_iter().flatten().collect())
+    }
+
+    /// Adds to each row the rows that name it, and prunes again.
+    fn both_ways(&self, forward: &[Vec<Key>]) -> Result<Links> {
+        let mut counts = vec![0u32; self.count() + 1];
+        forward.iter().flatten().for_each(|&k| counts[key_position(k) as usize + 1] += 1);
+        for i in 1..counts.len() {
+            counts[i] += counts[i - 1];
+        }
+        let mut reverse = vec![0 as Key; forward.iter().map(Vec::len).sum()];
+        let mut next = counts.clone();
+        for (position, row) in forward.iter().enumerate() {
+            for &k in row {
+                let to = key_position(k) as usize;
+                reverse[next[to] as usize] = (k & !0xFFFF_FFFF) | position as Key;
+                next[to] += 1;
+            }
+        }
+        let rule = Rule { degree: self.plan.degree, alpha: self.plan.alpha, fill: true };
+        let read = |p: u32, out: &mut Vec<Key>| {
+            let p = p as usize;
+            out.clear();
+            out.extend_from_slice(&forward[p]);
+            out.extend_from_slice(&reverse[counts[p] as usize..counts[p + 1] as usize]);
+            out.sort_unstable();
+            out.dedup();
+        };
+        let rows = self.each_piece(|piece| dispatch(Choose { codes: self.codes, piece, rule, read: &read }))?;
+        let degree = self.plan.degree;
+        let mut flat = Vec::with_capacity(self.count() * degree);
+        for (position, row) in rows.iter().enumerate() {
+            flat.extend(row.iter().map(|&k| key_position(k)));
+            flat.resize((position + 1) * degree, position as u32);
+        }
+        Ok(Links { degree, flat })
+    }
+
+    /// Searches for each vector in the graph so far and chooses among what the walk has seen.
+    fn searched_links(&self, rows: &Rows, links: &Links) -> Result<Vec<Vec<Key>>> {
+        let rule = Rule { degree: self.plan.degree, alpha: self.plan.alpha, fill: false };
+        let entry = self.entry();
+        self.each_piece(|piece| dispatch(Refine { builder: self, rows, links, piece, rule, entry }))
+    }
+}
+
+/// Chooses neighbours for a piece of the vectors.
+struct Choose<'a, R> {
+    codes: &'a Codes,
+    piece: std::ops::Range<u32>,
+    rule: Rule,
+    read: R,
+}
+
+impl<R: Fn(u32, &mut Vec<Key>)> Work for Choose<'_, R> {
+    type Output = Vec<Vec<Key>>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Vec<Vec<Key>> {
+        let (mut pruner, mut list) = (Pruner::default(), Vec::new());
+        self.piece
+            .map(|position| {
+                (self.read)(position, &mut list);
+                pruner.choose(simd, self.codes, &list, self.rule);
+                pruner.chosen.clone()
+            })
+            .collect()
+    }
+}
+
+struct Refine<'a> {
+    builder: &'a Builder<'a>,
+    rows: &'a Rows,
+    links: &'a Links,
+    piece: std::ops::Range<u32>,
+    rule: Rule,
+    entry: u32,
+}
+
+impl Work for Refine<'_> {
+    type Output = Vec<Vec<Key>>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Vec<Vec<Key>> {
+        let Self { builder, rows, links, piece, rule, entry } = self;
+        let (codes, bits) = (builder.codes, rows.shape().bits);
+        let (mut scratch, mut pruner, mut query) = (Scratch::default(), Pruner::default(), Query::default());
+        piece
+            .map(|position| {
+                let head = &builder.heads[position as usize * bits..][..bits];
+                scratch.prepared.set_row(codes.code(position), codes.meta(position), head);
+                let bounds = Bounds { k: builder.plan.ef, slack: 1.0, hops: usize::MAX };
+                walk(simd, rows, entry, bounds, &mut scratch);
+                let found = &mut scratch.found;
+                query.set(codes.code(position), codes.meta(position));
+                for &n in links.of(position) {
+                    found.push(key(query.distance(simd, codes.code(n), codes.meta(n)), n));
+                }
+                found.retain(|&k| key_position(k) != position);
+                found.sort_unstable();
+                found.dedup();
+                pruner.choose(simd, codes, found, rule);
+                pruner.chosen.clone()
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,219 @@
+//! The space a segment is searched in: squared distances of centred, scaled and rotated vectors.
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rayon::prelude::*;
+
+use crate::{
+    IndexError, Result,
+    vector::{
+        Metric, VectorSet,
+        codes::{
+            head::Head,
+            int8::{self, Codes, Query},
+            link::Table,
+            rotation::Rotation,
+            simd::Simd,
+        },
+    },
+};
+
+/// Vectors that mean, scale and principal components are computed from.
+const SAMPLE: usize = 16_384;
+/// Vectors encoded by one task.
+const PIECE: usize = 1024;
+
+/// How vectors of a segment become codes.
+///
+/// Cosine distances order as squared distances of unit vectors. Inner products become squared distances by one more
+/// component, `sqrt(M^2 - |x|^2)` for rows and 0 for queries (Bachrach et al., RecSys 2014).
+#[derive(Clone, Debug)]
+pub struct Space {
+    metric: Metric,
+    dimension: usize,
+    mean: Vec<f32>,
+    /// Coordinates are divided by this, so that norms are about 1.
+    unit: f32,
+    /// Largest norm of a row, for inner products.
+    reach: f32,
+    rotation: Rotation,
+    head: Option<Head>,
+}
+
+/// A query in all forms that a walk needs.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    rotated: Vec<f32>,
+    code: Vec<u8>,
+    /// Against 8-bit codes.
+    pub query: Query,
+    /// Coded components.
+    pub head: Vec<f32>,
+    /// Against 1-bit codes.
+    pub table: Table,
+}
+
+impl Space {
+    /// Learns the space of a set that is not empty; `head` is the number of components for 1-bit codes (a multiple of
+    /// 64), all where it is not smaller than the padded dimension.
+    pub fn learn(set: &VectorSet, head: usize) -> Result<Self> {
+        let dimension = set.dimension();
+        let extra = usize::from(set.metric() == Metric::Dot);
+        let rotation = Rotation::new(dimension + extra);
+        let mut space = Self {
+            metric: set.metric(),
+            dimension,
+            mean: vec![0.0; dimension + extra],
+            unit: 1.0,
+            reach: 0.0,
+            rotation,
+            head: None,
+        };
+        if extra == 1 {
+            let norm = |p: usize| set.vector(p).iter().map(|x| x * x).sum::<f32>();
+            space.reach = (0..set.len()).into_par_iter().map(norm).reduce(|| 0.0, f32::max).sqrt();
+        }
+        let mut rng = SmallRng::seed_from_u64(set.len() as u64);
+        let picks: Vec<usize> = if set.len() <= SAMPLE {
+            (0..set.len()).collect()
+        } else {
+            (0..SAMPLE).map(|_| rng.random_range(0..set.len())).collect()
+        };
+        let mut sums = vec![0f64; dimension + extra];
+        let mut row = vec![0.0; space.padded()];
+        for &p in &picks {
+            space.lift(set.vector(p), &mut row);
+            sums.iter_mut().zip(&row).for_each(|(s, x)| *s += f64::from(*x));
+        }
+        space.mean = sums.iter().map(|s| (s / picks.len() as f64) as f32).collect();
+        let mut rows = vec![0.0; picks.len() * space.padded()];
+        let stride = space.padded();
+        rows.par_chunks_exact_mut(stride).zip(&picks).for_each(|(row, &p)| space.rotate(set.vector(p), row));
+        let squares: f64 = rows.par_iter().map(|x| f64::from(x * x)).sum();
+        let unit = (squares / picks.len() as f64).sqrt() as f32;
+        if unit > 0.0 && unit.is_finite() {
+            space.unit = unit;
+            rows.par_iter_mut().for_each(|x| *x /= unit);
+        }
+        if head < stride {
+            space.head = Some(Head::principal(&rows, stride, head)?);
+        }
+        Ok(space)
+    }
+
+    /// Bytes of an 8-bit code.
+    pub fn padded(&self) -> usize {
+        self.rotation.padded()
+    }
+
+    /// Components of 1-bit codes.
+    pub fn head_len(&self) -> usize {
+        self.head.as_ref().map_or(self.padded(), Head::len)
+    }
+
+    /// Copies a row and adds the component of inner products.
+    fn lift(&self, x: &[f32], out: &mut [f32]) {
+        out[..x.len()].copy_from_slice(x);
+        out[x.len()..].fill(0.0);
+        if self.metric == Metric::Dot {
+            let norm: f32 = x.iter().map(|x| x * x).sum();
+            out[x.len()] = (self.reach * self.reach - norm).max(0.0).sqrt();
+        }
+    }
+
+    #[inline(always)]
+    fn centre_and_turn(&self, out: &mut [f32]) {
+        let inverse = 1.0 / self.unit;
+        for (x, mean) in out.iter_mut().zip(&self.mean) {
+            *x = (*x - mean) * inverse;
+        }
+        self.rotation.apply(out);
+    }
+
+    /// A row in this space.
+    fn rotate(&self, x: &[f32], out: &mut [f32]) {
+        self.lift(x, out);
+        self.centre_and_turn(out);
+    }
+
+    /// All rows as codes, and their heads one after the other.
+    pub fn encode_all(&self, set: &VectorSet) -> (Codes, Vec<f32>) {
+        struct Rows<'a>(&'a Space, &'a VectorSet, usize, &'a mut [u8], &'a mut [int8::Meta], &'a mut [f32]);
+        impl crate::vector::codes::simd::Work for Rows<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) {
+                let Rows(space, set, first, codes, metas, heads) = self;
+                let mut row = vec![0.0; space.padded()];
+                let (mut query, mut head) = (Query::default(), Vec::new());
+                let rows = codes.chunks_exact_mut(space.padded()).zip(metas);
+                for (i, ((code, meta), out)) in rows.zip(heads.chunks_exact_mut(space.head_len())).enumerate() {
+                    space.lift(set.vector(first + i), &mut row);
+                    space.centre_and_turn(&mut row);
+                    *meta = int8::encode(&row, code);
+                    match &space.head {
+                        None => out.copy_from_slice(&row),
+                        Some(projection) => {
+                            query.set(code, *meta);
+                            projection.project(simd, code, &query, &mut head);
+                            out.copy_from_slice(&head);
+                        }
+                    }
+                }
+            }
+        }
+        let mut codes = Codes::with_len(set.len(), self.padded());
+        let mut heads = vec![0.0; set.len() * self.head_len()];
+        let pieces: Vec<_> = codes.pieces(PIECE).zip(heads.chunks_mut(PIECE * self.head_len())).collect();
+        pieces.into_par_iter().enumerate().for_each(|(i, ((codes, metas), heads))| {
+            crate::vector::codes::simd::dispatch(Rows(self, set, i * PIECE, codes, metas, heads));
+        });
+        (codes, heads)
+    }
+
+    /// Makes a query ready: of the dimension of the set, admitted.
+    #[inline(always)]
+    pub fn prepare<S: Simd>(&self, simd: S, query: &[f32], out: &mut Prepared) {
+        out.rotated.clear();
+        out.rotated.resize(self.padded(), 0.0);
+        out.rotated[..query.len()].copy_from_slice(query);
+        if self.metric == Metric::Dot {
+            // The order of inner products does not depend on the length of the query; near the rows codes err least.
+            let norm = query.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let factor = if norm > 0.0 { self.reach / norm } else { 0.0 };
+            out.rotated.iter_mut().for_each(|x| *x *= factor);
+        }
+        self.centre_and_turn(&mut out.rotated);
+        out.code.resize(self.padded(), 0);
+        let meta = int8::encode(&out.rotated, &mut out.code);
+        out.query.set(&out.code, meta);
+        match &self.head {
+            None => {
+                out.head.clear();
+                out.head.extend_from_slice(&out.rotated);
+            }
+            Some(head) => head.project(simd, &out.code, &out.query, &mut out.head),
+        }
+        out.table.set(&out.head);
+    }
+}
+
+impl Prepared {
+    /// Makes a row of the set ready that is encoded already.
+    #[inline(always)]
+    pub fn set_row(&mut self, code: &[u8], meta: int8::Meta, head: &[f32]) {
+        self.query.set(code, meta);
+        self.head.clear();
+        self.head.extend_from_slice(head);
+        self.table.set(head);
+    }
+}
+
+/// Refuses a metric that is no squared distance in any space.
+pub fn check_metric(metric: Metric) -> Result<()> {
+    match metric {
+        Metric::Cosine | Metric::Dot | Metric::Euclid => Ok(()),
+        Metric::Manhattan => Err(IndexError::InvalidParameter(
+            "codes cannot estimate manhattan distances: such a field has a plain graph".into(),
+        )),
+    }
+}
