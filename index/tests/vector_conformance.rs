@@ -8,7 +8,7 @@ use bytes::Bytes;
 use engram_index::{
     Column, IndexError, Mask,
     vector::{
-        Metric, Neighbor, SearchParams, VectorIndex, VectorSet,
+        Metric, Neighbor, SearchParams, VectorIndex, VectorSet, engine,
         exact::{ExactIndex, scan},
         hnsw::{HnswIndex, HnswParams},
         metric::admit,
@@ -39,11 +39,61 @@ fn hnsw(set: Arc<VectorSet>) -> Box<dyn VectorIndex> {
 
 /// A graph that went through its blob.
 fn hnsw_reopened(set: Arc<VectorSet>) -> Box<dyn VectorIndex> {
-    let blob = Bytes::from(graph(Arc::clone(&set)).encode());
+    let blob = encoded(&graph(Arc::clone(&set)));
     Box::new(HnswIndex::open(set, &blob).unwrap())
 }
 
-const ALL: [(&str, Make); 3] = [("exact", exact), ("hnsw", hnsw), ("hnsw reopened", hnsw_reopened)];
+fn encoded(index: &dyn VectorIndex) -> Bytes {
+    let mut blob = Vec::new();
+    index.encode_to(&mut blob).unwrap();
+    assert_eq!(blob.len(), index.encoded_len());
+    blob.into()
+}
+
+/// What a field gets: our graph, or the layered one where codes cannot estimate distances.
+fn engine(set: Arc<VectorSet>) -> Box<dyn VectorIndex> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let params = HnswParams { m: 12, ef_construction: 80 };
+    Box::new(Shared(engine::build_graph(set, params, &pool, &AtomicBool::new(false)).unwrap()))
+}
+
+fn engine_reopened(set: Arc<VectorSet>) -> Box<dyn VectorIndex> {
+    let blob = encoded(&*engine(Arc::clone(&set)));
+    Box::new(Shared(engine::open_graph(set, &blob).unwrap()))
+}
+
+struct Shared(Arc<dyn VectorIndex>);
+
+impl VectorIndex for Shared {
+    fn vectors(&self) -> &Arc<VectorSet> {
+        self.0.vectors()
+    }
+    fn search(
+        &self,
+        query: &[f32],
+        params: &SearchParams,
+        mask: Mask<'_>,
+    ) -> engram_index::Result<Vec<Neighbor>> {
+        self.0.search(query, params, mask)
+    }
+    fn encoded_len(&self) -> usize {
+        self.0.encoded_len()
+    }
+    fn encode_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        self.0.encode_to(out)
+    }
+    fn memory_bytes(&self) -> usize {
+        self.0.memory_bytes()
+    }
+}
+
+const ALL: [(&str, Make); 5] = [
+    ("exact", exact),
+    ("hnsw", hnsw),
+    ("hnsw reopened", hnsw_reopened),
+    ("graph", engine),
+    ("graph reopened", engine_reopened),
+];
 
 /// Clustered vectors, 10 % of them twice; sparse ordinals (every third row, shifted) where `sparse`.
 fn set(metric: Metric, len: usize, sparse: bool, seed: u64) -> Arc<VectorSet> {
@@ -79,7 +129,7 @@ fn queries(set: &VectorSet, count: usize) -> Vec<Vec<f32>> {
 }
 
 fn params(k: usize, ef: usize) -> SearchParams {
-    SearchParams { k, ef, exact: false }
+    SearchParams { k, ef, exact: false, recall: None }
 }
 
 /// The contract of one answer: order, exact distances, the mask, the count, no row twice.
@@ -135,7 +185,7 @@ fn answers_keep_the_contract_for_all_metrics_and_masks() {
                             check(&*index, query, k, mask, &found);
                             let again = index.search(query, &params(k, ef), mask).unwrap();
                             assert_eq!(found, again, "{name} {metric:?} query {i}: not deterministic");
-                            let exact = SearchParams { k, ef, exact: true };
+                            let exact = SearchParams { k, ef, exact: true, recall: None };
                             let truth = scan(&set, query, k, mask).unwrap();
                             assert_eq!(
                                 index.search(query, &exact, mask).unwrap(),

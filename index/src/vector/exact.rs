@@ -42,8 +42,12 @@ impl VectorIndex for ExactIndex {
         scan(&self.vectors, query, params.k, mask)
     }
 
-    fn encode(&self) -> Vec<u8> {
-        Vec::new()
+    fn encoded_len(&self) -> usize {
+        0
+    }
+
+    fn encode_to(&self, _: &mut dyn std::io::Write) -> std::io::Result<()> {
+        Ok(())
     }
 
     fn memory_bytes(&self) -> usize {
@@ -73,13 +77,13 @@ pub fn scan(set: &VectorSet, query: &[f32], k: usize, mask: Mask<'_>) -> Result<
         }
         scan.flush();
     }
-    Ok(neighbors(set, scan.best.take_sorted()))
+    Ok(neighbors(set, &scan.best.take_sorted()))
 }
 
 /// Turns keys over positions into results over ordinals. Positions ascend with ordinals, so the order stays.
-pub(super) fn neighbors(set: &VectorSet, keys: Vec<Key>) -> Vec<Neighbor> {
-    let neighbor = |k| Neighbor { ordinal: set.ordinal(key_position(k) as usize), distance: key_distance(k) };
-    keys.into_iter().map(neighbor).collect()
+pub(super) fn neighbors(set: &VectorSet, keys: &[Key]) -> Vec<Neighbor> {
+    let neighbor = |&k: &Key| Neighbor { ordinal: set.ordinal(key_position(k) as usize), distance: key_distance(k) };
+    keys.iter().map(neighbor).collect()
 }
 
 struct Scan<'a> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{Mask, Result};
 
 pub mod codes;
+pub mod engine;
 pub mod exact;
 pub mod graph;
 pub mod hnsw;
@@ -29,12 +30,14 @@ pub struct Neighbor {
 }
 
 /// What one search asks of an index.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SearchParams {
     /// Number of results wanted.
     pub k: usize,
-    /// Size of the candidate list of a graph walk; raised to `k` where it is smaller.
+    /// Size of the candidate list of a graph walk; raised to `k` where it is smaller. 0: as the index thinks best.
     pub ef: usize,
+    /// Share of the true neighbours that is wanted, instead of `ef`.
+    pub recall: Option<f32>,
     /// Compare with every allowed vector.
     pub exact: bool,
 }
@@ -51,8 +54,18 @@ pub trait VectorIndex: Send + Sync {
     /// # Errors
     /// [`crate::IndexError::InvalidVector`] where the dimension does not fit.
     fn search(&self, query: &[f32], params: &SearchParams, mask: Mask<'_>) -> Result<Vec<Neighbor>>;
-    /// Bytes of the structure beside the vectors (empty for the exact scan), as [`hnsw::HnswIndex::open`] reads them.
-    fn encode(&self) -> Vec<u8>;
+    /// Number of bytes that [`VectorIndex::encode_to`] writes.
+    fn encoded_len(&self) -> usize;
+    /// Writes the structure beside the vectors (nothing for the exact scan), as the `open` of its type reads it.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn encode_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()>;
     /// Heap bytes of the structure beside the vectors.
     fn memory_bytes(&self) -> usize;
+    /// Whether a search has met damaged bytes. It has answered by the exact scan then, and so do all after it: build the
+    /// structure again.
+    fn damaged(&self) -> bool {
+        false
+    }
 }

@@ -68,7 +68,7 @@ impl SearchJob {
             return Ok(Vec::new());
         }
         let ShardSearchRequest { k, ef, exact, .. } = self.request;
-        let params = SearchParams { k, ef, exact };
+        let params = SearchParams { k, ef, exact, recall: None };
         let neighbors = index.search(&self.request.vector, &params, rows.mask())?;
         let hit = |n: engram_index::vector::Neighbor| ShardHit {
             id: view.run.id(n.ordinal),

@@ -108,6 +108,16 @@ impl<'s> BlobWriter<'s> {
     }
 }
 
+impl Write for BlobWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.sink.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.sink.flush()
+    }
+}
+
 /// A blob whose header and lengths fit.
 pub(super) struct Blob {
     pub path: String,

@@ -167,12 +167,12 @@ pub(super) fn write_graph(
     field: &VectorField,
     index: &dyn VectorIndex,
 ) -> Result<ObjectRef> {
-    let content = index.encode();
     store.write_blocking(path, |sink| {
         let header = Header { kind: Kind::Graph, rows, detail: vector_detail(field) };
-        let lengths = [content.len() as u64];
+        let lengths = [index.encoded_len() as u64];
         let mut blob = BlobWriter::begin(sink, path, header, &lengths)?;
-        blob.column(&content)?;
+        blob.section()?;
+        index.encode_to(&mut blob).map_err(|e| StorageError::io(format!("write {path}"), &e))?;
         blob.complete()
     })
 }
@@ -188,6 +188,5 @@ pub(super) fn open_graph(
     if blob.header.rows != rows || blob.header.detail != vector_detail(field) {
         return Err(blob.corrupt("it belongs to other rows or to another vector field"));
     }
-    let graph = engram_index::vector::hnsw::HnswIndex::open(set.clone(), &blob.bytes(0));
-    Ok(Arc::new(graph.map_err(|e| blob.corrupt(e.to_string()))?))
+    engram_index::vector::engine::open_graph(set.clone(), &blob.bytes(0)).map_err(|e| blob.corrupt(e.to_string()))
 }

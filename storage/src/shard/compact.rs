@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use engram_index::vector::VectorIndex;
-use engram_index::vector::hnsw::{HnswIndex, HnswParams};
+use engram_index::vector::engine::build_graph;
+use engram_index::vector::hnsw::HnswParams;
 use roaring::RoaringBitmap;
 
 use super::Shard;
@@ -277,11 +277,10 @@ impl Shard {
         let shard = self.clone();
         let start = Instant::now();
         let graph = tokio::task::spawn_blocking(move || {
-            HnswIndex::build(set, params, &shard.parts.builders, &shard.cancel_builds)
+            build_graph(set, params, &shard.parts.builders, &shard.cancel_builds)
         });
         let graph = graph.await.map_err(|e| StorageError::Internal(e.to_string()))??;
         self.parts.work.graphs.add(start);
-        let graph: Arc<dyn VectorIndex> = Arc::new(graph);
         let writer = self.segment_writer(&self.schema.load_full());
         let object = writer.add_graph(&segment.entry, field.id, graph.clone()).await?;
         segment.entry.blobs.insert(format!("graph.{}", field.id), object);

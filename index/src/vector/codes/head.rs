@@ -6,7 +6,7 @@
 
 use faer::{Mat, MatRef, Par, Side};
 
-use super::{int8::Query, rotation::Rotation, simd::Simd};
+use super::{int8::Query, rotation::Rotation, simd::{Portable, Simd}};
 use crate::{IndexError, Result};
 
 /// A projection of rotated vectors, as bytes with one scale per row.
@@ -14,11 +14,9 @@ use crate::{IndexError, Result};
 pub struct Head {
     /// Components of the vectors that are projected.
     from: usize,
-    /// Row after row.
-    steps: Vec<i8>,
+    /// Row after row, 128 added.
+    steps: Vec<u8>,
     scales: Vec<f32>,
-    /// 128 times the sum of a row: what the offset of codes adds.
-    offsets: Vec<i32>,
 }
 
 impl Head {
@@ -50,7 +48,7 @@ impl Head {
             for (j, value) in column.iter_mut().enumerate() {
                 *value = vectors[(i, from - 1 - j)];
             }
-            mixing.apply(column);
+            mixing.apply(Portable, column);
         }
         let rows: Vec<f32> =
             (0..to).flat_map(|j| (0..from).map(move |i| (i, j))).map(|(i, j)| columns[i * to + j]).collect();
@@ -58,15 +56,28 @@ impl Head {
     }
 
     fn quantized(rows: &[f32], from: usize) -> Self {
-        let mut head = Self { from, steps: Vec::new(), scales: Vec::new(), offsets: Vec::new() };
+        let mut head = Self { from, steps: Vec::new(), scales: Vec::new() };
         for row in rows.chunks_exact(from) {
             let largest = row.iter().fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
-            let start = head.steps.len();
-            head.steps.extend(row.iter().map(|x| (x / largest * 127.0).round_ties_even() as i8));
+            head.steps.extend(row.iter().map(|x| ((x / largest * 127.0).round_ties_even() as i32 + 128) as u8));
             head.scales.push(largest / 127.0);
-            head.offsets.push(128 * head.steps[start..].iter().map(|&s| i32::from(s)).sum::<i32>());
         }
         head
+    }
+
+    /// From what [`Head::steps`] and [`Head::scales`] gave: as many rows as scales.
+    pub fn from_parts(from: usize, steps: Vec<u8>, scales: Vec<f32>) -> Self {
+        Self { from, steps, scales }
+    }
+
+    /// The rows, as bytes with 128 added.
+    pub fn steps(&self) -> &[u8] {
+        &self.steps
+    }
+
+    /// Length of a step of each row.
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
     }
 
     /// Components after the projection.
@@ -79,14 +90,18 @@ impl Head {
         self.scales.is_empty()
     }
 
-    /// Projects a coded vector into `out`.
+    /// Projects a vector into `out`.
     #[inline(always)]
-    pub fn project<S: Simd>(&self, simd: S, code: &[u8], query: &Query, out: &mut Vec<f32>) {
+    pub fn project<S: Simd>(&self, simd: S, query: &Query, out: &mut Vec<f32>) {
         out.clear();
         let scale = query.meta().scale;
-        let rows = self.steps.chunks_exact(self.from).zip(self.scales.iter().zip(&self.offsets));
-        for (row, (&unit, &offset)) in rows {
-            out.push((simd.dot(code, row) - offset) as f32 * (unit * scale));
+        for (i, rows) in self.steps.chunks_exact(4 * self.from).enumerate() {
+            let row = |j: usize| &rows[j * self.from..][..self.from];
+            let dots = simd.dot4([row(0), row(1), row(2), row(3)], query.steps());
+            for (j, dot) in dots.into_iter().enumerate() {
+                let j = 4 * i + j;
+                out.push((dot - query.offset()) as f32 * (self.scales[j] * scale));
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Meta {
 /// Encodes `x` into `code` (same length).
 #[inline(always)]
 pub fn encode(x: &[f32], code: &mut [u8]) -> Meta {
-    let largest = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let largest = largest(x);
     if largest == 0.0 {
         code.fill(128);
         return Meta { scale: 0.0, norm: 0.0 };
@@ -36,6 +36,19 @@ pub fn encode(x: &[f32], code: &mut [u8]) -> Meta {
         squares += i64::from(sum);
     }
     Meta { scale, norm: scale * scale * squares as f32 }
+}
+
+/// The largest absolute component.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let (chunks, rest) = x.as_chunks::<16>();
+    let mut lanes = [0.0f32; 16];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(0.0, |m, x| m.max(x.abs()))
 }
 
 /// A code made ready to be compared with others.
@@ -61,6 +74,11 @@ impl Query {
     /// The steps, signed.
     pub fn steps(&self) -> &[i8] {
         &self.steps
+    }
+
+    /// What the offset of a code on the other side adds to the integer product.
+    pub fn offset(&self) -> i32 {
+        self.offset
     }
 
     /// Scale and norm.

@@ -12,7 +12,7 @@
 
 use half::f16;
 
-use super::simd::BLOCK;
+use super::simd::{BLOCK, Simd, Way};
 
 /// Factors of one edge.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,21 +31,20 @@ pub const fn block_bytes(bits: usize) -> usize {
 /// Writes the signs of `v - u` as code `lane` of a block, and gives the factors. `length` is the squared length of the
 /// whole way, which may have more components than the `u.len()` (a multiple of 16) that are coded.
 #[inline(always)]
-pub fn encode(u: &[f32], v: &[f32], length: f32, lane: usize, block: &mut [u8]) -> Edge {
-    let (mut total, mut squares, mut along) = (0.0f32, 0.0f32, 0.0f32);
+pub fn encode<S: Simd>(
+    simd: S,
+    (u, v): (&[f32], &[f32]),
+    length: f32,
+    lane: usize,
+    signs: &mut Vec<u16>,
+    block: &mut [u8],
+) -> Edge {
+    signs.resize(u.len() / 16, 0);
+    let Way { total, squares, along } = simd.way(u, v, signs);
     let (at, shift) = (4 * (lane % 16), if lane < 16 { 0 } else { 4 });
-    for (g, (u, v)) in u.chunks_exact(16).zip(v.chunks_exact(16)).enumerate() {
-        let mut signs = 0u32;
-        for i in 0..16 {
-            let way = v[i] - u[i];
-            let positive = way > 0.0;
-            total += way.abs();
-            squares += way * way;
-            along += if positive { u[i] } else { -u[i] };
-            signs |= u32::from(positive) << i;
-        }
-        for i in 0..4 {
-            block[64 * g + at + i] |= ((signs >> (4 * i) & 15) as u8) << shift;
+    for (group, signs) in block.chunks_exact_mut(64).zip(signs) {
+        for (i, byte) in group[at..at + 4].iter_mut().enumerate() {
+            *byte |= ((*signs >> (4 * i) & 15) as u8) << shift;
         }
     }
     let m = if total > 0.0 { squares / total } else { 0.0 };
@@ -68,23 +67,21 @@ pub struct Table {
 impl Table {
     /// Makes it for the coded components of a query, a multiple of 16 of them. Keeps its memory for the next one.
     #[inline(always)]
-    pub fn set(&mut self, query: &[f32]) {
+    pub fn set<S: Simd>(&mut self, simd: S, query: &[f32]) {
         // The entry of signs s is sum s_i q_i: between -w and w, where w is the sum of |q_i| of the four.
-        let width = |q: &[f32]| q[0].abs() + q[1].abs() + q[2].abs() + q[3].abs();
-        let widest = query.chunks_exact(4).map(width).fold(0.0f32, f32::max);
-        let inverse = if widest > 0.0 { 255.0 / (2.0 * widest) } else { 0.0 };
-        self.entries.resize(query.len() / 4 * 16, 0);
-        let mut total = 0.0;
-        for (q, out) in query.chunks_exact(4).zip(self.entries.chunks_exact_mut(16)) {
-            let w = width(q);
-            total += w;
-            // Twice the sum of the components whose bit is set is the signed sum plus that of all; start at the least.
-            let floor = w - (q[0] + q[1] + q[2] + q[3]);
-            for (signs, out) in out.iter_mut().enumerate() {
-                let pick = |i: usize| if signs >> i & 1 == 1 { 2.0 * q[i] } else { 0.0 };
-                let sum = floor + (pick(0) + pick(1)) + (pick(2) + pick(3));
-                *out = (sum * inverse + 0.5) as u8;
-            }
+        let width = |q: &[f32; 4]| (q[0].abs() + q[1].abs()) + (q[2].abs() + q[3].abs());
+        let (fours, _) = query.as_chunks::<4>();
+        let (mut widest, mut total) = (0.0f32, 0.0);
+        for q in fours {
+            widest = widest.max(width(q));
+            total += width(q);
+        }
+        let factor = if widest > 0.0 { 255.0 / (2.0 * widest) } else { 0.0 };
+        self.entries.resize(fours.len() * 16, 0);
+        for (q, out) in fours.iter().zip(self.entries.as_chunks_mut::<16>().0) {
+            // Twice the components whose bit is set, less all of them, is the signed sum; the table starts at the least.
+            let floor = width(q) - (q[0] + q[1] + q[2] + q[3]);
+            simd.table16(q, floor, factor, out);
         }
         self.scale = 2.0 * widest / 255.0;
         self.bias = -total;

@@ -4,6 +4,7 @@
 //! "The fast Johnson-Lindenstrauss transform", 2009). A transform needs a power of two; where the dimension is none, the
 //! first and the last window of that length are transformed in turn, and they overlap.
 
+use super::simd::Simd;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 /// Rounds of signs and transforms; after two rounds over both windows all components are mixed.
@@ -35,7 +36,7 @@ impl Rotation {
 
     /// Rotates in place; `x` has [`Rotation::padded`] components, zeros after the dimension.
     #[inline(always)]
-    pub fn apply(&self, x: &mut [f32]) {
+    pub fn apply<S: Simd>(&self, simd: S, x: &mut [f32]) {
         let scale = 1.0 / (self.window as f32).sqrt();
         for (round, signs) in self.signs.chunks_exact(self.padded).enumerate() {
             for (x, sign) in x.iter_mut().zip(signs) {
@@ -43,7 +44,7 @@ impl Rotation {
             }
             let start = if round % 2 == 0 { 0 } else { self.padded - self.window };
             let window = &mut x[start..start + self.window];
-            hadamard(window);
+            hadamard(simd, window);
             for x in window {
                 *x *= scale;
             }
@@ -53,10 +54,10 @@ impl Rotation {
 
 /// The unnormalised fast Hadamard transform; the length is a power of two and at least 64.
 #[inline(always)]
-fn hadamard(x: &mut [f32]) {
+fn hadamard<S: Simd>(simd: S, x: &mut [f32]) {
     let mut half = x.len() / 2;
     // Two halvings at a time: half the passes over memory.
-    while half >= 16 {
+    while half >= 32 {
         let quarter = half / 2;
         for block in x.chunks_exact_mut(2 * half) {
             let (front, back) = block.split_at_mut(half);
@@ -69,15 +70,15 @@ fn hadamard(x: &mut [f32]) {
         }
         half /= 4;
     }
-    while half >= 1 {
-        for block in x.chunks_exact_mut(2 * half) {
-            let (front, back) = block.split_at_mut(half);
+    if half == 16 {
+        for block in x.chunks_exact_mut(32) {
+            let (front, back) = block.split_at_mut(16);
             for (a, b) in front.iter_mut().zip(back) {
                 (*a, *b) = (*a + *b, *a - *b);
             }
         }
-        half /= 2;
     }
+    simd.hadamard16(x);
 }
 
 #[cfg(test)]
@@ -90,7 +91,7 @@ mod tests {
             let rotation = Rotation::new(dimension);
             let mut x = vec![0.0; rotation.padded()];
             x[0] = 3.0;
-            rotation.apply(&mut x);
+            rotation.apply(crate::vector::codes::simd::Portable, &mut x);
             let norm: f32 = x.iter().map(|x| x * x).sum();
             assert!((norm - 9.0).abs() < 1e-3, "{dimension}: {norm}");
             let largest = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));

@@ -36,6 +36,26 @@ pub trait Simd: Copy {
 
     /// Index and value of the least number; the first of equal ones. `(0, infinity)` where there is none.
     fn least(self, distances: &[f32]) -> (usize, f32);
+
+    /// Hadamard transform of each 16 numbers, not scaled.
+    fn hadamard16(self, x: &mut [f32]);
+
+    /// What there is to know of the way from `u` to `v` (a multiple of 16 components): writes its signs, 16 to a word.
+    fn way(self, u: &[f32], v: &[f32], signs: &mut [u16]) -> Way;
+
+    /// `out[s] = (floor + 2 * sum of q[i] where bit i of s is set) * factor`, rounded to the nearest byte.
+    fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]);
+}
+
+/// The way from one vector to another, see [`super::link`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Way {
+    /// Sum of the absolute components.
+    pub total: f32,
+    /// Sum of their squares.
+    pub squares: f32,
+    /// Sum of the components of the start, each with the sign of the way.
+    pub along: f32,
 }
 
 /// What turns table sums into estimated distances.
@@ -137,6 +157,69 @@ impl Simd for Portable {
     fn least(self, distances: &[f32]) -> (usize, f32) {
         least_portable(distances)
     }
+
+    #[inline(always)]
+    fn hadamard16(self, x: &mut [f32]) {
+        hadamard16_portable(x);
+    }
+
+    #[inline(always)]
+    fn way(self, u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
+        way_portable(u, v, signs)
+    }
+
+    #[inline(always)]
+    fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
+        table16_portable(q, floor, factor, out);
+    }
+}
+
+#[inline(always)]
+fn hadamard16_portable(x: &mut [f32]) {
+    for x in x.as_chunks_mut::<16>().0 {
+        for half in [8, 4, 2, 1] {
+            let old = *x;
+            for i in 0..16 {
+                x[i] = if i & half == 0 { old[i] + old[i ^ half] } else { old[i ^ half] - old[i] };
+            }
+        }
+    }
+}
+
+/// Sums in 16 lanes that are folded by halves, as the register variants do.
+#[inline(always)]
+fn way_portable(u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
+    let mut lanes = [[0.0f32; 16]; 3];
+    let chunks = u.as_chunks::<16>().0.iter().zip(v.as_chunks::<16>().0);
+    for ((u, v), signs) in chunks.zip(signs) {
+        *signs = 0;
+        for i in 0..16 {
+            let way = v[i] - u[i];
+            let positive = way > 0.0;
+            lanes[0][i] += way.abs();
+            lanes[1][i] = way.mul_add(way, lanes[1][i]);
+            lanes[2][i] += if positive { u[i] } else { -u[i] };
+            *signs |= u16::from(positive) << i;
+        }
+    }
+    let [total, squares, along] = lanes.map(|mut lane| {
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                lane[i] += lane[i + half];
+            }
+        }
+        lane[0]
+    });
+    Way { total, squares, along }
+}
+
+#[inline(always)]
+fn table16_portable(q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
+    for (signs, out) in out.iter_mut().enumerate() {
+        let pick = |i: usize| if signs >> i & 1 == 1 { 2.0 * q[i] } else { 0.0 };
+        let sum = ((floor + pick(0)) + pick(1)) + pick(2) + pick(3);
+        *out = (sum * factor).round_ties_even() as u8;
+    }
 }
 
 #[inline(always)]
@@ -168,7 +251,7 @@ fn least_portable(distances: &[f32]) -> (usize, f32) {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK, Factors, Simd, Work};
+    use super::{BLOCK, Factors, Simd, Way, Work};
 
     /// AVX-512 with VNNI and VBMI: Intel since Ice Lake, AMD since Zen 4.
     #[derive(Clone, Copy, Debug)]
@@ -262,6 +345,24 @@ mod x86 {
         fn least(self, distances: &[f32]) -> (usize, f32) {
             // SAFETY: `self` proves the instruction set.
             unsafe { least_avx512(distances) }
+        }
+
+        #[inline(always)]
+        fn hadamard16(self, x: &mut [f32]) {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { hadamard16_avx512(x) }
+        }
+
+        #[inline(always)]
+        fn way(self, u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { way_avx512(u, v, signs) }
+        }
+
+        #[inline(always)]
+        fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { table16_avx512(q, floor, factor, out) }
         }
     }
 
@@ -423,6 +524,67 @@ mod x86 {
         }
     }
 
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn hadamard16_avx512(x: &mut [f32]) {
+        for x in x.as_chunks_mut::<16>().0 {
+            // SAFETY: compiled for the instruction set; a chunk is one register.
+            unsafe {
+                let mut y = _mm512_loadu_ps(x.as_ptr());
+                // The half of the lanes whose bit is set is subtracted from what comes from the other half.
+                let step = |y: __m512, other: __m512, set: __mmask16| {
+                    _mm512_mask_sub_ps(_mm512_add_ps(other, y), set, other, y)
+                };
+                y = step(y, _mm512_shuffle_f32x4::<0b01_00_11_10>(y, y), 0xFF00);
+                y = step(y, _mm512_shuffle_f32x4::<0b10_11_00_01>(y, y), 0xF0F0);
+                y = step(y, _mm512_permute_ps::<0b01_00_11_10>(y), 0xCCCC);
+                y = step(y, _mm512_permute_ps::<0b10_11_00_01>(y), 0xAAAA);
+                _mm512_storeu_ps(x.as_mut_ptr(), y);
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn way_avx512(u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
+        let zero = _mm512_setzero_ps();
+        let (mut total, mut squares, mut along) = (zero, zero, zero);
+        let chunks = u.as_chunks::<16>().0.iter().zip(v.as_chunks::<16>().0);
+        for ((u, v), signs) in chunks.zip(signs) {
+            // SAFETY: compiled for the instruction set; a chunk is one register.
+            let (u, v) = unsafe { (_mm512_loadu_ps(u.as_ptr()), _mm512_loadu_ps(v.as_ptr())) };
+            let way = _mm512_sub_ps(v, u);
+            let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(way, zero);
+            total = _mm512_add_ps(total, _mm512_abs_ps(way));
+            squares = _mm512_fmadd_ps(way, way, squares);
+            along = _mm512_add_ps(along, _mm512_mask_sub_ps(u, !positive, zero, u));
+            *signs = positive;
+        }
+        Way {
+            total: _mm512_reduce_add_ps(total),
+            squares: _mm512_reduce_add_ps(squares),
+            along: _mm512_reduce_add_ps(along),
+        }
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn table16_avx512(q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
+        let mut sum = _mm512_set1_ps(floor);
+        for (q, set) in q.iter().zip([0xAAAA, 0xCCCC, 0xF0F0, 0xFF00]) {
+            sum = _mm512_mask_add_ps(sum, set, sum, _mm512_set1_ps(2.0 * q));
+        }
+        let whole = _mm512_cvtps_epi32(_mm512_mul_ps(sum, _mm512_set1_ps(factor)));
+        // SAFETY: compiled for the instruction set; `out` has the 16 bytes.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(whole)) };
+    }
+
     /// 64 bytes from `64 * i` on.
     ///
     /// # Safety
@@ -491,6 +653,21 @@ mod x86 {
         #[inline(always)]
         fn least(self, distances: &[f32]) -> (usize, f32) {
             super::least_portable(distances)
+        }
+
+        #[inline(always)]
+        fn hadamard16(self, x: &mut [f32]) {
+            super::hadamard16_portable(x);
+        }
+
+        #[inline(always)]
+        fn way(self, u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
+            super::way_portable(u, v, signs)
+        }
+
+        #[inline(always)]
+        fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
+            super::table16_portable(q, floor, factor, out);
         }
     }
 

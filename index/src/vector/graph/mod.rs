@@ -1,60 +1,74 @@
-//! Our own graph: one layer of fixed degree over quantized codes.
+//! Our own graph: one layer of fixed degree over quantized codes, one file that is searched where it is mapped.
+//!
+//! Design: [`space`] turns vectors into codes, [`build`] links them, [`rows`] lays out what a hop reads, [`walk`] searches,
+//! [`search`] re-scores with the vectors themselves, [`calibration`] knows what a recall costs.
 
-use std::{cell::Cell, sync::{Arc, atomic::AtomicBool}};
+use std::{
+    io::Write,
+    sync::{Arc, atomic::AtomicBool},
+};
 
+use bytes::Bytes;
 use rayon::ThreadPool;
 
 use self::{
     build::{Builder, Plan},
+    calibration::Calibration,
     rows::{Rows, Shape},
+    search::{Effort, Search, Walked},
     space::Space,
-    walk::{Bounds, Counts, Scratch, walk},
+    walk::{Bounds, End},
 };
 use crate::{
-    Mask, Result,
-    vector::{
-        Neighbor, SearchParams, VectorSet,
-        codes::simd::{Simd, Work, dispatch},
-        exact,
-        kernel::{Kernel, prefetch},
-        metric::check_dimension,
-        topk::{key, key_position},
-    },
+    Column, IndexError, Mask, Result,
+    vector::{Neighbor, SearchParams, VectorIndex, VectorSet, exact, metric::check_dimension},
 };
 
 pub mod build;
+pub mod calibration;
+mod file;
+pub use file::is_graph;
 mod pool;
 pub mod rows;
+pub mod search;
 pub mod space;
 pub mod walk;
 
+/// Recall of searches that ask for none and for no number of candidates.
+pub const DEFAULT_RECALL: f32 = 0.98;
+/// Vectors whose codes are compared in the time of one hop, about; a hop estimates 32 neighbours.
+const SCANNED_PER_HOP: usize = 6;
+/// Share of the cost of a scan that a walk may take before the scan is the better way.
+const WALK_SHARE: usize = 4;
+
 /// How to build a graph.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GraphParams {
     /// How to build the links.
     pub plan: Plan,
-    /// Components for 1-bit codes.
+    /// Components that 1-bit codes have: a multiple of 64; 0 for a share of the dimension that suits most data.
     pub head: usize,
 }
 
-/// A graph over a vector set.
+/// A graph over a vector set. Immutable; searches take no lock and, in steady state, no memory but their answer.
 #[derive(Clone, Debug)]
 pub struct GraphIndex {
     vectors: Arc<VectorSet>,
     space: Space,
     rows: Rows,
+    /// Row of each position.
+    slots: Column<u32>,
+    /// Row that walks start from.
     entry: u32,
-}
-
-thread_local! {
-    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+    calibration: Calibration,
 }
 
 impl GraphIndex {
-    /// Builds the graph of a set.
+    /// Builds the graph of a set with the threads of `pool`.
     ///
     /// # Errors
-    /// [`crate::IndexError::Cancelled`].
+    /// [`IndexError::InvalidParameter`] for a metric or parameters it cannot have; [`IndexError::Cancelled`] soon after
+    /// `cancel` is raised.
     pub fn build(
         vectors: Arc<VectorSet>,
         params: &GraphParams,
@@ -62,18 +76,47 @@ impl GraphIndex {
         cancel: &AtomicBool,
     ) -> Result<Self> {
         space::check_metric(vectors.metric())?;
+        params.plan.check()?;
         pool.install(|| {
             let space = Space::learn(&vectors, params.head)?;
             let (codes, heads) = space.encode_all(&vectors);
-            let shape =
-                Shape { own: space.padded(), bits: space.head_len(), degree: params.plan.degree };
+            let shape = Shape { own: space.padded(), bits: space.head_len(), degree: params.plan.degree };
             let builder = Builder { codes: &codes, heads: &heads, plan: params.plan, cancel };
             let (links, order) = builder.build(shape)?;
             let rows = Rows::write(shape, &codes, &heads, &links.flat, &order)?;
-            let entry = builder.entry();
-            let entry = order.iter().position(|&p| p == entry).unwrap_or(0) as u32;
-            Ok(Self { vectors, space, rows, entry })
+            let mut slots = vec![0u32; order.len()];
+            order.iter().enumerate().for_each(|(slot, &p)| slots[p as usize] = slot as u32);
+            let entry = slots.get(builder.entry() as usize).copied().unwrap_or(0);
+            drop((codes, heads, links));
+            let calibration = Calibration::default();
+            let mut index = Self { vectors, space, rows, slots: slots.into(), entry, calibration };
+            index.calibration = Calibration::measure(&index)?;
+            Ok(index)
         })
+    }
+
+    /// Opens what [`VectorIndex::encode_to`] wrote for these vectors, without copying it. Reads the header and small
+    /// tables; a row is compared with its checksum when it is used for the first time.
+    ///
+    /// # Errors
+    /// [`IndexError::Corrupt`] where the file is damaged or belongs to other vectors: build the graph again.
+    pub fn open(vectors: Arc<VectorSet>, blob: &Bytes) -> Result<Self> {
+        let parts = file::open(blob)?;
+        let fits = parts.count == vectors.len()
+            && parts.dimension == vectors.dimension()
+            && parts.metric == vectors.metric();
+        if !fits {
+            let why =
+                format!("made for {} vectors of {} x {:?}", parts.count, parts.dimension, parts.metric);
+            return Err(IndexError::corrupt("graph", why));
+        }
+        let file::Parts { entry, rows, slots, space, calibration, .. } = parts;
+        Ok(Self { vectors, space, rows, slots, entry, calibration })
+    }
+
+    /// Sizes of a row.
+    pub fn shape(&self) -> Shape {
+        self.rows.shape()
     }
 
     /// Bytes of the rows.
@@ -81,63 +124,121 @@ impl GraphIndex {
         self.rows.bytes().len()
     }
 
-    /// Searches, and tells what the walk did.
-    ///
-    /// # Errors
-    /// Where the dimension does not fit.
-    pub fn search_counted(&self, query: &[f32], params: &SearchParams) -> Result<(Vec<Neighbor>, Counts)> {
+    /// What recall costs.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// Number of vectors that no walk can come to: 0 after every build. Reads the whole graph.
+    pub fn unreachable(&self) -> usize {
+        let mut reached = vec![false; self.rows.len()];
+        let mut stack = vec![self.entry];
+        // Any slot past the end is skipped, also the entry of an empty graph.
+        while let Some(slot) = stack.pop() {
+            match reached.get_mut(slot as usize) {
+                Some(r) if !*r => *r = true,
+                _ => continue,
+            }
+            stack.extend(self.rows.row(slot).neighbors().filter(|&n| reached.get(n as usize) == Some(&false)));
+        }
+        reached.iter().filter(|&&r| !r).count()
+    }
+
+    /// The nearest by a walk alone, without a mask and without `without`, and what the walk did. `query` is admitted and
+    /// has the dimension of the set.
+    pub fn walk(&self, query: &[f32], k: usize, effort: Effort, without: Option<usize>) -> Walked {
+        let bounds = self.bounds(k, effort);
+        Search { index: self, query, k, bounds, mask: Mask::All, without, scan: false }.go()
+    }
+
+    fn bounds(&self, k: usize, effort: Effort) -> Bounds {
+        match effort {
+            Effort::Recall(recall) => {
+                Bounds { k, slack: self.calibration.slack_for(recall).slack, hops: usize::MAX }
+            }
+            Effort::Candidates(ef) => Bounds { k: ef.max(k), slack: 1.0, hops: usize::MAX },
+            Effort::Slack(slack) => Bounds { k, slack, hops: usize::MAX },
+        }
+    }
+
+    /// A row to start from that is not `slot`.
+    fn entry_besides(&self, slot: u32) -> u32 {
+        if slot != self.entry {
+            return self.entry;
+        }
+        self.rows.row(slot).neighbors().find(|&n| n != slot).unwrap_or(slot)
+    }
+
+    /// Hops after which comparing with all `allowed` vectors would have been the better way; `None` where it is from the
+    /// start, since a walk visits about `len / allowed` rows for each one that counts.
+    fn hops_worth(&self, allowed: usize, wanted: usize, effort: Effort) -> Option<usize> {
+        let len = self.vectors.len();
+        let hops = match effort {
+            Effort::Recall(recall) => self.calibration.slack_for(recall).hops as usize,
+            Effort::Candidates(ef) => ef,
+            Effort::Slack(_) => 4 * wanted,
+        };
+        let hops = hops.max(wanted);
+        let expected = (hops as u64 * len as u64 / allowed as u64) as usize;
+        let scan = allowed / SCANNED_PER_HOP;
+        if allowed == len {
+            return (hops < scan).then_some(usize::MAX);
+        }
+        (2 * expected < scan).then_some((scan / WALK_SHARE).max(expected))
+    }
+}
+
+impl VectorIndex for GraphIndex {
+    fn vectors(&self) -> &Arc<VectorSet> {
+        &self.vectors
+    }
+
+    fn search(&self, query: &[f32], params: &SearchParams, mask: Mask<'_>) -> Result<Vec<Neighbor>> {
         check_dimension(self.vectors.dimension(), query)?;
-        let mut scratch = SCRATCH.take().unwrap_or_default();
-        let found = dispatch(Search { index: self, query, params, scratch: &mut scratch });
-        let work = scratch.work;
-        SCRATCH.set(Some(scratch));
-        Ok((found, work))
+        let allowed = self.vectors.allowed(mask);
+        let wanted = params.k.min(allowed);
+        if wanted == 0 {
+            return Ok(Vec::new());
+        }
+        if params.exact || self.rows.damaged() {
+            return exact::scan(&self.vectors, query, wanted, mask);
+        }
+        let effort = match (params.recall, params.ef) {
+            (Some(recall), _) => Effort::Recall(recall),
+            (None, 0) => Effort::Recall(DEFAULT_RECALL),
+            (None, ef) => Effort::Candidates(ef),
+        };
+        let mut search =
+            Search { index: self, query, k: wanted, bounds: self.bounds(wanted, effort), mask, without: None, scan: true };
+        if let Some(hops) = self.hops_worth(allowed, wanted, effort) {
+            search.scan = false;
+            search.bounds.hops = hops;
+        }
+        let scanned = search.scan;
+        let mut walked = search.go();
+        if !scanned && (walked.end == End::Spent || walked.found.len() < wanted) && walked.end != End::Damaged {
+            let bounds = self.bounds(wanted, effort);
+            walked = Search { index: self, query, k: wanted, bounds, mask, without: None, scan: true }.go();
+        }
+        if walked.end == End::Damaged || walked.found.len() < wanted {
+            return exact::scan(&self.vectors, query, wanted, mask);
+        }
+        Ok(walked.found)
     }
 
-    /// The exact scan.
-    ///
-    /// # Errors
-    /// Where the dimension does not fit.
-    pub fn scan(&self, query: &[f32], k: usize) -> Result<Vec<Neighbor>> {
-        exact::scan(&self.vectors, query, k, Mask::All)
+    fn encoded_len(&self) -> usize {
+        file::encoded_len(self)
     }
-}
 
-struct Search<'a> {
-    index: &'a GraphIndex,
-    query: &'a [f32],
-    params: &'a SearchParams,
-    scratch: &'a mut Scratch,
-}
+    fn encode_to(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        file::write(self, out)
+    }
 
-impl Work for Search<'_> {
-    type Output = Vec<Neighbor>;
+    fn memory_bytes(&self) -> usize {
+        self.space.heap_bytes() + self.slots.heap_bytes() + self.rows.heap_bytes()
+    }
 
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Vec<Neighbor> {
-        let Self { index, query, params, scratch } = self;
-        index.space.prepare(simd, query, &mut scratch.prepared);
-        let bounds = Bounds { k: params.k, slack: 1.0 + params.ef as f32 / 100.0, hops: usize::MAX };
-        walk(simd, &index.rows, index.entry, bounds, scratch);
-        let found = &mut scratch.found;
-        let keep = (2 * params.k).min(found.len());
-        if keep < found.len() {
-            found.select_nth_unstable(keep);
-            found.truncate(keep);
-        }
-        let rows = index.vectors.rows();
-        for k in found.iter_mut() {
-            let position = index.rows.row(key_position(*k)).position();
-            prefetch(rows.get(position as usize), 32);
-            *k = u64::from(position);
-        }
-        let kernel = Kernel::new(index.vectors.metric());
-        for k in found.iter_mut() {
-            let position = key_position(*k);
-            *k = key(kernel.distance(query, rows.get(position as usize)), position);
-        }
-        found.sort_unstable();
-        found.truncate(params.k);
-        exact::neighbors(&index.vectors, found.clone())
+    fn damaged(&self) -> bool {
+        self.rows.damaged()
     }
 }

@@ -3,21 +3,32 @@
 //! `[own 8-bit code | per 32 neighbours: 1-bit codes, add, mul, slots | scale, norm, position]`, padded to 64 bytes
 //! (after SymphonyQG, arXiv 2411.12229). A *slot* is the number of a row in this file, a *position* that of the vector.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
 use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, checksum};
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
 use crate::{
-    IndexError, Result,
-    vector::codes::{
-        int8::{Codes, Meta},
+    Column, IndexError, Result,
+    vector::{MAX_DIMENSION, codes::{
+        int8::{Codes, Meta, Query},
         link::{self, block_bytes},
-        simd::BLOCK,
-    },
+        simd::{BLOCK, Simd, Work, dispatch},
+    }},
 };
 
 /// Bytes after the codes of a block: two half-precision factors and a slot for each neighbour.
 const TAIL: usize = BLOCK * (2 + 2 + 4);
+
+/// Most neighbours of a row.
+pub const MAX_DEGREE: usize = 256;
+/// Rows written by one task.
+const PIECE: usize = 256;
 
 /// Sizes of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +42,25 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Whether a graph can have these sizes: the door for those out of a file.
+    pub const fn is_possible(&self) -> bool {
+        let whole = self.own.is_multiple_of(64) && self.bits.is_multiple_of(64) && self.degree.is_multiple_of(BLOCK);
+        let some = self.own > 0 && self.bits > 0 && self.degree > 0;
+        whole && some && self.own <= 2 * MAX_DIMENSION && self.bits <= self.own && self.degree <= MAX_DEGREE
+    }
+
     const fn block(&self) -> usize {
         block_bytes(self.bits) + TAIL
     }
 
     const fn meta(&self) -> usize {
         self.own + self.degree / BLOCK * self.block()
+    }
+
+    /// Rows that share a checksum: about 32 KiB.
+    pub const fn rows_per_check(&self) -> usize {
+        let rows = 32 * 1024 / self.row();
+        if rows == 0 { 1 } else { rows }
     }
 
     /// Bytes of a row.
@@ -50,6 +74,19 @@ impl Shape {
 pub struct Rows {
     shape: Shape,
     bytes: Bytes,
+    /// Absent where the rows were made here.
+    checks: Option<Arc<Checks>>,
+}
+
+/// Checksums of blocks of rows, compared when a block is used for the first time: opening a file reads almost nothing
+/// of it, and no damaged row is ever used.
+#[derive(Debug)]
+struct Checks {
+    /// CRC-32C of each [`Shape::rows_per_check`] rows.
+    sums: Column<u32>,
+    /// One bit per block: it has been compared and is sound.
+    sound: Vec<AtomicU64>,
+    damaged: AtomicBool,
 }
 
 /// One row.
@@ -141,6 +178,60 @@ impl Rows {
         self.shape
     }
 
+    /// Rows out of a file, with the checksums that [`Rows::sums`] gave.
+    ///
+    /// # Errors
+    /// [`IndexError::Corrupt`] where the lengths do not fit each other.
+    pub fn open(shape: Shape, bytes: Bytes, sums: Column<u32>) -> Result<Self> {
+        let whole = bytes.len().is_multiple_of(shape.row());
+        let blocks = (bytes.len() / shape.row()).div_ceil(shape.rows_per_check());
+        if !whole || blocks != sums.len() {
+            return Err(IndexError::corrupt("graph", "rows and their checksums differ in number"));
+        }
+        let sound = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let checks = Checks { sums, sound, damaged: AtomicBool::new(false) };
+        Ok(Self { shape, bytes, checks: Some(Arc::new(checks)) })
+    }
+
+    /// Memory held; mapped bytes count 0.
+    pub fn heap_bytes(&self) -> usize {
+        if self.checks.is_some() { 0 } else { self.bytes.len() }
+    }
+
+    /// The checksums of all blocks.
+    pub fn sums(&self) -> Vec<u32> {
+        let block = self.shape.rows_per_check() * self.shape.row();
+        self.bytes.chunks(block).map(crc).collect()
+    }
+
+    /// Whether a damaged block has been met.
+    pub fn damaged(&self) -> bool {
+        self.checks.as_ref().is_some_and(|c| c.damaged.load(Ordering::Relaxed))
+    }
+
+    /// Whether row `slot` is as it was written; compares the checksum of its block the first time.
+    #[inline(always)]
+    pub fn is_sound(&self, slot: u32) -> bool {
+        let Some(checks) = &self.checks else { return true };
+        let block = slot as usize / self.shape.rows_per_check();
+        let word = &checks.sound[block / 64];
+        word.load(Ordering::Relaxed) >> (block % 64) & 1 == 1 || self.compare(checks, block)
+    }
+
+    #[cold]
+    fn compare(&self, checks: &Checks, block: usize) -> bool {
+        let length = self.shape.rows_per_check() * self.shape.row();
+        let start = block * length;
+        let end = (start + length).min(self.bytes.len());
+        let sound = checks.sums.get(block).is_some_and(|&sum| sum == crc(&self.bytes[start..end]));
+        if sound {
+            checks.sound[block / 64].fetch_or(1 << (block % 64), Ordering::Relaxed);
+        } else {
+            checks.damaged.store(true, Ordering::Relaxed);
+        }
+        sound
+    }
+
     /// All bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -179,60 +270,64 @@ impl Rows {
         let mut map = MmapMut::map_anon((order.len() * stride).max(1)).map_err(no_memory)?;
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        map.par_chunks_exact_mut(stride).zip(order).for_each(|(row, &position)| {
-            write_row(shape, codes, heads, links, &slots, position, row);
+        map.par_chunks_mut(PIECE * stride).zip(order.par_chunks(PIECE)).for_each(|(rows, order)| {
+            dispatch(Write { shape, codes, heads, links, slots: &slots, order, rows });
         });
         let len = order.len() * stride;
-        Ok(Self { shape, bytes: Bytes::from_owner(map).slice(..len) })
+        Ok(Self { shape, bytes: Bytes::from_owner(map).slice(..len), checks: None })
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn write_row(
+/// CRC-32C.
+pub(super) fn crc(bytes: &[u8]) -> u32 {
+    checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
+}
+
+/// Writes a piece of the rows.
+struct Write<'a> {
     shape: Shape,
-    codes: &Codes,
-    heads: &[f32],
-    links: &[u32],
-    slots: &[u32],
-    position: u32,
-    row: &mut [u8],
-) {
-    let head = |p: u32| &heads[p as usize * shape.bits..][..shape.bits];
-    row[..shape.own].copy_from_slice(codes.code(position));
-    let mut query = crate::vector::codes::int8::Query::default();
-    query.set(codes.code(position), codes.meta(position));
-    let own = slots[position as usize];
-    let links = &links[position as usize * shape.degree..][..shape.degree];
-    for (b, links) in links.chunks_exact(BLOCK).enumerate() {
-        let block = &mut row[shape.own + b * shape.block()..][..shape.block()];
-        let (bits, tail) = block.split_at_mut(block_bytes(shape.bits));
-        let (add, tail) = tail.split_at_mut(2 * BLOCK);
-        let (mul, ids) = tail.split_at_mut(2 * BLOCK);
-        bits.fill(0);
-        for (lane, &p) in links.iter().enumerate() {
-            let (edge, slot) = if p == position {
-                (link::Edge { add: 65_000.0, mul: 0.0 }, own)
-            } else {
-                let length = crate::vector::codes::simd::dispatch(Length(&query, codes, p));
-                (link::encode(head(position), head(p), length, lane, bits), slots[p as usize])
-            };
-            add[2 * lane..2 * lane + 2].copy_from_slice(&link::half_bytes(edge.add));
-            mul[2 * lane..2 * lane + 2].copy_from_slice(&link::half_bytes(edge.mul));
-            ids[4 * lane..4 * lane + 4].copy_from_slice(&slot.to_le_bytes());
-        }
-    }
-    let (at, meta) = (shape.meta(), codes.meta(position));
-    row[at..at + 4].copy_from_slice(&meta.scale.to_le_bytes());
-    row[at + 4..at + 8].copy_from_slice(&meta.norm.to_le_bytes());
-    row[at + 8..at + 12].copy_from_slice(&position.to_le_bytes());
+    codes: &'a Codes,
+    heads: &'a [f32],
+    links: &'a [u32],
+    slots: &'a [u32],
+    order: &'a [u32],
+    rows: &'a mut [u8],
 }
 
-struct Length<'a>(&'a crate::vector::codes::int8::Query, &'a Codes, u32);
+impl Work for Write<'_> {
+    type Output = ();
 
-impl crate::vector::codes::simd::Work for Length<'_> {
-    type Output = f32;
     #[inline(always)]
-    fn run<S: crate::vector::codes::simd::Simd>(self, simd: S) -> f32 {
-        self.0.distance(simd, self.1.code(self.2), self.1.meta(self.2))
+    fn run<S: Simd>(self, simd: S) {
+        let Self { shape, codes, heads, links, slots, order, rows } = self;
+        let head = |p: u32| &heads[p as usize * shape.bits..][..shape.bits];
+        let (mut query, mut signs) = (Query::default(), Vec::new());
+        for (row, &position) in rows.chunks_exact_mut(shape.row()).zip(order) {
+            row[..shape.own].copy_from_slice(codes.code(position));
+            query.set(codes.code(position), codes.meta(position));
+            let links = &links[position as usize * shape.degree..][..shape.degree];
+            for (b, links) in links.chunks_exact(BLOCK).enumerate() {
+                let block = &mut row[shape.own + b * shape.block()..][..shape.block()];
+                let (bits, tail) = block.split_at_mut(block_bytes(shape.bits));
+                let (add, tail) = tail.split_at_mut(2 * BLOCK);
+                let (mul, ids) = tail.split_at_mut(2 * BLOCK);
+                bits.fill(0);
+                for (lane, &p) in links.iter().enumerate() {
+                    let edge = if p == position {
+                        link::Edge { add: f32::INFINITY, mul: 0.0 }
+                    } else {
+                        let length = query.distance(simd, codes.code(p), codes.meta(p));
+                        link::encode(simd, (head(position), head(p)), length, lane, &mut signs, bits)
+                    };
+                    add[2 * lane..2 * lane + 2].copy_from_slice(&link::half_bytes(edge.add));
+                    mul[2 * lane..2 * lane + 2].copy_from_slice(&link::half_bytes(edge.mul));
+                    ids[4 * lane..4 * lane + 4].copy_from_slice(&slots[p as usize].to_le_bytes());
+                }
+            }
+            let (at, meta) = (shape.meta(), codes.meta(position));
+            row[at..at + 4].copy_from_slice(&meta.scale.to_le_bytes());
+            row[at + 4..at + 8].copy_from_slice(&meta.norm.to_le_bytes());
+            row[at + 8..at + 12].copy_from_slice(&position.to_le_bytes());
+        }
     }
 }

@@ -3,22 +3,25 @@
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rayon::prelude::*;
 
+use super::file::Cut;
 use crate::{
     IndexError, Result,
     vector::{
-        Metric, VectorSet,
+        MAX_DIMENSION, Metric, VectorSet,
         codes::{
             head::Head,
             int8::{self, Codes, Query},
             link::Table,
             rotation::Rotation,
-            simd::Simd,
+            simd::{Portable, Simd},
         },
     },
 };
 
 /// Vectors that mean, scale and principal components are computed from.
 const SAMPLE: usize = 16_384;
+/// Components beyond this are taken for damage; admitted ones are far below.
+const LARGEST: f32 = 1e18;
 /// Vectors encoded by one task.
 const PIECE: usize = 1024;
 
@@ -39,6 +42,11 @@ pub struct Space {
     head: Option<Head>,
 }
 
+/// Components for 1-bit codes where nobody says how many.
+fn default_head(padded: usize) -> usize {
+    (padded * 2 / 3).next_multiple_of(64).clamp(64, 256).min(padded)
+}
+
 /// A query in all forms that a walk needs.
 #[derive(Debug, Default)]
 pub struct Prepared {
@@ -55,6 +63,9 @@ pub struct Prepared {
 impl Space {
     /// Learns the space of a set that is not empty; `head` is the number of components for 1-bit codes (a multiple of
     /// 64), all where it is not smaller than the padded dimension.
+    ///
+    /// # Errors
+    /// [`IndexError::Internal`] where principal components are not found.
     pub fn learn(set: &VectorSet, head: usize) -> Result<Self> {
         let dimension = set.dimension();
         let extra = usize::from(set.metric() == Metric::Dot);
@@ -68,8 +79,15 @@ impl Space {
             rotation,
             head: None,
         };
+        let head = if head == 0 { default_head(space.padded()) } else { head };
+        if set.is_empty() {
+            let nothing = vec![0.0; space.padded()];
+            space.head = (head < space.padded()).then(|| Head::principal(&nothing, space.padded(), head)).transpose()?;
+            return Ok(space);
+        }
         if extra == 1 {
-            let norm = |p: usize| set.vector(p).iter().map(|x| x * x).sum::<f32>();
+            let norm =
+                |p: usize| set.vector(p).iter().filter(|x| x.abs() < LARGEST).map(|x| x * x).sum::<f32>();
             space.reach = (0..set.len()).into_par_iter().map(norm).reduce(|| 0.0, f32::max).sqrt();
         }
         let mut rng = SmallRng::seed_from_u64(set.len() as u64);
@@ -100,6 +118,49 @@ impl Space {
         Ok(space)
     }
 
+    /// Writes what was learned, section by section.
+    pub fn encode(&self, section: &mut impl FnMut(&[u8])) {
+        section(bytemuck::cast_slice(&[self.unit, self.reach]));
+        section(bytemuck::cast_slice(&self.mean));
+        if let Some(head) = &self.head {
+            section(head.steps());
+            section(bytemuck::cast_slice(head.scales()));
+        }
+    }
+
+    /// Reads what [`Space::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`IndexError::Corrupt`] where it does not fit.
+    pub fn decode(metric: Metric, dimension: usize, head: usize, cut: &mut Cut) -> Result<Self> {
+        let corrupt = || IndexError::corrupt("graph", "the space of its codes");
+        if check_metric(metric).is_err() || dimension == 0 || dimension > MAX_DIMENSION {
+            return Err(corrupt());
+        }
+        let extra = usize::from(metric == Metric::Dot);
+        let rotation = Rotation::new(dimension + extra);
+        let numbers = cut.column::<f32>(2)?;
+        let &[unit, reach] = numbers.as_slice() else { return Err(corrupt()) };
+        let mean = cut.column::<f32>(dimension + extra)?.to_vec();
+        if !(unit.is_finite() && unit > 0.0 && reach.is_finite() && mean.iter().all(|x| x.is_finite())) {
+            return Err(corrupt());
+        }
+        let padded = rotation.padded();
+        let head = if head < padded {
+            let steps = cut.column::<u8>(head * padded)?;
+            Some(Head::from_parts(padded, steps.to_vec(), cut.column::<f32>(head)?.to_vec()))
+        } else {
+            None
+        };
+        Ok(Self { metric, dimension, mean, unit, reach, rotation, head })
+    }
+
+    /// Heap bytes held.
+    pub fn heap_bytes(&self) -> usize {
+        let head = self.head.as_ref().map_or(0, |h| h.steps().len() + 4 * h.len());
+        4 * (self.mean.len() + 4 * self.padded()) + head
+    }
+
     /// Bytes of an 8-bit code.
     pub fn padded(&self) -> usize {
         self.rotation.padded()
@@ -112,27 +173,28 @@ impl Space {
 
     /// Copies a row and adds the component of inner products.
     fn lift(&self, x: &[f32], out: &mut [f32]) {
-        out[..x.len()].copy_from_slice(x);
+        // Only damaged bytes are not finite: what is made of them must still be.
+        out.iter_mut().zip(x).for_each(|(out, &x)| *out = if x.abs() < LARGEST { x } else { 0.0 });
         out[x.len()..].fill(0.0);
         if self.metric == Metric::Dot {
-            let norm: f32 = x.iter().map(|x| x * x).sum();
+            let norm: f32 = out[..x.len()].iter().map(|x| x * x).sum();
             out[x.len()] = (self.reach * self.reach - norm).max(0.0).sqrt();
         }
     }
 
     #[inline(always)]
-    fn centre_and_turn(&self, out: &mut [f32]) {
+    fn centre_and_turn<S: Simd>(&self, simd: S, out: &mut [f32]) {
         let inverse = 1.0 / self.unit;
         for (x, mean) in out.iter_mut().zip(&self.mean) {
             *x = (*x - mean) * inverse;
         }
-        self.rotation.apply(out);
+        self.rotation.apply(simd, out);
     }
 
     /// A row in this space.
     fn rotate(&self, x: &[f32], out: &mut [f32]) {
         self.lift(x, out);
-        self.centre_and_turn(out);
+        self.centre_and_turn(Portable, out);
     }
 
     /// All rows as codes, and their heads one after the other.
@@ -148,13 +210,13 @@ impl Space {
                 let rows = codes.chunks_exact_mut(space.padded()).zip(metas);
                 for (i, ((code, meta), out)) in rows.zip(heads.chunks_exact_mut(space.head_len())).enumerate() {
                     space.lift(set.vector(first + i), &mut row);
-                    space.centre_and_turn(&mut row);
+                    space.centre_and_turn(simd, &mut row);
                     *meta = int8::encode(&row, code);
                     match &space.head {
                         None => out.copy_from_slice(&row),
                         Some(projection) => {
                             query.set(code, *meta);
-                            projection.project(simd, code, &query, &mut head);
+                            projection.project(simd, &query, &mut head);
                             out.copy_from_slice(&head);
                         }
                     }
@@ -175,14 +237,15 @@ impl Space {
     pub fn prepare<S: Simd>(&self, simd: S, query: &[f32], out: &mut Prepared) {
         out.rotated.clear();
         out.rotated.resize(self.padded(), 0.0);
-        out.rotated[..query.len()].copy_from_slice(query);
+        let shared = query.len().min(self.dimension);
+        out.rotated[..shared].copy_from_slice(&query[..shared]);
         if self.metric == Metric::Dot {
             // The order of inner products does not depend on the length of the query; near the rows codes err least.
             let norm = query.iter().map(|x| x * x).sum::<f32>().sqrt();
             let factor = if norm > 0.0 { self.reach / norm } else { 0.0 };
             out.rotated.iter_mut().for_each(|x| *x *= factor);
         }
-        self.centre_and_turn(&mut out.rotated);
+        self.centre_and_turn(simd, &mut out.rotated);
         out.code.resize(self.padded(), 0);
         let meta = int8::encode(&out.rotated, &mut out.code);
         out.query.set(&out.code, meta);
@@ -191,20 +254,20 @@ impl Space {
                 out.head.clear();
                 out.head.extend_from_slice(&out.rotated);
             }
-            Some(head) => head.project(simd, &out.code, &out.query, &mut out.head),
+            Some(head) => head.project(simd, &out.query, &mut out.head),
         }
-        out.table.set(&out.head);
+        out.table.set(simd, &out.head);
     }
 }
 
 impl Prepared {
     /// Makes a row of the set ready that is encoded already.
     #[inline(always)]
-    pub fn set_row(&mut self, code: &[u8], meta: int8::Meta, head: &[f32]) {
+    pub fn set_row<S: Simd>(&mut self, simd: S, code: &[u8], meta: int8::Meta, head: &[f32]) {
         self.query.set(code, meta);
         self.head.clear();
         self.head.extend_from_slice(head);
-        self.table.set(head);
+        self.table.set(simd, head);
     }
 }
 

@@ -57,7 +57,8 @@ pub struct Scratch {
     /// The query.
     pub prepared: Prepared,
     pool: Pool,
-    visited: Visited,
+    /// Slots that are not visited (again). The caller prepares it.
+    pub visited: Visited,
     /// Visited slots with their distance by 8-bit codes, in the order of the visits.
     pub found: Vec<Key>,
     /// What the walk did.
@@ -116,14 +117,32 @@ impl Top {
     }
 }
 
-/// Walks from `entry`. Fills `scratch.found`.
+/// How a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// No candidate is near enough any more.
+    Done,
+    /// It has made as many hops as it may.
+    Spent,
+    /// It met a damaged row.
+    Damaged,
+}
+
+/// Walks from `entry`. Fills `scratch.found` with the rows it visited whose position `admits` lets through; the others are
+/// walked through all the same.
 ///
 /// The rule that ends it is that of "Distance adaptive beam search" (arXiv 2505.15636): visit candidates while they are
 /// nearer than `slack` times the `k`-th nearest so far. Hard queries get more visits than easy ones.
 #[inline(always)]
-pub fn walk<S: Simd>(simd: S, rows: &Rows, entry: u32, bounds: Bounds, scratch: &mut Scratch) {
+pub fn walk<S: Simd>(
+    simd: S,
+    rows: &Rows,
+    entry: u32,
+    bounds: Bounds,
+    scratch: &mut Scratch,
+    admits: impl Fn(u32) -> bool,
+) -> End {
     let Scratch { prepared, pool, visited, found, work, top } = scratch;
-    visited.prepare(rows.len());
     pool.clear();
     top.reset(bounds.k);
     found.clear();
@@ -131,7 +150,7 @@ pub fn walk<S: Simd>(simd: S, rows: &Rows, entry: u32, bounds: Bounds, scratch: 
     let (scale, bias) = (prepared.table.scale(), prepared.table.bias());
     let blocks = rows.shape().degree / BLOCK;
     let mut estimates = [0.0f32; BLOCK];
-    let mut slot = entry;
+    let (mut slot, mut limit) = (entry, f32::INFINITY);
     loop {
         visited.insert(slot);
         // Most often the next row is known before this one is read; then its bytes come meanwhile.
@@ -143,11 +162,16 @@ pub fn walk<S: Simd>(simd: S, rows: &Rows, entry: u32, bounds: Bounds, scratch: 
         if let Some(next) = next {
             prefetch(rows.raw(next.slot), 64);
         }
+        if !rows.is_sound(slot) {
+            return End::Damaged;
+        }
         let row = rows.row(slot);
         let base = prepared.query.distance(simd, row.code(), row.meta());
-        found.push(key(base, slot));
         work.hops += 1;
-        let limit = bounds.slack * top.offer(base);
+        if admits(row.position()) {
+            found.push(key(base, slot));
+            limit = bounds.slack * top.offer(base);
+        }
         for b in 0..blocks {
             let block = row.block(b);
             let sums = simd.table_sums(block.codes, prepared.table.entries());
@@ -162,11 +186,14 @@ pub fn walk<S: Simd>(simd: S, rows: &Rows, entry: u32, bounds: Bounds, scratch: 
             }
         }
         match next {
-            Some(candidate) if candidate.distance < limit && work.hops < bounds.hops => {
+            Some(candidate) if candidate.distance < limit => {
+                if work.hops >= bounds.hops {
+                    return End::Spent;
+                }
                 pool.take(candidate);
                 slot = candidate.slot;
             }
-            _ => break,
+            _ => return End::Done,
         }
         pool.tidy(limit);
     }

@@ -24,6 +24,9 @@ mod search;
 /// and the scan 4.3 ms; at 10 % the scan took 1.9 ms, and a walk costs the more the fewer are allowed.
 const COST_PER_EF: usize = 20;
 
+/// Candidates of searches that do not say how many.
+const DEFAULT_EF: usize = 100;
+
 /// How to build a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,7 +78,7 @@ impl HnswIndex {
         Ok(Self { vectors, graph })
     }
 
-    /// Opens what [`VectorIndex::encode`] wrote for these vectors, without copying it (unless it is not 4-byte aligned).
+    /// Opens what [`VectorIndex::encode_to`] wrote for these vectors, without copying it (unless it is not 4-byte aligned).
     ///
     /// # Errors
     /// [`IndexError::Corrupt`] where the blob is damaged or belongs to other vectors: build the graph again.
@@ -127,20 +130,25 @@ impl VectorIndex for HnswIndex {
         if wanted == 0 {
             return Ok(Vec::new());
         }
-        let ef = params.ef.max(wanted).min(self.vectors.len());
+        let ef = if params.ef == 0 { DEFAULT_EF } else { params.ef };
+        let ef = ef.max(wanted).min(self.vectors.len());
         if !params.exact && self.walk_pays(allowed, ef) {
             // Past `allowed` comparisons the walk has cost as much as the scan would have.
             let found = search::walk(&self.graph, &Query::new(&self.vectors, query), ef, mask, allowed);
             if let Some(mut found) = found.filter(|found| found.len() >= wanted) {
                 found.truncate(wanted);
-                return Ok(exact::neighbors(&self.vectors, found));
+                return Ok(exact::neighbors(&self.vectors, &found));
             }
         }
         exact::scan(&self.vectors, query, wanted, mask)
     }
 
-    fn encode(&self) -> Vec<u8> {
-        self.graph.encode()
+    fn encoded_len(&self) -> usize {
+        self.graph.encode().len()
+    }
+
+    fn encode_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        out.write_all(&self.graph.encode())
     }
 
     fn memory_bytes(&self) -> usize {

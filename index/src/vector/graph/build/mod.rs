@@ -10,7 +10,7 @@ use self::{
     prune::{Pruner, Rule},
 };
 use super::{
-    rows::{Rows, Shape},
+    rows::{MAX_DEGREE, Rows, Shape},
     walk::{Bounds, Scratch, walk},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     vector::{
         codes::{
             int8::{Codes, Query},
-            simd::{Simd, Work, dispatch},
+            simd::{BLOCK, Simd, Work, dispatch},
         },
         topk::{Key, key, key_position},
     },
@@ -51,9 +51,26 @@ pub struct Plan {
     pub rounds: usize,
 }
 
+impl Plan {
+    /// Refuses values outside their range.
+    ///
+    /// # Errors
+    /// [`IndexError::InvalidParameter`] with the range.
+    pub fn check(&self) -> Result<()> {
+        let whole = self.degree.is_multiple_of(BLOCK) && (BLOCK..=MAX_DEGREE).contains(&self.degree);
+        let sane = self.group >= 64 && self.fanout >= 1 && self.per_group >= 1 && self.alpha >= 1.0;
+        if whole && sane {
+            return Ok(());
+        }
+        Err(IndexError::InvalidParameter(format!(
+            "a graph has a degree of 32 to {MAX_DEGREE} in steps of 32, groups of 64 or more and alpha of 1 or more; got {self:?}"
+        )))
+    }
+}
+
 impl Default for Plan {
     fn default() -> Self {
-        Self { degree: 32, alpha: 1.2, group: 768, fanout: 5, per_group: 16, candidates: 64, ef: 64, rounds: 1 }
+        Self { degree: 32, alpha: 1.1, group: 768, fanout: 5, per_group: 16, candidates: 64, ef: 64, rounds: 1 }
     }
 }
 
@@ -257,9 +274,10 @@ impl Work for Refine<'_> {
         piece
             .map(|position| {
                 let head = &builder.heads[position as usize * bits..][..bits];
-                scratch.prepared.set_row(codes.code(position), codes.meta(position), head);
+                scratch.prepared.set_row(simd, codes.code(position), codes.meta(position), head);
                 let bounds = Bounds { k: builder.plan.ef, slack: 1.0, hops: usize::MAX };
-                walk(simd, rows, entry, bounds, &mut scratch);
+                scratch.visited.prepare(rows.len());
+                walk(simd, rows, entry, bounds, &mut scratch, |_| true);
                 let found = &mut scratch.found;
                 query.set(codes.code(position), codes.meta(position));
                 for &n in links.of(position) {

@@ -1,0 +1,188 @@
+//! A search: prepare the query, walk, re-score the nearest with their own vectors.
+
+use std::cell::Cell;
+
+use roaring::RoaringBitmap;
+
+use super::{
+    GraphIndex,
+    walk::{Bounds, Counts, End, Scratch, walk},
+};
+use crate::{
+    Mask,
+    vector::{
+        Neighbor,
+        codes::simd::{Simd, Work, dispatch},
+        exact,
+        kernel::{Kernel, prefetch},
+        topk::{key, key_position},
+    },
+};
+
+/// Cache lines of a vector that are fetched ahead; the processor follows on its own from there.
+const LINES: usize = 12;
+/// Rows whose codes are on their way while one is compared.
+const AHEAD: usize = 12;
+
+/// How far a walk goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effort {
+    /// As far as this share of the nearest is expected to need.
+    Recall(f32),
+    /// Until that many of the nearest visited are nearer than every candidate.
+    Candidates(usize),
+    /// See [`Bounds::slack`].
+    Slack(f32),
+}
+
+/// What a walk came to.
+#[derive(Debug)]
+pub struct Walked {
+    /// The nearest, exactly re-scored.
+    pub found: Vec<Neighbor>,
+    /// How it ended.
+    pub end: End,
+    /// What it did.
+    pub work: Counts,
+}
+
+thread_local! {
+    /// Taken for the time of a search. One that panics drops it, and the next starts with a new one.
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+/// Results whose codes are compared with the vectors themselves: 8 bits misplace near ties.
+fn rescored(k: usize) -> usize {
+    k + k / 2 + 3
+}
+
+/// One search over a mask, in one instruction set.
+pub(super) struct Search<'a> {
+    pub index: &'a GraphIndex,
+    pub query: &'a [f32],
+    pub k: usize,
+    pub bounds: Bounds,
+    pub mask: Mask<'a>,
+    /// A position that is not visited.
+    pub without: Option<usize>,
+    /// Compare with all that the mask allows instead of walking.
+    pub scan: bool,
+}
+
+impl Search<'_> {
+    /// Runs with the scratch memory of this thread.
+    pub fn go(self) -> Walked {
+        let mut scratch = SCRATCH.take().unwrap_or_default();
+        let walked = dispatch(Scratched(self, &mut scratch));
+        SCRATCH.set(Some(scratch));
+        walked
+    }
+}
+
+struct Scratched<'a>(Search<'a>, &'a mut Scratch);
+
+impl Work for Scratched<'_> {
+    type Output = Walked;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Walked {
+        let Self(search, scratch) = self;
+        let Search { index, query, k, bounds, mask, without, scan } = search;
+        index.space.prepare(simd, query, &mut scratch.prepared);
+        scratch.visited.prepare(index.rows.len());
+        let entry = match without.and_then(|p| index.slots.get(p)) {
+            Some(&slot) => {
+                scratch.visited.insert(slot);
+                index.entry_besides(slot)
+            }
+            None => index.entry,
+        };
+        let end = match mask {
+            _ if scan => scan_codes(simd, index, mask, scratch),
+            Mask::All => walk(simd, &index.rows, entry, bounds, scratch, |_| true),
+            Mask::Allow(set) => walk(simd, &index.rows, entry, bounds, scratch, |p| {
+                set.contains(index.vectors.ordinal(p as usize))
+            }),
+            Mask::Deny(set) => walk(simd, &index.rows, entry, bounds, scratch, |p| {
+                !set.contains(index.vectors.ordinal(p as usize))
+            }),
+        };
+        Walked { found: rescore(index, query, k, scratch), end, work: scratch.work }
+    }
+}
+
+/// The `k` nearest of what was found, by the vectors themselves.
+#[inline(always)]
+fn rescore(index: &GraphIndex, query: &[f32], k: usize, scratch: &mut Scratch) -> Vec<Neighbor> {
+    let found = &mut scratch.found;
+    let keep = rescored(k).min(found.len());
+    if keep < found.len() {
+        found.select_nth_unstable(keep);
+        found.truncate(keep);
+    }
+    let vectors = index.vectors.rows();
+    for k in found.iter_mut() {
+        let position = index.rows.row(key_position(*k)).position();
+        prefetch(vectors.get(position as usize), LINES);
+        *k = u64::from(position);
+    }
+    let kernel = Kernel::new(index.vectors.metric());
+    // A row of a file that passed its checksum and still names no vector would have no distance.
+    found.retain(|&k| (key_position(k) as usize) < index.vectors.len());
+    for k in found.iter_mut() {
+        let position = key_position(*k);
+        *k = key(kernel.distance(query, vectors.get(position as usize)), position);
+    }
+    found.sort_unstable();
+    found.truncate(k);
+    exact::neighbors(&index.vectors, found)
+}
+
+/// Fills `scratch.found` with all that the mask allows, by 8-bit codes; drops what cannot be among the nearest.
+#[inline(always)]
+fn scan_codes<S: Simd>(simd: S, index: &GraphIndex, mask: Mask<'_>, scratch: &mut Scratch) -> End {
+    let Scratch { prepared, found, .. } = scratch;
+    found.clear();
+    let rows = &index.rows;
+    let mut sound = true;
+    let mut waiting = [0u32; AHEAD];
+    let mut seen = 0usize;
+    let mut compare = |slot: u32| {
+        sound &= rows.is_sound(slot);
+        let row = rows.row(slot);
+        found.push(key(prepared.query.distance(simd, row.code(), row.meta()), slot));
+    };
+    each_allowed(index, mask, |slot| {
+        let place = &mut waiting[seen % AHEAD];
+        prefetch(rows.raw(slot), LINES);
+        let due = std::mem::replace(place, slot);
+        if seen >= AHEAD {
+            compare(due);
+        }
+        seen += 1;
+    });
+    for i in seen.saturating_sub(AHEAD)..seen {
+        compare(waiting[i % AHEAD]);
+    }
+    if sound { End::Done } else { End::Damaged }
+}
+
+/// Calls `take` with the slot of every vector the mask allows.
+#[inline(always)]
+fn each_allowed(index: &GraphIndex, mask: Mask<'_>, mut take: impl FnMut(u32)) {
+    let (vectors, slots) = (&index.vectors, index.slots.as_slice());
+    match (mask, vectors.ordinals()) {
+        (Mask::Allow(set), None) => allowed_positions(set, slots.len()).for_each(|p| take(slots[p])),
+        (Mask::Allow(set), Some(ordinals)) if set.len() < ordinals.len() as u64 / 8 => {
+            set.iter().filter_map(|o| vectors.position(o)).for_each(|p| take(slots[p]));
+        }
+        (mask, _) => {
+            let allowed = (0..slots.len()).filter(|&p| mask.allows(vectors.ordinal(p)));
+            allowed.for_each(|p| take(slots[p]));
+        }
+    }
+}
+
+fn allowed_positions(set: &RoaringBitmap, len: usize) -> impl Iterator<Item = usize> {
+    set.iter().map(|o| o as usize).take_while(move |&p| p < len)
+}
