@@ -42,6 +42,10 @@ impl VectorIndex for ExactIndex {
         scan(&self.vectors, query, params.k, mask)
     }
 
+    fn expected_recall(&self, _: &SearchParams) -> Option<f32> {
+        Some(1.0)
+    }
+
     fn encoded_len(&self) -> usize {
         0
     }

@@ -54,6 +54,11 @@ pub trait VectorIndex: Send + Sync {
     /// # Errors
     /// [`crate::IndexError::InvalidVector`] where the dimension does not fit.
     fn search(&self, query: &[f32], params: &SearchParams, mask: Mask<'_>) -> Result<Vec<Neighbor>>;
+    /// Share of the `k` nearest that a search without a mask is expected to find; `None` where nothing is known.
+    fn expected_recall(&self, params: &SearchParams) -> Option<f32> {
+        let _ = params;
+        None
+    }
     /// Number of bytes that [`VectorIndex::encode_to`] writes.
     fn encoded_len(&self) -> usize;
     /// Writes the structure beside the vectors (nothing for the exact scan), as the `open` of its type reads it.

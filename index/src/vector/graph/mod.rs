@@ -188,6 +188,14 @@ impl GraphIndex {
     }
 }
 
+fn effort(params: &SearchParams) -> Effort {
+    match (params.recall, params.ef) {
+        (Some(recall), _) => Effort::Recall(recall),
+        (None, 0) => Effort::Recall(DEFAULT_RECALL),
+        (None, ef) => Effort::Candidates(ef),
+    }
+}
+
 impl VectorIndex for GraphIndex {
     fn vectors(&self) -> &Arc<VectorSet> {
         &self.vectors
@@ -203,11 +211,7 @@ impl VectorIndex for GraphIndex {
         if params.exact || self.rows.damaged() {
             return exact::scan(&self.vectors, query, wanted, mask);
         }
-        let effort = match (params.recall, params.ef) {
-            (Some(recall), _) => Effort::Recall(recall),
-            (None, 0) => Effort::Recall(DEFAULT_RECALL),
-            (None, ef) => Effort::Candidates(ef),
-        };
+        let effort = effort(params);
         let mut search =
             Search { index: self, query, k: wanted, bounds: self.bounds(wanted, effort), mask, without: None, scan: true };
         if let Some(hops) = self.hops_worth(allowed, wanted, effort) {
@@ -224,6 +228,16 @@ impl VectorIndex for GraphIndex {
             return exact::scan(&self.vectors, query, wanted, mask);
         }
         Ok(walked.found)
+    }
+
+    fn expected_recall(&self, params: &SearchParams) -> Option<f32> {
+        if params.exact || self.rows.damaged() {
+            return Some(1.0);
+        }
+        match effort(params) {
+            Effort::Recall(recall) => Some(self.calibration.slack_for(recall).recall),
+            _ => None,
+        }
     }
 
     fn encoded_len(&self) -> usize {

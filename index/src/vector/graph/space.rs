@@ -21,7 +21,7 @@ use crate::{
 /// Vectors that mean, scale and principal components are computed from.
 const SAMPLE: usize = 16_384;
 /// Components beyond this are taken for damage; admitted ones are far below.
-const LARGEST: f32 = 1e18;
+const LARGEST: f32 = 2e18;
 /// Vectors encoded by one task.
 const PIECE: usize = 1024;
 
