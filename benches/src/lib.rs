@@ -8,6 +8,7 @@ pub mod inside;
 pub mod machine;
 pub mod micro;
 pub mod noise;
+pub mod peer;
 pub mod process;
 pub mod report;
 pub mod samples;

@@ -43,6 +43,13 @@ impl Peak {
     }
 }
 
+/// Memory of this process that is not cached file.
+pub fn anonymous_now() -> u64 {
+    let mut peak = Peak::default();
+    peak.look(std::process::id());
+    peak.anonymous
+}
+
 /// `utime` and `stime` of `/proc/PID/stat`, whose second field is a name in parentheses that may hold anything.
 fn cpu_seconds(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

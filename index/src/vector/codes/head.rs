@@ -20,7 +20,8 @@ pub struct Head {
 }
 
 impl Head {
-    /// The `to` (a multiple of 64) leading principal directions of `sample`, rows of `from` components with mean 0.
+    /// The `to` (a multiple of 64) leading principal directions of `sample`, rows of `from` components with mean 0, mixed
+    /// by a random rotation.
     ///
     /// # Errors
     /// [`IndexError::Internal`] where the eigenvalues are not found.
@@ -29,14 +30,8 @@ impl Head {
         let x = MatRef::from_row_major_slice(sample, rows, from);
         let mut covariance = Mat::<f32>::zeros(from, from);
         let factor = 1.0 / rows.max(1) as f32;
-        faer::linalg::matmul::matmul(
-            covariance.as_mut(),
-            faer::Accum::Replace,
-            x.transpose(),
-            x,
-            factor,
-            Par::rayon(0),
-        );
+        let replace = faer::Accum::Replace;
+        faer::linalg::matmul::matmul(covariance.as_mut(), replace, x.transpose(), x, factor, Par::rayon(0));
         let eigen = covariance
             .self_adjoint_eigen(Side::Lower)
             .map_err(|e| IndexError::Internal(format!("principal components: {e:?}")))?;
@@ -50,8 +45,8 @@ impl Head {
             }
             mixing.apply(Portable, column);
         }
-        let rows: Vec<f32> =
-            (0..to).flat_map(|j| (0..from).map(move |i| (i, j))).map(|(i, j)| columns[i * to + j]).collect();
+        let places = (0..to).flat_map(|j| (0..from).map(move |i| i * to + j));
+        let rows: Vec<f32> = places.map(|at| columns[at]).collect();
         Ok(Self::quantized(&rows, from))
     }
 

@@ -25,15 +25,24 @@ pub fn encode(x: &[f32], code: &mut [u8]) -> Meta {
     }
     let inverse = 127.0 / largest;
     let scale = largest / 127.0;
-    let mut squares = 0i64;
-    for (chunk, out) in x.chunks(64).zip(code.chunks_mut(64)) {
-        let mut sum = 0i32;
-        for (x, code) in chunk.iter().zip(out) {
-            let step = (x * inverse).round_ties_even().clamp(-127.0, 127.0) as i32;
-            sum += step * step;
-            *code = (step + 128) as u8;
+    let mut lanes = [0i32; 16];
+    let (chunks, rest) = x.as_chunks::<16>();
+    let (codes, last) = code.as_chunks_mut::<16>();
+    for (x, code) in chunks.iter().zip(codes) {
+        for i in 0..16 {
+            let step = (x[i] * inverse).round_ties_even() as i32;
+            lanes[i] += step * step;
+            code[i] = (step + 128) as u8;
         }
-        squares += i64::from(sum);
+    }
+    let mut squares = 0i64;
+    for lane in lanes {
+        squares += i64::from(lane);
+    }
+    for (x, code) in rest.iter().zip(last) {
+        let step = (x * inverse).round_ties_even() as i32;
+        squares += i64::from(step * step);
+        *code = (step + 128) as u8;
     }
     Meta { scale, norm: scale * scale * squares as f32 }
 }
@@ -48,7 +57,11 @@ fn largest(x: &[f32]) -> f32 {
             *lane = if x.abs() > *lane { x.abs() } else { *lane };
         }
     }
-    lanes.iter().chain(rest).fold(0.0, |m, x| m.max(x.abs()))
+    let mut largest = 0.0f32;
+    for x in lanes.iter().chain(rest) {
+        largest = largest.max(x.abs());
+    }
+    largest
 }
 
 /// A code made ready to be compared with others.
@@ -65,10 +78,26 @@ impl Query {
     /// Takes over a code. Keeps its memory for the next one.
     #[inline(always)]
     pub fn set(&mut self, code: &[u8], meta: Meta) {
-        self.steps.clear();
-        self.steps.extend(code.iter().map(|&c| (c ^ 128).cast_signed()));
+        self.steps.resize(code.len(), 0);
+        let mut lanes = [0i32; 16];
+        let (codes, rest) = code.as_chunks::<16>();
+        let (steps, last) = self.steps.as_chunks_mut::<16>();
+        for (code, steps) in codes.iter().zip(steps) {
+            for i in 0..16 {
+                steps[i] = (code[i] ^ 128).cast_signed();
+                lanes[i] += i32::from(steps[i]);
+            }
+        }
+        let mut sum = 0;
+        for lane in lanes {
+            sum += lane;
+        }
+        for (code, step) in rest.iter().zip(last) {
+            *step = (code ^ 128).cast_signed();
+            sum += i32::from(*step);
+        }
         self.meta = meta;
-        self.offset = 128 * self.steps.iter().map(|&s| i32::from(s)).sum::<i32>();
+        self.offset = 128 * sum;
     }
 
     /// The steps, signed.

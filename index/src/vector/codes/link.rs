@@ -73,8 +73,9 @@ impl Table {
         let (fours, _) = query.as_chunks::<4>();
         let (mut widest, mut total) = (0.0f32, 0.0);
         for q in fours {
-            widest = widest.max(width(q));
-            total += width(q);
+            let width = width(q);
+            widest = if width > widest { width } else { widest };
+            total += width;
         }
         let factor = if widest > 0.0 { 255.0 / (2.0 * widest) } else { 0.0 };
         self.entries.resize(fours.len() * 16, 0);

@@ -7,8 +7,8 @@
 use super::simd::Simd;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-/// Rounds of signs and transforms; after two rounds over both windows all components are mixed.
-const ROUNDS: usize = 4;
+/// Rounds of signs and transforms: one over each window.
+const ROUNDS: usize = 2;
 
 /// An orthogonal map that depends on nothing but the dimension, so that codes survive merges of segments.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use crate::vector::codes::simd::{BLOCK, Simd};
 /// Room that a block may fill, and a register more.
 const ROOM: usize = BLOCK + 16;
 /// Candidates held before those that have become useless are looked for.
-const TIDY: usize = 512;
+const TIDY: usize = 96;
 
 /// Candidates in no order, a slot perhaps more than once. A walk takes few of those it sees, so finding the nearest by
 /// looking at all (a few registers full) is cheaper than keeping them sorted.

@@ -10,10 +10,10 @@ use crate::{
         MAX_DIMENSION, Metric, VectorSet,
         codes::{
             head::Head,
-            int8::{self, Codes, Query},
+            int8::{self, Codes, Meta, Query},
             link::Table,
             rotation::Rotation,
-            simd::{Portable, Simd},
+            simd::{Portable, Simd, Work, dispatch},
         },
     },
 };
@@ -38,6 +38,7 @@ pub struct Space {
     unit: f32,
     /// Largest norm of a row, for inner products.
     reach: f32,
+    /// Spreads components before they become 8-bit codes.
     rotation: Rotation,
     head: Option<Head>,
 }
@@ -82,7 +83,9 @@ impl Space {
         let head = if head == 0 { default_head(space.padded()) } else { head };
         if set.is_empty() {
             let nothing = vec![0.0; space.padded()];
-            space.head = (head < space.padded()).then(|| Head::principal(&nothing, space.padded(), head)).transpose()?;
+            if head < space.padded() {
+                space.head = Some(Head::principal(&nothing, space.padded(), head)?);
+            }
             return Ok(space);
         }
         if extra == 1 {
@@ -103,9 +106,13 @@ impl Space {
             sums.iter_mut().zip(&row).for_each(|(s, x)| *s += f64::from(*x));
         }
         space.mean = sums.iter().map(|s| (s / picks.len() as f64) as f32).collect();
-        let mut rows = vec![0.0; picks.len() * space.padded()];
         let stride = space.padded();
-        rows.par_chunks_exact_mut(stride).zip(&picks).for_each(|(row, &p)| space.rotate(set.vector(p), row));
+        let mut rows = vec![0.0; picks.len() * stride];
+        rows.par_chunks_exact_mut(stride).zip(&picks).for_each(|(row, &p)| {
+            space.lift(set.vector(p), row);
+            space.centre(row);
+            space.rotation.apply(Portable, row);
+        });
         let squares: f64 = rows.par_iter().map(|x| f64::from(x * x)).sum();
         let unit = (squares / picks.len() as f64).sqrt() as f32;
         if unit > 0.0 && unit.is_finite() {
@@ -161,7 +168,7 @@ impl Space {
         4 * (self.mean.len() + 4 * self.padded()) + head
     }
 
-    /// Bytes of an 8-bit code.
+    /// Components of a row, rounded up.
     pub fn padded(&self) -> usize {
         self.rotation.padded()
     }
@@ -183,43 +190,44 @@ impl Space {
     }
 
     #[inline(always)]
-    fn centre_and_turn<S: Simd>(&self, simd: S, out: &mut [f32]) {
+    fn centre(&self, x: &mut [f32]) {
         let inverse = 1.0 / self.unit;
-        for (x, mean) in out.iter_mut().zip(&self.mean) {
+        for (x, mean) in x.iter_mut().zip(&self.mean) {
             *x = (*x - mean) * inverse;
         }
-        self.rotation.apply(simd, out);
     }
 
-    /// A row in this space.
-    fn rotate(&self, x: &[f32], out: &mut [f32]) {
-        self.lift(x, out);
-        self.centre_and_turn(Portable, out);
+    /// Codes a centred row, which is changed, and gives its head in `out.head`.
+    #[inline(always)]
+    fn code<S: Simd>(&self, simd: S, row: &mut [f32], out: &mut Prepared, code: &mut [u8]) -> Meta {
+        let Some(head) = &self.head else {
+            self.rotation.apply(simd, row);
+            out.head.clear();
+            out.head.extend_from_slice(row);
+            return int8::encode(row, code);
+        };
+        self.rotation.apply(simd, row);
+        let meta = int8::encode(row, code);
+        out.query.set(code, meta);
+        head.project(simd, &out.query, &mut out.head);
+        meta
     }
 
     /// All rows as codes, and their heads one after the other.
     pub fn encode_all(&self, set: &VectorSet) -> (Codes, Vec<f32>) {
-        struct Rows<'a>(&'a Space, &'a VectorSet, usize, &'a mut [u8], &'a mut [int8::Meta], &'a mut [f32]);
-        impl crate::vector::codes::simd::Work for Rows<'_> {
+        struct Rows<'a>(&'a Space, &'a VectorSet, usize, &'a mut [u8], &'a mut [Meta], &'a mut [f32]);
+        impl Work for Rows<'_> {
             type Output = ();
             #[inline(always)]
             fn run<S: Simd>(self, simd: S) {
                 let Rows(space, set, first, codes, metas, heads) = self;
-                let mut row = vec![0.0; space.padded()];
-                let (mut query, mut head) = (Query::default(), Vec::new());
+                let (mut row, mut out) = (vec![0.0; space.padded()], Prepared::default());
                 let rows = codes.chunks_exact_mut(space.padded()).zip(metas);
-                for (i, ((code, meta), out)) in rows.zip(heads.chunks_exact_mut(space.head_len())).enumerate() {
+                for (i, ((code, meta), head)) in rows.zip(heads.chunks_exact_mut(space.head_len())).enumerate() {
                     space.lift(set.vector(first + i), &mut row);
-                    space.centre_and_turn(simd, &mut row);
-                    *meta = int8::encode(&row, code);
-                    match &space.head {
-                        None => out.copy_from_slice(&row),
-                        Some(projection) => {
-                            query.set(code, *meta);
-                            projection.project(simd, &query, &mut head);
-                            out.copy_from_slice(&head);
-                        }
-                    }
+                    space.centre(&mut row);
+                    *meta = space.code(simd, &mut row, &mut out, code);
+                    head.copy_from_slice(&out.head);
                 }
             }
         }
@@ -227,7 +235,7 @@ impl Space {
         let mut heads = vec![0.0; set.len() * self.head_len()];
         let pieces: Vec<_> = codes.pieces(PIECE).zip(heads.chunks_mut(PIECE * self.head_len())).collect();
         pieces.into_par_iter().enumerate().for_each(|(i, ((codes, metas), heads))| {
-            crate::vector::codes::simd::dispatch(Rows(self, set, i * PIECE, codes, metas, heads));
+            dispatch(Rows(self, set, i * PIECE, codes, metas, heads));
         });
         (codes, heads)
     }
@@ -245,25 +253,20 @@ impl Space {
             let factor = if norm > 0.0 { self.reach / norm } else { 0.0 };
             out.rotated.iter_mut().for_each(|x| *x *= factor);
         }
-        self.centre_and_turn(simd, &mut out.rotated);
-        out.code.resize(self.padded(), 0);
-        let meta = int8::encode(&out.rotated, &mut out.code);
-        out.query.set(&out.code, meta);
-        match &self.head {
-            None => {
-                out.head.clear();
-                out.head.extend_from_slice(&out.rotated);
-            }
-            Some(head) => head.project(simd, &out.query, &mut out.head),
-        }
+        let (mut row, mut code) = (std::mem::take(&mut out.rotated), std::mem::take(&mut out.code));
+        self.centre(&mut row);
+        code.resize(self.padded(), 0);
+        let meta = self.code(simd, &mut row, out, &mut code);
+        out.query.set(&code, meta);
         out.table.set(simd, &out.head);
+        (out.rotated, out.code) = (row, code);
     }
 }
 
 impl Prepared {
     /// Makes a row of the set ready that is encoded already.
     #[inline(always)]
-    pub fn set_row<S: Simd>(&mut self, simd: S, code: &[u8], meta: int8::Meta, head: &[f32]) {
+    pub fn set_row<S: Simd>(&mut self, simd: S, code: &[u8], meta: Meta, head: &[f32]) {
         self.query.set(code, meta);
         self.head.clear();
         self.head.extend_from_slice(head);

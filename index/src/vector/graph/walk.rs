@@ -73,6 +73,8 @@ pub struct Counts {
     pub hops: usize,
     /// Candidates that entered the pool.
     pub inserted: usize,
+    /// Vectors compared whole in the end.
+    pub rescored: usize,
 }
 
 /// When a walk ends.
