@@ -24,7 +24,7 @@ pub trait Simd: Copy {
     fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32;
 
     /// Copies the estimates whose bit is set in `chosen`, and their slots (32 numbers of four bytes), to the front of
-    /// `distances` and `out`, which have room for 48. Returns how many; what lies after them is undefined.
+    /// `distances` and `out`, which have room for 48. Returns how many; the distances after them stay or become infinite.
     fn pick(
         self,
         chosen: u32,
@@ -36,6 +36,16 @@ pub trait Simd: Copy {
 
     /// Index and value of the least number; the first of equal ones. `(0, infinity)` where there is none.
     fn least(self, distances: &[f32]) -> (usize, f32);
+
+    /// The least of 16 numbers.
+    fn least16(self, distances: &[f32; 16]) -> f32;
+
+    /// Makes number `lane` infinite; returns the least of the others.
+    fn remove16(self, distances: &mut [f32; 16], lane: usize) -> f32;
+
+    /// Moves the numbers below `limit`, and the slots in the same places, to the front. Returns how many; the rest become
+    /// infinite. The lengths are equal and a multiple of 16.
+    fn keep_below(self, limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize;
 
     /// Hadamard transform of each 16 numbers, not scaled.
     fn hadamard16(self, x: &mut [f32]);
@@ -159,6 +169,22 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn least16(self, distances: &[f32; 16]) -> f32 {
+        least_portable(distances).1
+    }
+
+    #[inline(always)]
+    fn remove16(self, distances: &mut [f32; 16], lane: usize) -> f32 {
+        distances[lane % 16] = f32::INFINITY;
+        least_portable(distances).1
+    }
+
+    #[inline(always)]
+    fn keep_below(self, limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
+        keep_below_portable(limit, distances, slots)
+    }
+
+    #[inline(always)]
     fn hadamard16(self, x: &mut [f32]) {
         hadamard16_portable(x);
     }
@@ -172,6 +198,19 @@ impl Simd for Portable {
     fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
         table16_portable(q, floor, factor, out);
     }
+}
+
+#[inline(always)]
+fn keep_below_portable(limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
+    let mut kept = 0;
+    for i in 0..distances.len().min(slots.len()) {
+        let distance = std::mem::replace(&mut distances[i], f32::INFINITY);
+        if distance < limit {
+            (distances[kept], slots[kept]) = (distance, slots[i]);
+            kept += 1;
+        }
+    }
+    kept
 }
 
 #[inline(always)]
@@ -348,6 +387,24 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn least16(self, distances: &[f32; 16]) -> f32 {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { least16_avx512(distances) }
+        }
+
+        #[inline(always)]
+        fn remove16(self, distances: &mut [f32; 16], lane: usize) -> f32 {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { remove16_avx512(distances, lane) }
+        }
+
+        #[inline(always)]
+        fn keep_below(self, limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { keep_below_avx512(limit, distances, slots) }
+        }
+
+        #[inline(always)]
         fn hadamard16(self, x: &mut [f32]) {
             // SAFETY: `self` proves the instruction set.
             unsafe { hadamard16_avx512(x) }
@@ -487,7 +544,9 @@ mod x86 {
                 let d = _mm512_loadu_ps(estimates.as_ptr().add(16 * half));
                 let s = _mm512_loadu_si512(slots.as_ptr().add(64 * half).cast());
                 // In a register and stored whole: a compressing store is slow on Zen 4.
-                _mm512_storeu_ps(distances.as_mut_ptr().add(count), _mm512_maskz_compress_ps(mask, d));
+                let infinity = _mm512_set1_ps(f32::INFINITY);
+                let packed = _mm512_mask_compress_ps(infinity, mask, d);
+                _mm512_storeu_ps(distances.as_mut_ptr().add(count), packed);
                 let packed = _mm512_maskz_compress_epi32(mask, s);
                 _mm512_storeu_si512(out.as_mut_ptr().add(count).cast(), packed);
             }
@@ -522,6 +581,55 @@ mod x86 {
             let last = _mm512_cmpeq_ps_mask(_mm512_mask_loadu_ps(infinity, tail, at(whole)), wanted) & tail;
             if last == 0 { (0, f32::INFINITY) } else { (16 * whole + last.trailing_zeros() as usize, value) }
         }
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn least16_avx512(distances: &[f32; 16]) -> f32 {
+        // SAFETY: compiled for the instruction set; the array is one register.
+        unsafe { _mm512_reduce_min_ps(_mm512_loadu_ps(distances.as_ptr())) }
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn remove16_avx512(distances: &mut [f32; 16], lane: usize) -> f32 {
+        // SAFETY: compiled for the instruction set; the array is one register.
+        unsafe {
+            let old = _mm512_loadu_ps(distances.as_ptr());
+            let new = _mm512_mask_mov_ps(old, 1 << (lane % 16), _mm512_set1_ps(f32::INFINITY));
+            _mm512_storeu_ps(distances.as_mut_ptr(), new);
+            _mm512_reduce_min_ps(new)
+        }
+    }
+
+    #[inline]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+    )]
+    fn keep_below_avx512(limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
+        let count = distances.len().min(slots.len()) / 16;
+        let (limit, infinity) = (_mm512_set1_ps(limit), _mm512_set1_ps(f32::INFINITY));
+        let mut kept = 0;
+        for i in 0..count {
+            // SAFETY: compiled for the instruction set; 16 lanes from `16 * i` are within both slices, and `kept` is not
+            // larger, so that nothing is overwritten that was not read.
+            unsafe {
+                let d = _mm512_loadu_ps(distances.as_ptr().add(16 * i));
+                let s = _mm512_loadu_si512(slots.as_ptr().add(16 * i).cast());
+                _mm512_storeu_ps(distances.as_mut_ptr().add(16 * i), infinity);
+                let mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(d, limit);
+                let packed = _mm512_mask_compress_ps(infinity, mask, d);
+                _mm512_storeu_ps(distances.as_mut_ptr().add(kept), packed);
+                let packed = _mm512_maskz_compress_epi32(mask, s);
+                _mm512_storeu_si512(slots.as_mut_ptr().add(kept).cast(), packed);
+                kept += mask.count_ones() as usize;
+            }
+        }
+        kept
     }
 
     #[inline]
@@ -653,6 +761,21 @@ mod x86 {
         #[inline(always)]
         fn least(self, distances: &[f32]) -> (usize, f32) {
             super::least_portable(distances)
+        }
+
+        #[inline(always)]
+        fn least16(self, distances: &[f32; 16]) -> f32 {
+            super::least_portable(distances).1
+        }
+
+        #[inline(always)]
+        fn remove16(self, distances: &mut [f32; 16], lane: usize) -> f32 {
+            super::Portable.remove16(distances, lane)
+        }
+
+        #[inline(always)]
+        fn keep_below(self, limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
+            super::keep_below_portable(limit, distances, slots)
         }
 
         #[inline(always)]

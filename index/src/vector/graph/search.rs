@@ -88,10 +88,10 @@ impl Work for Scratched<'_> {
         let Self(search, scratch) = self;
         let Search { index, query, k, bounds, mask, without, scan } = search;
         index.space.prepare(simd, query, &mut scratch.prepared);
-        scratch.visited.prepare(index.rows.len());
+        scratch.marks.prepare(index.rows.len());
         let entry = match without.and_then(|p| index.slots.get(p)) {
             Some(&slot) => {
-                scratch.visited.insert(slot);
+                scratch.marks.visit(slot);
                 index.entry_besides(slot)
             }
             None => index.entry,

@@ -1,7 +1,7 @@
 //! The walk over the fast layout: visit the nearest candidate, estimate all its neighbours, go on.
 
 use super::{
-    pool::Pool,
+    pool::{Candidate, Pool},
     rows::Rows,
     space::Prepared,
 };
@@ -11,43 +11,57 @@ use crate::vector::{
     topk::{Key, key},
 };
 
-/// A set of slots that is emptied by undoing what was done.
+/// Rows that are fetched while one is compared.
+const DEPTH: usize = 3;
+
+/// What a walk knows of each slot: the best estimate seen so far, or that it has been visited.
+///
+/// A mark holds the number of the walk in its upper half, so that nothing is cleared between walks, and the upper half of
+/// the estimate in its lower one: differences below a hundredth are noise.
 #[derive(Debug, Default)]
-pub struct Visited {
-    words: Vec<u64>,
-    touched: Vec<u32>,
+pub struct Marks {
+    marks: Vec<u32>,
+    walk: u32,
 }
 
-impl Visited {
-    /// Empties it and makes room for `count` slots.
+impl Marks {
+    /// Forgets everything and makes room for `count` slots.
     pub fn prepare(&mut self, count: usize) {
-        for word in self.touched.drain(..) {
-            self.words[word as usize] = 0;
+        self.walk += 1;
+        if self.walk > u32::from(u16::MAX) {
+            self.marks.fill(0);
+            self.walk = 1;
         }
-        if self.words.len() < count.div_ceil(64) {
-            self.words.resize(count.div_ceil(64), 0);
+        if self.marks.len() < count {
+            self.marks.resize(count, 0);
         }
     }
 
-    /// True the first time; false past the end.
+    /// Marks a slot as visited.
     #[inline(always)]
-    pub fn insert(&mut self, slot: u32) -> bool {
-        let (word, bit) = (slot / 64, 1u64 << (slot % 64));
-        let Some(value) = self.words.get_mut(word as usize) else { return false };
-        if *value & bit != 0 {
-            return false;
+    pub fn visit(&mut self, slot: u32) {
+        if let Some(mark) = self.marks.get_mut(slot as usize) {
+            *mark = self.walk << 16;
         }
-        if *value == 0 {
-            self.touched.push(word);
-        }
-        *value |= bit;
-        true
     }
 
-    /// Whether it was inserted; true past the end.
+    /// Whether it has been visited; true past the end.
     #[inline(always)]
-    pub fn contains(&self, slot: u32) -> bool {
-        self.words.get(slot as usize / 64).is_none_or(|w| w >> (slot % 64) & 1 == 1)
+    pub fn visited(&self, slot: u32) -> bool {
+        self.marks.get(slot as usize).is_none_or(|&m| m == self.walk << 16)
+    }
+
+    /// Whether an estimate is better than all before it for a slot that has not been visited.
+    #[inline(always)]
+    fn improves(&mut self, slot: u32, estimate: f32) -> bool {
+        let Some(mark) = self.marks.get_mut(slot as usize) else { return false };
+        // Never 0, which says visited; negative estimates are all alike.
+        let new = self.walk << 16 | (estimate.max(f32::MIN_POSITIVE).to_bits() >> 16);
+        let better = *mark >> 16 != self.walk || new < *mark;
+        if better {
+            *mark = new;
+        }
+        better
     }
 }
 
@@ -58,7 +72,7 @@ pub struct Scratch {
     pub prepared: Prepared,
     pool: Pool,
     /// Slots that are not visited (again). The caller prepares it.
-    pub visited: Visited,
+    pub marks: Marks,
     /// Visited slots with their distance by 8-bit codes, in the order of the visits.
     pub found: Vec<Key>,
     /// What the walk did.
@@ -144,7 +158,7 @@ pub fn walk<S: Simd>(
     scratch: &mut Scratch,
     admits: impl Fn(u32) -> bool,
 ) -> End {
-    let Scratch { prepared, pool, visited, found, work, top } = scratch;
+    let Scratch { prepared, pool, marks, found, work, top } = scratch;
     pool.clear();
     top.reset(bounds.k);
     found.clear();
@@ -152,16 +166,14 @@ pub fn walk<S: Simd>(
     let (scale, bias) = (prepared.table.scale(), prepared.table.bias());
     let blocks = rows.shape().degree / BLOCK;
     let mut estimates = [0.0f32; BLOCK];
-    let (mut slot, mut limit) = (entry, f32::INFINITY);
-    loop {
-        visited.insert(slot);
+    let mut limit = f32::INFINITY;
+    let mut coming = Coming::default();
+    marks.visit(entry);
+    coming.push(entry);
+    while let Some(slot) = coming.pop() {
+        let full = limit < f32::INFINITY;
         // Most often the next row is known before this one is read; then its bytes come meanwhile.
-        let mut next = pool.nearest(simd);
-        while let Some(candidate) = next.filter(|c| visited.contains(c.slot)) {
-            pool.take(candidate);
-            next = pool.nearest(simd);
-        }
-        if let Some(next) = next {
+        if !full && let Some(next) = next_unvisited(simd, pool, marks) {
             prefetch(rows.raw(next.slot), 64);
         }
         if !rows.is_sound(slot) {
@@ -179,24 +191,73 @@ pub fn walk<S: Simd>(
             let sums = simd.table_sums(block.codes, prepared.table.entries());
             let factors = Factors { add: block.add, mul: block.mul, base, scale, bias, bound: limit };
             let near = simd.estimates(&sums, &factors, &mut estimates);
+            let (mut rest, mut near) = (near, near);
+            while rest != 0 {
+                let i = rest.trailing_zeros();
+                rest &= rest - 1;
+                let better = marks.improves(block.slot(i as usize), estimates[i as usize]);
+                near &= !(u32::from(!better) << i);
+            }
             work.inserted += near.count_ones() as usize;
-            let nearest = pool.add(simd, near, &estimates, block.slots);
-            if let Some(new) = nearest.filter(|n| next.is_none_or(|old| n.distance < old.distance))
-                && !visited.contains(new.slot)
-            {
-                next = Some(new);
-            }
+            pool.add(simd, near, &estimates, block.slots);
         }
-        match next {
-            Some(candidate) if candidate.distance < limit => {
-                if work.hops >= bounds.hops {
-                    return End::Spent;
-                }
-                pool.take(candidate);
-                slot = candidate.slot;
+        // Far from the query the next row is better than the second next: only near it do both get visited.
+        let wanted = if full { DEPTH } else { 1 };
+        while coming.len() < wanted {
+            let Some(next) = next_unvisited(simd, pool, marks).filter(|c| c.distance < limit) else { break };
+            pool.take(simd, next);
+            marks.visit(next.slot);
+            if full {
+                prefetch(rows.raw(next.slot), 64);
             }
-            _ => return End::Done,
+            coming.push(next.slot);
         }
-        pool.tidy(limit);
+        if work.hops >= bounds.hops && coming.len() > 0 {
+            return End::Spent;
+        }
+        pool.tidy(simd, limit);
+    }
+    End::Done
+}
+
+/// Rows that are on their way from memory, first come first served.
+#[derive(Debug, Default)]
+struct Coming {
+    slots: [u32; DEPTH],
+    first: usize,
+    end: usize,
+}
+
+impl Coming {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end - self.first
+    }
+
+    #[inline(always)]
+    fn push(&mut self, slot: u32) {
+        self.slots[self.end % DEPTH] = slot;
+        self.end += 1;
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> Option<u32> {
+        if self.first == self.end {
+            return None;
+        }
+        self.first += 1;
+        Some(self.slots[(self.first - 1) % DEPTH])
+    }
+}
+
+/// The nearest candidate that has not been visited; those that have been are dropped.
+#[inline(always)]
+fn next_unvisited<S: Simd>(simd: S, pool: &mut Pool, marks: &Marks) -> Option<Candidate> {
+    loop {
+        let candidate = pool.nearest(simd)?;
+        if !marks.visited(candidate.slot) {
+            return Some(candidate);
+        }
+        pool.take(simd, candidate);
     }
 }

@@ -276,7 +276,7 @@ impl Work for Refine<'_> {
                 let head = &builder.heads[position as usize * bits..][..bits];
                 scratch.prepared.set_row(simd, codes.code(position), codes.meta(position), head);
                 let bounds = Bounds { k: builder.plan.ef, slack: 1.0, hops: usize::MAX };
-                scratch.visited.prepare(rows.len());
+                scratch.marks.prepare(rows.len());
                 walk(simd, rows, entry, bounds, &mut scratch, |_| true);
                 let found = &mut scratch.found;
                 query.set(codes.code(position), codes.meta(position));
