@@ -21,6 +21,8 @@ use crate::{
 
 /// Cache lines of a vector that are fetched ahead; the processor follows on its own from there.
 const LINES: usize = 24;
+/// Of one that is compared soon: 4 KiB.
+const WHOLE: usize = 64;
 /// Rows whose codes are on their way while one is compared.
 const AHEAD: usize = 12;
 
@@ -130,7 +132,7 @@ fn rescore(index: &GraphIndex, query: &[f32], k: usize, scratch: &mut Scratch) -
     let vectors = index.vectors.rows();
     for k in found.iter_mut() {
         let position = index.rows.row(key_position(*k)).position();
-        prefetch(vectors.get(position as usize), LINES);
+        prefetch(vectors.get(position as usize), WHOLE);
         *k = u64::from(position);
     }
     let kernel = Kernel::new(index.vectors.metric());
