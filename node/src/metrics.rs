@@ -1,16 +1,17 @@
-//! What the server counts, in the text form of Prometheus. No label holds a name that a user chose.
+//! What the server counts, in the text form of Prometheus. No label holds a name that a user chose: collections go by
+//! their id.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engram_proto::FILE_DESCRIPTOR_SET;
-use engram_storage::engine::Engine;
+use engram_query::Database;
+use engram_query::database::RecallCount;
 use engram_storage::shard::Tally;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,6 +23,7 @@ use tonic::Code;
 
 use crate::serve::admission::Admission;
 
+const PREFIX: &str = "engram";
 /// Label of calls to methods that do not exist: a caller must not be able to make labels.
 const UNKNOWN: &str = "unknown";
 
@@ -34,6 +36,12 @@ struct RequestLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct MethodLabel {
     method: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CollectionLabels {
+    tenant: u32,
+    collection: String,
 }
 
 /// 50 us to about 26 s.
@@ -94,7 +102,7 @@ impl Metrics {
     /// An empty set.
     pub fn new(version: &str) -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("engram"),
+            registry: Registry::with_prefix(PREFIX),
             methods: method_labels(),
             requests: Family::default(),
             latencies: Family::new_with_constructor(latency),
@@ -166,7 +174,8 @@ impl Metrics {
     }
 
     /// Everything as text, with the gauges read now.
-    pub(crate) fn render(&self, engine: &Arc<Engine>, admission: &Admission) -> String {
+    pub(crate) fn render(&self, database: &Database, admission: &Admission) -> String {
+        let engine = database.engine();
         let work = engine.work();
         self.log_appends.set(&work.log_appends);
         self.flushes.set(&work.flushes);
@@ -183,12 +192,32 @@ impl Metrics {
         set(&self.resident_bytes, resident_bytes());
         set(&self.open_files, open_files());
         let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
+        let recall = recall(&database.recall_counts());
+        let encoded = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &recall))
+            .and_then(|()| encode_eof(&mut text));
+        if encoded.is_err() {
             // Writing to a string does not fail; a scraper that reads this line would say so.
             let _ = writeln!(text, "# encoding failed");
         }
         text
     }
+}
+
+/// Live recall by collection. Made anew each time, so that a collection that is gone leaves nothing behind.
+fn recall(counts: &[RecallCount]) -> Registry {
+    let mut registry = Registry::with_prefix(PREFIX);
+    let checked = Family::<CollectionLabels, Counter>::default();
+    let hits = Family::<CollectionLabels, Counter>::default();
+    for count in counts {
+        let labels = CollectionLabels { tenant: count.tenant.0, collection: count.collection.to_string() };
+        checked.get_or_create(&labels).inc_by(count.checked);
+        hits.get_or_create(&labels).inc_by(count.hits);
+    }
+    let what = "True neighbours that sampled searches were compared with in idle time";
+    registry.register("recall_checked", what, checked);
+    registry.register("recall_hits", "Those of engram_recall_checked that the searches had found", hits);
+    registry
 }
 
 /// Labels of all methods of the API, made once: `Points/Search`.

@@ -89,11 +89,14 @@ impl Node {
         let metrics = Arc::new(Metrics::new(VERSION));
         let admission = Admission::new(&config.limits);
         let jobs = Jobs::new(metrics.clone(), stopping.clone());
-        jobs.start_retention(&engine, config.retention_interval);
+        jobs.start_retention(&database, config.retention_interval);
+        if config.index.recheck_one_in > 0 {
+            jobs.start_rechecks(&database);
+        }
         let ready = Arc::new(AtomicBool::new(true));
         let http_state = HttpState {
             metrics: metrics.clone(),
-            engine: engine.clone(),
+            database: database.clone(),
             admission: admission.clone(),
             ready: ready.clone(),
         };

@@ -66,8 +66,9 @@ fn engine_options(config: &NodeConfig) -> EngineOptions {
 
 fn database_options(config: &NodeConfig) -> DatabaseOptions {
     DatabaseOptions {
-        default_ef: config.index.default_ef,
+        default_recall: config.index.default_recall,
         default_timeout: config.limits.search_timeout,
         search_threads: config.index.search_threads,
+        recheck_one_in: config.index.recheck_one_in,
     }
 }

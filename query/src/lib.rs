@@ -12,11 +12,13 @@ pub mod limits;
 pub mod local;
 pub mod merge;
 pub mod payload;
+pub mod recall;
 pub mod request;
 pub mod searcher;
 pub mod token;
 
 mod coordinator;
+mod recheck;
 mod write;
 
 pub use database::{Database, DatabaseOptions};

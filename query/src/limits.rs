@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{QueryError, Result};
+use crate::recall::Effort;
 
 /// Most results of one search.
 pub const MAX_K: usize = 10_000;
@@ -77,15 +78,36 @@ pub fn check_offset(offset: usize) -> Result<()> {
     at_most("offset", offset, MAX_OFFSET, "narrow the search with a filter, or scroll through the points")
 }
 
-/// The candidate list a search works with: `ef` as asked or `default`, never smaller than `wanted`.
+/// How far a search walks graphs: `ef` candidates, never fewer than `k` and `offset` together, or as far as `recall`
+/// needs; `default` is the recall where neither is given.
 ///
 /// # Errors
-/// [`QueryError::Limit`] where `ef` is above the larger of [`MAX_EF`] and `k`.
-pub fn check_ef(ef: Option<usize>, default: usize, k: usize, wanted: usize) -> Result<usize> {
-    if let Some(ef) = ef {
-        at_most("ef", ef, MAX_EF.max(k), "use a smaller ef, or `exact` for the true neighbours")?;
+/// [`QueryError::Invalid`] where both are given, or a recall that is no share; [`QueryError::Limit`] where `ef` is above
+/// the larger of [`MAX_EF`] and `k`.
+pub fn check_effort(
+    (ef, recall): (Option<usize>, Option<f32>),
+    default: f32,
+    (k, offset): (usize, usize),
+) -> Result<Effort> {
+    match (ef, recall) {
+        (Some(_), Some(_)) => {
+            let message = "ef and recall are both given: leave one out, recall finds the ef it needs";
+            Err(QueryError::invalid("invalid_argument", message))
+        }
+        (Some(ef), None) => {
+            at_most("ef", ef, MAX_EF.max(k), "use a smaller ef, or `exact` for the true neighbours")?;
+            Ok(Effort::Candidates(ef.max(k + offset)))
+        }
+        (None, Some(recall)) if recall > 0.0 && recall <= 1.0 => Ok(Effort::Recall(recall)),
+        (None, Some(recall)) => {
+            let message = format!(
+                "recall is {recall}: give the share of the true neighbours that is wanted, above 0 and at most 1, such \
+                 as 0.95"
+            );
+            Err(QueryError::invalid("invalid_argument", message))
+        }
+        (None, None) => Ok(Effort::Recall(default)),
     }
-    Ok(ef.unwrap_or(default).max(wanted))
 }
 
 /// Checks the size of a page.
@@ -171,17 +193,33 @@ mod tests {
         assert!(check_offset(MAX_OFFSET).is_ok() && check_offset(MAX_OFFSET + 1).is_err());
         assert!(check_page(MAX_PAGE).is_ok() && check_page(MAX_PAGE + 1).is_err() && check_page(0).is_err());
         assert!(check_batch("points", MAX_BATCH).is_ok() && check_batch("points", MAX_BATCH + 1).is_err());
-        assert_eq!(check_ef(Some(4_096), 100, 10, 10).unwrap(), 4_096);
-        assert!(check_ef(Some(4_097), 100, 10, 10).is_err());
-        assert_eq!(check_ef(Some(9_000), 100, 9_000, 9_000).unwrap(), 9_000);
-        assert!(check_ef(Some(9_001), 100, 9_000, 9_000).is_err());
-        assert_eq!(check_ef(None, 100, 200, 250).unwrap(), 250);
-        assert!(check_ef(Some(usize::MAX), 100, 10, 10).is_err());
+        let ef = |ef, k, offset| check_effort((Some(ef), None), 0.9, (k, offset));
+        assert_eq!(ef(4_096, 10, 0).unwrap(), Effort::Candidates(4_096));
+        assert!(ef(4_097, 10, 0).is_err());
+        assert_eq!(ef(9_000, 9_000, 0).unwrap(), Effort::Candidates(9_000));
+        assert!(ef(9_001, 9_000, 0).is_err());
+        assert_eq!(ef(100, 200, 50).unwrap(), Effort::Candidates(250));
+        assert!(ef(usize::MAX, 10, 0).is_err());
         let key = |n: usize| check_idempotency_key(&"k".repeat(n));
         assert!(key(256).is_ok() && key(257).is_err() && key(0).is_err());
         let timeout = |t| check_timeout(Some(t), MAX_TIMEOUT);
         assert!(timeout(MAX_TIMEOUT).is_ok() && timeout(MAX_TIMEOUT + Duration::from_millis(1)).is_err());
         assert!(timeout(Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn a_recall_is_a_share_and_stands_alone() {
+        let recall = |recall| check_effort((None, Some(recall)), 0.9, (10, 0));
+        assert_eq!(recall(1.0).unwrap(), Effort::Recall(1.0));
+        assert_eq!(recall(0.001).unwrap(), Effort::Recall(0.001));
+        for bad in [0.0, -0.5, 1.000_1, f32::NAN, f32::INFINITY] {
+            let e = recall(bad).unwrap_err();
+            assert_eq!(e.code(), "invalid_argument");
+            assert!(e.to_string().starts_with(&format!("recall is {bad}: ")), "{e}");
+        }
+        let e = check_effort((Some(100), Some(0.9)), 0.9, (10, 0)).unwrap_err();
+        assert!(e.to_string().contains("ef and recall are both given"), "{e}");
+        assert_eq!(check_effort((None, None), 0.9, (10, 0)).unwrap(), Effort::Recall(0.9));
     }
 
     #[test]

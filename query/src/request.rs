@@ -157,8 +157,11 @@ pub struct SearchRequest {
     pub k: usize,
     /// 0 to 10,000 results to skip.
     pub offset: usize,
-    /// Size of the candidate list; the default where absent. At most max(4,096, k).
+    /// Size of the candidate list. At most max(4,096, k).
     pub ef: Option<usize>,
+    /// Share of the true neighbours that is wanted, above 0 and at most 1, instead of `ef`; the default where both are
+    /// absent.
+    pub recall: Option<f32>,
     /// Compare with every matching vector.
     pub exact: bool,
     /// Leave out what scores worse.
@@ -187,6 +190,8 @@ pub struct SearchAnswer {
     pub hits: Vec<Hit>,
     /// A shard did not answer in time.
     pub partial: bool,
+    /// Share of the true neighbours that is expected to be here, over what was searched; `None` where it is not known.
+    pub expected_recall: Option<f32>,
 }
 
 /// One page of points in the order of their ids.

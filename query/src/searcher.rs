@@ -12,6 +12,7 @@ use engram_storage::schema::{CollectionSchema, ShardKey};
 
 use crate::error::Result;
 use crate::filter::Filter;
+use crate::recall::{Effort, Searched};
 use crate::request::{Selection, StoredPoint};
 
 /// What every request to a shard carries.
@@ -40,8 +41,8 @@ pub struct ShardSearchRequest {
     pub filter: Option<Arc<Filter>>,
     /// Results wanted (k + offset of the user's request).
     pub k: usize,
-    /// Candidate list of graph walks.
-    pub ef: usize,
+    /// How far graphs are walked.
+    pub effort: Effort,
     /// Compare with every matching vector.
     pub exact: bool,
     /// Id to leave out.
@@ -81,6 +82,8 @@ pub struct ShardHits {
     pub hits: Vec<ShardHit>,
     /// Offset the answer is true for.
     pub served: Offset,
+    /// What was searched, and how well.
+    pub searched: Searched,
     /// To be passed to the fetch of these hits.
     pub pin: Pin,
 }

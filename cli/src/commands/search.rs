@@ -12,6 +12,7 @@ use crate::{filter, point_id};
 const EXAMPLES: &str = "\
 Examples:
   engram search --collection words --like 42
+  engram search --collection words --like 42 --recall 0.97
   engram search --collection words --vector '[0.1, 0.2, 0.3]' --limit 5 --json
   engram search --collection words --like 42 --filter '{\"must\":[{\"key\":\"pos\",\"match\":{\"value\":\"noun\"}}]}'";
 
@@ -45,7 +46,10 @@ pub struct Search {
     /// Compare with every point instead of walking a graph.
     #[arg(long)]
     exact: bool,
-    /// Candidates of a graph walk: more is slower and finds more; 0 means the server's default.
+    /// Share of the true neighbours that is wanted, such as 0.97: more is slower; by default what the server is set to.
+    #[arg(long, value_name = "SHARE", conflicts_with = "ef")]
+    recall: Option<f32>,
+    /// Candidates of a graph walk, instead of a share; 0 means that the share says how many.
     #[arg(long, default_value_t = 0, value_name = "N")]
     ef: u32,
     /// Show vectors too (in JSON).
@@ -64,7 +68,12 @@ impl Search {
         let answer = client.points().search(request).await.map_err(refused)?.into_inner();
         if self.json {
             let hits: Vec<_> = answer.hits.iter().map(hit).collect();
-            let value = json!({ "hits": hits, "partial": answer.partial, "took_us": answer.took_us });
+            let value = json!({
+                "hits": hits,
+                "partial": answer.partial,
+                "took_us": answer.took_us,
+                "expected_recall": answer.expected_recall,
+            });
             return output::json(&value);
         }
         let mut shown = table(["score", "id", "payload", "region", "created_at"]);
@@ -73,7 +82,8 @@ impl Search {
             shown.add_row([format!("{:.4}", hit.score)].into_iter().chain(cells));
         }
         line(shown)?;
-        line(format!("{} points in {:.1} ms", answer.hits.len(), answer.took_us as f64 / 1000.0))
+        let recall = answer.expected_recall.map_or_else(String::new, expected);
+        line(format!("{} points in {:.1} ms{recall}", answer.hits.len(), answer.took_us as f64 / 1000.0))
     }
 
     fn request(&self) -> Result<v1::SearchRequest> {
@@ -86,7 +96,7 @@ impl Search {
             filter: filter::parse(self.filter.as_deref())?,
             k: self.limit,
             offset: self.offset,
-            params: Some(v1::SearchParams { ef: self.ef, exact: self.exact }),
+            params: Some(v1::SearchParams { ef: self.ef, exact: self.exact, recall: self.recall }),
             selection: Some(v1::Selection {
                 with_payload: true,
                 with_vectors: self.with_vectors,
@@ -106,6 +116,11 @@ fn hit(hit: &v1::ScoredPoint) -> serde_json::Value {
     value
 }
 
+/// What part of the true neighbours an answer is expected to hold; never rounded up to all of them.
+fn expected(recall: f32) -> String {
+    format!(", expected recall {:.3}", (f64::from(recall) * 1000.0).floor() / 1000.0)
+}
+
 fn parse_vector(text: &str) -> Result<Vec<f32>> {
     let vector: Vec<f32> =
         serde_json::from_str(text).context("--vector is a JSON array of numbers, such as '[0.1, 0.2]'")?;
@@ -117,7 +132,13 @@ fn parse_vector(text: &str) -> Result<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_vector;
+    use super::{expected, parse_vector};
+
+    #[test]
+    fn an_expected_recall_is_not_rounded_up() {
+        assert_eq!(expected(1.0), ", expected recall 1.000");
+        assert_eq!(expected(0.999_9), ", expected recall 0.999");
+    }
 
     #[test]
     fn vectors_on_the_command_line() {

@@ -197,7 +197,7 @@ impl Tour {
                 let request = v1::SearchRequest {
                     k: NEIGHBORS,
                     selection: None,
-                    params: Some(v1::SearchParams { ef: 0, exact }),
+                    params: Some(v1::SearchParams { exact, ..Default::default() }),
                     ..search(Some(v1::PointId { kind: Some(v1::point_id::Kind::Num(id)) }))
                 };
                 let answer = client.points().search(request).await.map_err(refused)?.into_inner();

@@ -112,7 +112,7 @@ pub struct StorageSettings {
 }
 
 /// Defaults of graphs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IndexSettings {
     /// Links of a graph node.
     pub m: usize,
@@ -120,8 +120,10 @@ pub struct IndexSettings {
     pub ef_construction: usize,
     /// Segments with fewer vectors are scanned exactly.
     pub graph_threshold: usize,
-    /// Candidates of a search that names none.
-    pub default_ef: usize,
+    /// Share of the true neighbours that a search is after which names neither `recall` nor `ef`.
+    pub default_recall: f32,
+    /// One in so many searches by graph is run again exactly in idle time; 0 for none.
+    pub recheck_one_in: u64,
     /// Threads that build graphs.
     pub build_threads: usize,
     /// Threads that search.

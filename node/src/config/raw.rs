@@ -167,8 +167,10 @@ pub struct IndexSection {
     pub ef_construction: u64,
     /// Segments with fewer vectors are scanned exactly.
     pub graph_threshold: u64,
-    /// Candidates of a search that names none.
-    pub default_ef: u64,
+    /// Share of the true neighbours that a search is after which names neither `recall` nor `ef`.
+    pub default_recall: f64,
+    /// One in so many searches by graph is run again exactly in idle time, for the metrics; 0 turns that off.
+    pub recheck_one_in: u64,
     /// Threads that build graphs; 0 means one per core.
     pub build_threads: u64,
     /// Threads that search; 0 means one per core.
@@ -181,7 +183,8 @@ impl Default for IndexSection {
             m: 16,
             ef_construction: 128,
             graph_threshold: 20_000,
-            default_ef: 100,
+            default_recall: 0.98,
+            recheck_one_in: 64,
             build_threads: 0,
             search_threads: 0,
         }

@@ -116,6 +116,9 @@ fn set(tree: &mut Table, key: &str, value: &str) -> Result<(), String> {
         Some(Value::Integer(_)) => Value::Integer(
             value.parse().map_err(|_| format!("`{value}` is no whole number; give one, for instance 64"))?,
         ),
+        Some(Value::Float(_)) => Value::Float(
+            value.parse().map_err(|_| format!("`{value}` is no number; give one, for instance 0.9"))?,
+        ),
         Some(Value::Boolean(_)) => Value::Boolean(
             value.parse().map_err(|_| format!("`{value}` is neither true nor false; give one of them"))?,
         ),

@@ -153,6 +153,15 @@ fn within(key: &str, value: u64, low: u64, high: u64) -> Result<usize, ConfigErr
         .ok_or_else(|| ConfigError::value(key, format!("{value} is not allowed; write {low} to {high}")))
 }
 
+/// A share above 0 and at most 1.
+fn share_of_all(key: &str, value: f64) -> Result<f32, ConfigError> {
+    let share = value as f32;
+    if share > 0.0 && value <= 1.0 {
+        return Ok(share);
+    }
+    Err(ConfigError::value(key, format!("{value} is not allowed; write a number above 0 and at most 1")))
+}
+
 fn cores() -> u64 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
@@ -191,7 +200,8 @@ fn index(raw: &IndexSection) -> Result<IndexSettings, ConfigError> {
         m: within("index.m", raw.m, 2, 128)?,
         ef_construction: within("index.ef_construction", raw.ef_construction, 8, 4096)?,
         graph_threshold: within("index.graph_threshold", raw.graph_threshold, 1, u64::from(u32::MAX))?,
-        default_ef: within("index.default_ef", raw.default_ef, 1, 4096)?,
+        default_recall: share_of_all("index.default_recall", raw.default_recall)?,
+        recheck_one_in: within("index.recheck_one_in", raw.recheck_one_in, 0, u64::from(u32::MAX))? as u64,
         build_threads: threads("index.build_threads", raw.build_threads)?,
         search_threads: threads("index.search_threads", raw.search_threads)?,
     })

@@ -22,6 +22,15 @@ pub(crate) fn search(wire: v1::SearchRequest, call: Option<Duration>) -> Result<
         (Some(_), Some(_)) => return Err(invalid("like", "is given beside vector; give one of them")),
     };
     let params = wire.params.unwrap_or_default();
+    if params.ef > 0 && params.recall.is_some() {
+        return Err(invalid("params.recall", "is given beside ef; give one of them"));
+    }
+    if params.recall.is_some_and(|recall| !(recall > 0.0 && recall <= 1.0)) {
+        return Err(invalid(
+            "params.recall",
+            "is no share; give the share of the true neighbours that is wanted, above 0 and at most 1, such as 0.95",
+        ));
+    }
     if wire.score_threshold.is_some_and(|t| !t.is_finite()) {
         return Err(invalid("score_threshold", "is no finite number"));
     }
@@ -33,6 +42,7 @@ pub(crate) fn search(wire: v1::SearchRequest, call: Option<Duration>) -> Result<
         k: wire.k as usize,
         offset: wire.offset as usize,
         ef: (params.ef > 0).then_some(params.ef as usize),
+        recall: params.recall,
         exact: params.exact,
         score_threshold: wire.score_threshold,
         selection: selection(wire.selection),
@@ -47,6 +57,7 @@ pub(crate) fn wire_search_answer(answer: SearchAnswer, took: Duration) -> v1::Se
         hits: answer.hits.into_iter().map(hit).collect(),
         partial: answer.partial,
         took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        expected_recall: answer.expected_recall,
     }
 }
 

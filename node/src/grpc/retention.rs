@@ -33,7 +33,7 @@ impl Retention for RetentionService {
         to_the_end(async move {
             let accepted =
                 context.database.accept_purge(principal, scope).await.map_err(|e| from_query(&e))?;
-            let work = context.jobs.run_purge(&context.engine, accepted.clone());
+            let work = context.jobs.run_purge(&context.database, accepted.clone());
             let receipt = if wire.wait { work.await? } else { accepted };
             Ok(Response::new(wire_receipt(receipt)))
         })

@@ -1,16 +1,18 @@
-//! Work that no request waits for: the retention job, and purges that were accepted to run later.
+//! Work that no request waits for: the retention job, purges that were accepted to run later, and the re-check of
+//! sampled searches.
 
 use std::future::Future;
 use std::sync::Arc;
 
+use engram_query::Database;
 use engram_storage::catalog::Receipt;
-use engram_storage::engine::Engine;
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::metrics::Metrics;
-use crate::status::from_storage;
+use crate::status::from_query;
 
+pub(crate) mod recheck;
 pub(crate) mod retention;
 
 /// Starts jobs and counts what they do.
@@ -28,13 +30,13 @@ impl Jobs {
     /// Runs an accepted purge on a task of its own; the future answers when it is done and need not be awaited.
     pub(crate) fn run_purge(
         &self,
-        engine: &Arc<Engine>,
+        database: &Arc<Database>,
         accepted: Receipt,
     ) -> impl Future<Output = Result<Receipt, Status>> + Send + use<> {
-        let (engine, metrics) = (engine.clone(), self.metrics.clone());
+        let (database, metrics) = (database.clone(), self.metrics.clone());
         let work = tokio::spawn(async move {
             let id = accepted.id.clone();
-            let done = engine.run_purge(accepted).await;
+            let done = database.run_purge(accepted).await;
             match &done {
                 Ok(receipt) => {
                     metrics.points_erased.inc_by(receipt.points_erased);
@@ -46,7 +48,7 @@ impl Jobs {
         });
         async move {
             match work.await {
-                Ok(done) => done.map_err(from_storage),
+                Ok(done) => done.map_err(|e| from_query(&e)),
                 Err(e) => Err(Status::internal(format!("internal error: the purge died ({e})"))),
             }
         }

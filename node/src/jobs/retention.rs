@@ -3,31 +3,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engram_storage::engine::{Engine, PurgeRequest};
+use engram_query::Database;
+use engram_query::database::PurgeScope;
+use engram_query::request::Principal;
 use engram_storage::schema::CollectionSchema;
 
 use super::Jobs;
 
 impl Jobs {
     /// Runs every `interval` until the node stops; never for an interval of zero.
-    pub(crate) fn start_retention(&self, engine: &Arc<Engine>, interval: Duration) {
+    pub(crate) fn start_retention(&self, database: &Arc<Database>, interval: Duration) {
         if interval.is_zero() {
             return;
         }
-        let (mut jobs, engine) = (self.clone(), engine.clone());
+        let (mut jobs, database) = (self.clone(), database.clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = jobs.stop.wait_for(|stop| *stop) => return,
                     () = tokio::time::sleep(interval) => {}
                 }
-                jobs.enforce(&engine).await;
+                jobs.enforce(&database).await;
             }
         });
     }
 
     /// One run over all collections. A failure of one does not keep the others from theirs.
-    async fn enforce(&self, engine: &Arc<Engine>) {
+    async fn enforce(&self, database: &Database) {
+        let engine = database.engine();
         if let Err(e) = engine.retry_failed_purges().await {
             tracing::error!(error = %e, "failed purges could not be tried again");
         }
@@ -35,29 +38,21 @@ impl Jobs {
             if *self.stop.borrow() {
                 return;
             }
-            if let Err(e) = self.enforce_one(engine, &schema).await {
+            if let Err(e) = self.enforce_one(database, &schema).await {
                 tracing::error!(collection = %schema.id, error = %e, "retention failed; the next run tries again");
             }
         }
         self.metrics.retention_runs.inc();
     }
 
-    async fn enforce_one(
-        &self,
-        engine: &Arc<Engine>,
-        schema: &CollectionSchema,
-    ) -> engram_storage::Result<()> {
-        let request = PurgeRequest {
-            tenant: schema.tenant,
-            collection: Some(schema.name.clone()),
-            region: None,
-            created_before: None,
-        };
+    async fn enforce_one(&self, database: &Database, schema: &CollectionSchema) -> engram_query::Result<()> {
+        let principal = Principal { tenant: schema.tenant };
+        let scope = PurgeScope { collection: Some(schema.name.clone()), ..PurgeScope::default() };
         // Without this look every run would add a receipt of nothing for every collection.
-        if engine.plan_purge(&request).await?.points == 0 {
+        if database.plan_purge(principal, scope.clone()).await?.points == 0 {
             return Ok(());
         }
-        let receipt = engine.purge(&request).await?;
+        let receipt = database.purge(principal, scope).await?;
         self.metrics.points_erased.inc_by(receipt.points_erased);
         tracing::info!(collection = %schema.id, erased = receipt.points_erased, receipt = %receipt.id, "retention");
         Ok(())

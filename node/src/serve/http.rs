@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use engram_storage::engine::Engine;
+use engram_query::Database;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -32,7 +32,7 @@ const READ_BUFFER: usize = 32 << 10;
 #[derive(Clone)]
 pub(crate) struct HttpState {
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) database: Arc<Database>,
     pub(crate) admission: Admission,
     /// False while the node stops.
     pub(crate) ready: Arc<AtomicBool>,
@@ -61,7 +61,8 @@ async fn ready(State(state): State<HttpState>) -> (StatusCode, String) {
     if !state.ready.load(Ordering::Acquire) {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
     }
-    let poisoned = state.engine.open_shards().iter().filter(|shard| shard.poisoned().is_some()).count();
+    let poisoned =
+        state.database.engine().open_shards().iter().filter(|shard| shard.poisoned().is_some()).count();
     if poisoned > 0 {
         let why = format!("{poisoned} shards refuse writes since a sync failed; mend the disk and restart\n");
         return (StatusCode::SERVICE_UNAVAILABLE, why);
@@ -70,7 +71,7 @@ async fn ready(State(state): State<HttpState>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
-    let text = state.metrics.render(&state.engine, &state.admission);
+    let text = state.metrics.render(&state.database, &state.admission);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }
 

@@ -21,11 +21,12 @@ fn refused(sources: &ConfigSources) -> String {
 
 #[test]
 fn flags_beat_the_environment_which_beats_the_file() {
-    let text = "data_dir = 'a'\n[index]\nm = 8\nef_construction = 50\ndefault_ef = 60\n";
-    let env = [("ENGRAM__INDEX__EF_CONSTRUCTION", "51"), ("ENGRAM__INDEX__DEFAULT_EF", "61"), ("HOME", "/")];
+    let text = "data_dir = 'a'\n[index]\nm = 8\nef_construction = 50\ndefault_recall = 0.6\n";
+    let env =
+        [("ENGRAM__INDEX__EF_CONSTRUCTION", "51"), ("ENGRAM__INDEX__DEFAULT_RECALL", "0.61"), ("HOME", "/")];
     let (_file, sources) = sources(text, &env);
-    let config = NodeConfig::load(&sources.flag("index.default_ef", 62)).unwrap();
-    assert_eq!((config.index.m, config.index.ef_construction, config.index.default_ef), (8, 51, 62));
+    let config = NodeConfig::load(&sources.flag("index.default_recall", 0.62)).unwrap();
+    assert_eq!((config.index.m, config.index.ef_construction, config.index.default_recall), (8, 51, 0.62));
     assert_eq!(config.index.graph_threshold, 20_000);
     assert_eq!(config.data_dir, std::path::Path::new("a"));
 }
@@ -48,6 +49,11 @@ fn bad_values_are_named_with_what_to_write() {
         ("listen.grpc", "here", "127.0.0.1:6334"),
         ("index.m", "x", "whole number"),
         ("index.m", "1", "2 to 128"),
+        ("index.default_recall", "much", "0.9"),
+        ("index.default_recall", "0", "above 0 and at most 1"),
+        ("index.default_recall", "NaN", "above 0 and at most 1"),
+        ("index.default_recall", "1.01", "above 0 and at most 1"),
+        ("index.default_ef", "100", "default_recall"),
         ("insecure", "maybe", "true nor false"),
         ("log.kind", "kafka", "file"),
         ("logging.format", "xml", "json"),

@@ -50,6 +50,7 @@ async fn written_points_are_found_in_every_way() {
     assert_eq!(first.vectors[""].f32le.as_ref(), [1f32.to_le_bytes(), 0f32.to_le_bytes()].concat());
     assert_eq!(first.payload_json.as_ref(), br#"{"tag":"odd","n":1}"#);
     assert!(!found.partial && first.region == "eu" && first.created_at_ms.is_some());
+    assert_eq!(found.expected_recall, Some(1.0), "a memtable is compared as a whole");
 
     let even = v1::SearchRequest { filter: tag_is("even"), ..search(3) };
     let like = v1::SearchRequest { vector: None, like: Some(num(5)), ..search(2) };
@@ -188,6 +189,18 @@ async fn requests_that_make_no_sense_say_what_to_mend() {
     refused(client.search(long).await.unwrap_err(), Code::InvalidArgument, "3");
     let nan = v1::SearchRequest { vector: Some(vector(&[f32::NAN, 0.0])), ..search(1) };
     refused(client.search(nan).await.unwrap_err(), Code::InvalidArgument, "");
+    let with = |params| v1::SearchRequest { params: Some(params), ..search(1) };
+    for recall in [0.0, -1.0, 1.01, f32::NAN] {
+        let params = v1::SearchParams { recall: Some(recall), ..Default::default() };
+        let why = client.search(with(params)).await.unwrap_err();
+        refused(why, Code::InvalidArgument, "params.recall: is no share; give the share");
+    }
+    let both = v1::SearchParams { ef: 100, recall: Some(0.9), exact: false };
+    refused(
+        client.search(with(both)).await.unwrap_err(),
+        Code::InvalidArgument,
+        "params.recall: is given beside ef",
+    );
     let no_kind = v1::Filter { must: vec![v1::Condition { kind: None }], ..Default::default() };
     let empty_condition = v1::SearchRequest { filter: Some(no_kind), ..search(1) };
     refused(client.search(empty_condition).await.unwrap_err(), Code::InvalidArgument, "condition is empty");

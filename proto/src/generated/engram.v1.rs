@@ -1659,14 +1659,19 @@ pub struct UpdateVectorsRequest {
     #[prost(bool, tag = "5")]
     pub wait: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct SearchParams {
-    /// Size of the candidate list in a graph; 0 means the server's default. At most max(4,096, k).
+    /// Size of the candidate list in a graph; 0 means that `recall` says how far to look. At most max(4,096, k).
     #[prost(uint32, tag = "1")]
     pub ef: u32,
     /// Compare with every matching point instead of walking a graph.
     #[prost(bool, tag = "2")]
     pub exact: bool,
+    /// Share of the true neighbours that is wanted, above 0 and at most 1; not together with `ef`. Every graph knows from
+    /// measurements made when it was built how far to look for it; `expected_recall` of the answer says what that is worth.
+    /// Absent together with `ef`: the server's default.
+    #[prost(float, optional, tag = "3")]
+    pub recall: ::core::option::Option<f32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchRequest {
@@ -1723,6 +1728,11 @@ pub struct SearchResponse {
     /// Time in the server, microseconds.
     #[prost(uint64, tag = "3")]
     pub took_us: u64,
+    /// Share of the true neighbours that this answer is expected to hold, over all that was searched: 1 where everything was
+    /// compared, else what the graphs measured on their own data when they were built (without a filter). Absent where it is
+    /// not known, as for a given `ef`.
+    #[prost(float, optional, tag = "4")]
+    pub expected_recall: ::core::option::Option<f32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchSearchRequest {

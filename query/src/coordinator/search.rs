@@ -11,6 +11,7 @@ use super::{Fan, SEARCH_ATTEMPTS, gather};
 use crate::error::{QueryError, Result};
 use crate::filter::Filter;
 use crate::merge::{Merged, merge_hits};
+use crate::recall::{Effort, Searched};
 use crate::request::{Hit, SearchAnswer, Selection, StoredPoint};
 use crate::searcher::{FetchRequest, ShardHits, ShardScope, ShardSearchRequest};
 
@@ -23,7 +24,7 @@ pub(crate) struct SearchPlan {
     pub filter: Option<Arc<Filter>>,
     pub k: usize,
     pub offset: usize,
-    pub ef: usize,
+    pub effort: Effort,
     pub exact: bool,
     pub without: Option<PointId>,
     pub score_threshold: Option<f32>,
@@ -31,8 +32,8 @@ pub(crate) struct SearchPlan {
     pub allow_partial: bool,
 }
 
-/// Runs a search over all shards of `fan`.
-pub(crate) async fn search(fan: &Fan, plan: &SearchPlan) -> Result<SearchAnswer> {
+/// Runs a search over all shards of `fan`; tells also what was searched.
+pub(crate) async fn search(fan: &Fan, plan: &SearchPlan) -> Result<(SearchAnswer, Searched)> {
     let mut left = SEARCH_ATTEMPTS;
     loop {
         left -= 1;
@@ -42,7 +43,9 @@ pub(crate) async fn search(fan: &Fan, plan: &SearchPlan) -> Result<SearchAnswer>
         let (hits, changed) = assemble(plan, &winners, points);
         let partial = late.or(fetch_late);
         if changed == 0 || left == 0 || partial.is_some() {
-            return answer(plan, hits, changed, partial);
+            let searched = shards.iter().map(|shard| shard.searched).fold(Searched::default(), Searched::and);
+            let answer = answer(plan, hits, changed, partial)?;
+            return Ok((SearchAnswer { expected_recall: searched.expected_recall(), ..answer }, searched));
         }
     }
 }
@@ -62,7 +65,7 @@ fn answer(
                 "{changed} of the nearest points kept changing while they were read; try again, or accept partial answers"
             ),
         }),
-        _ => Ok(SearchAnswer { hits, partial }),
+        _ => Ok(SearchAnswer { hits, partial, expected_recall: None }),
     }
 }
 
@@ -77,7 +80,7 @@ async fn rank(fan: &Fan, plan: &SearchPlan) -> Result<(Vec<ShardHits>, Option<Qu
             vector: plan.vector.clone(),
             filter: plan.filter.clone(),
             k: plan.k + plan.offset,
-            ef: plan.ef,
+            effort: plan.effort,
             exact: plan.exact,
             without: plan.without,
             shards,

@@ -9,7 +9,7 @@ use engram_storage::StorageError;
 use engram_storage::catalog::Receipt;
 use engram_storage::engine::{NewCollection, PurgePlan, PurgeRequest};
 use engram_storage::schema::{
-    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, VectorField, check_name,
+    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, TenantId, VectorField, check_name,
 };
 
 use super::Database;
@@ -191,7 +191,13 @@ impl Database {
     /// # Errors
     /// Those of storage; the collection is gone for readers all the same.
     pub async fn drop_collection(&self, principal: Principal, name: &str) -> Result<bool> {
-        Ok(self.inner.engine.drop_collection(principal.tenant, name).await?)
+        let collection = self.schema(principal, name).ok().map(|schema| schema.id);
+        let dropped = self.inner.engine.drop_collection(principal.tenant, name).await;
+        // Also where dropping failed halfway: readers do not see the collection any more.
+        if let Some(id) = collection.filter(|_| !matches!(dropped, Ok(false))) {
+            self.forget_samples_of_collection(id);
+        }
+        Ok(dropped?)
     }
 
     /// Points an alias at a collection.
@@ -230,15 +236,29 @@ impl Database {
     /// # Errors
     /// `collection_not_found`, `unknown_region`, and those of storage.
     pub async fn purge(&self, principal: Principal, scope: PurgeScope) -> Result<Receipt> {
-        Ok(self.inner.engine.purge(&self.purge_request(principal, scope)?).await?)
+        let accepted = self.accept_purge(principal, scope).await?;
+        self.run_purge(accepted).await
     }
 
-    /// Records the intent of a purge; `engine().run_purge(receipt)` does the work.
+    /// Records the intent of a purge; [`Database::run_purge`] does the work.
     ///
     /// # Errors
     /// As [`Database::purge`].
     pub async fn accept_purge(&self, principal: Principal, scope: PurgeScope) -> Result<Receipt> {
         Ok(self.inner.engine.accept_purge(&self.purge_request(principal, scope)?).await?)
+    }
+
+    /// Erases what an accepted purge names.
+    ///
+    /// # Errors
+    /// Those of storage; the receipt then says why.
+    pub async fn run_purge(&self, accepted: Receipt) -> Result<Receipt> {
+        let tenant = TenantId(accepted.tenant);
+        self.forget_samples_of_tenant(tenant);
+        let done = self.inner.engine.run_purge(accepted).await;
+        // Until the points were hidden, searches could still be like them.
+        self.forget_samples_of_tenant(tenant);
+        Ok(done?)
     }
 
     /// The newest receipts of the tenant, newest first.

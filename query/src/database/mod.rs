@@ -15,6 +15,7 @@ use crate::error::{QueryError, Result};
 use crate::filter::Filter;
 use crate::limits::{check_batch, check_page, check_paths};
 use crate::local::LocalSearcher;
+use crate::recheck::Rechecks;
 use crate::request::{
     Change, NewPoint, PointSelector, Principal, ReadOptions, ScrollRequest, Selection, StoredPoint,
     VectorUpdate, WriteAnswer, WriteOptions,
@@ -23,27 +24,32 @@ use crate::searcher::ShardSearcher;
 use crate::write::{self, Writer, region::Stripes};
 
 mod collections;
+mod recheck;
 mod search;
 
 pub use collections::{CollectionChange, PurgeScope};
+pub use recheck::RecallCount;
 
 /// Settings of a database.
 #[derive(Clone, Debug)]
 pub struct DatabaseOptions {
-    /// Candidate list of a graph walk where the request names none.
-    pub default_ef: usize,
+    /// Share of the true neighbours that a search is after where the request names neither it nor a candidate list.
+    pub default_recall: f32,
     /// Time a read may take where the request names none, and longest wait of a write for others.
     pub default_timeout: Duration,
     /// Threads for searches that would block the async runtime.
     pub search_threads: usize,
+    /// One in so many searches by graph is kept for [`Database::recheck`]; 0 for none.
+    pub recheck_one_in: u64,
 }
 
 impl Default for DatabaseOptions {
     fn default() -> Self {
         Self {
-            default_ef: 128,
+            default_recall: 0.98,
             default_timeout: Duration::from_secs(10),
             search_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            recheck_one_in: 64,
         }
     }
 }
@@ -59,6 +65,7 @@ struct Inner {
     local: Arc<LocalSearcher>,
     searcher: Arc<dyn ShardSearcher>,
     stripes: Arc<Stripes>,
+    rechecks: Rechecks,
     options: DatabaseOptions,
 }
 
@@ -80,7 +87,8 @@ impl Database {
         let local = Arc::new(LocalSearcher::new(engine.clone(), options.search_threads)?);
         let searcher = local.clone();
         let stripes = Arc::new(Stripes::new());
-        Ok(Self { inner: Arc::new(Inner { engine, local, searcher, stripes, options }) })
+        let rechecks = Rechecks::new(options.recheck_one_in);
+        Ok(Self { inner: Arc::new(Inner { engine, local, searcher, stripes, rechecks, options }) })
     }
 
     /// The engine underneath.

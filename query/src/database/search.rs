@@ -11,7 +11,7 @@ use super::{Database, check_selection, checked_filter};
 use crate::coordinator::{self, Fan, SearchPlan};
 use crate::error::{QueryError, Result};
 use crate::limits::{
-    MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most, check_ef, check_k, check_offset, check_timeout,
+    MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most, check_effort, check_k, check_offset, check_timeout,
 };
 use crate::request::{Principal, QueryVector, ReadOptions, SearchAnswer, SearchRequest, Selection};
 use crate::write::{admit_vector, vector_field};
@@ -24,8 +24,11 @@ impl Database {
     /// `point_not_found` for [`QueryVector::Like`], and `DeadlineExceeded` unless partial answers are allowed.
     pub async fn search(&self, principal: Principal, request: SearchRequest) -> Result<SearchAnswer> {
         let fan = self.fan(principal, &request.collection, &request.read)?;
+        let regions = request.read.regions.clone();
         let plan = self.plan(principal, &fan, request).await?;
-        coordinator::search(&fan, &plan).await
+        let (answer, searched) = coordinator::search(&fan, &plan).await?;
+        self.sample(&fan.schema, &plan, &searched, regions);
+        Ok(answer)
     }
 
     /// Many searches over the processor's cores; answers in the order of the requests.
@@ -92,8 +95,8 @@ impl Database {
     async fn plan(&self, principal: Principal, fan: &Fan, request: SearchRequest) -> Result<SearchPlan> {
         check_k(request.k)?;
         check_offset(request.offset)?;
-        let wanted = request.k + request.offset;
-        let ef = check_ef(request.ef, self.inner.options.default_ef, request.k, wanted)?;
+        let asked = (request.ef, request.recall);
+        let effort = check_effort(asked, self.inner.options.default_recall, (request.k, request.offset))?;
         if request.score_threshold.is_some_and(|t| !t.is_finite()) {
             let message = "the score threshold is not a finite number: give one, or leave it out";
             return Err(QueryError::invalid("not_finite", message));
@@ -117,7 +120,7 @@ impl Database {
             filter,
             k: request.k,
             offset: request.offset,
-            ef,
+            effort,
             exact: request.exact,
             without,
             score_threshold: request.score_threshold,

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -21,6 +22,24 @@ pub(super) struct Work(pub usize);
 pub(super) struct Compute {
     pool: rayon::ThreadPool,
     room: Arc<Semaphore>,
+    /// Jobs that somebody waits for.
+    busy: AtomicUsize,
+}
+
+/// Counts a job while somebody waits for it.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn new(busy: &'a AtomicUsize) -> Self {
+        busy.fetch_add(1, Ordering::Relaxed);
+        Self(busy)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Compute {
@@ -32,7 +51,13 @@ impl Compute {
             .thread_name(|i| format!("engram-search-{i}"))
             .build()
             .map_err(|e| QueryError::Internal(format!("cannot start the search threads: {e}")))?;
-        Ok(Self { pool, room: Arc::new(Semaphore::new(threads * JOBS_PER_THREAD)) })
+        let room = Arc::new(Semaphore::new(threads * JOBS_PER_THREAD));
+        Ok(Self { pool, room, busy: AtomicUsize::new(0) })
+    }
+
+    /// Whether nobody waits for a job now.
+    pub fn is_idle(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) == 0
     }
 
     /// Runs `job`. `shards` jobs of one request share what may run inline. The job is told whether it is on the
@@ -43,6 +68,7 @@ impl Compute {
         shards: usize,
         job: impl FnOnce(bool) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let _busy = Busy::new(&self.busy);
         if work.0.saturating_mul(shards.max(1)) <= INLINE_WORK {
             return job(false);
         }
@@ -74,4 +100,22 @@ pub(super) fn check_deadline(deadline: Instant) -> Result<()> {
     }
     let message = "the deadline passed while the shard was searched; allow more time or ask for less";
     Err(QueryError::DeadlineExceeded(message.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_idle_while_nobody_waits() {
+        let compute = Arc::new(Compute::new(1).unwrap());
+        assert!(compute.is_idle());
+        for work in [Work(0), Work(usize::MAX)] {
+            let inner = compute.clone();
+            let busy = compute.run(work, 1, move |_| Ok(!inner.is_idle())).await.unwrap();
+            assert!(busy && compute.is_idle());
+        }
+        let failed: Result<()> = compute.run(Work(0), 1, |_| Err(QueryError::Internal(String::new()))).await;
+        assert!(failed.is_err() && compute.is_idle());
+    }
 }

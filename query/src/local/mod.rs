@@ -1,6 +1,7 @@
 //! Shards of this process: a [`ShardSearcher`] over the storage engine.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use engram_storage::engine::Engine;
@@ -17,11 +18,14 @@ use crate::searcher::{
 mod compute;
 mod filtered;
 mod read;
+mod recheck;
 pub(crate) mod rows;
 mod search;
 
 use compute::Compute;
 use read::{CountJob, FetchJob, ScrollJob, VersionsJob};
+use recheck::RecheckJob;
+pub(crate) use recheck::Rechecked;
 use rows::Visibility;
 use search::SearchJob;
 
@@ -81,6 +85,28 @@ impl LocalSearcher {
         self.compute.run(job.work(), 1, move |_| job.run()).await
     }
 
+    /// Whether no request waits for a shard now.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.compute.is_idle()
+    }
+
+    /// Runs a search, and what an exact one would have found on the very same snapshot; both are empty where nothing was
+    /// ever written. Works in small pieces, and only while nobody waits for a shard; gives up soon after `stop` is
+    /// raised, and at the deadline.
+    pub(crate) async fn recheck(
+        &self,
+        request: ShardSearchRequest,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Rechecked> {
+        let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Rechecked::default()) };
+        let shown = self.shown(&request.scope);
+        let search = SearchJob { snapshot, shown, request };
+        let job = RecheckJob { search, compute: self.compute.clone(), stop };
+        // Not on the search pool: requests must never wait behind it.
+        let done = tokio::task::spawn_blocking(move || job.run()).await;
+        done.map_err(|e| QueryError::Internal(format!("a re-check was stopped: {e}")))?
+    }
+
     fn shown(&self, scope: &ShardScope) -> Visibility {
         Visibility::new(scope, self.engine.clock().now_ms())
     }
@@ -94,8 +120,8 @@ impl ShardSearcher for LocalSearcher {
         let held = Held { snapshot: snapshot.clone(), shown };
         let shards = request.shards;
         let job = SearchJob { snapshot, shown, request };
-        let hits = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
-        Ok(ShardHits { hits, served: held.snapshot.applied, pin: Pin(Some(Arc::new(held))) })
+        let (hits, searched) = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
+        Ok(ShardHits { hits, served: held.snapshot.applied, searched, pin: Pin(Some(Arc::new(held))) })
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<StoredPoint>> {

@@ -1,6 +1,7 @@
 //! Which rows of a run a request may see.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Instant;
 
 use engram_index::Mask;
@@ -82,6 +83,18 @@ impl<'a> Rows<'a> {
             Self::Without(rows) => Mask::Deny(rows),
             Self::Only(rows) => Mask::Allow(rows),
         }
+    }
+
+    /// Those of these rows that lie in `range`.
+    pub fn part(&self, range: Range<u32>) -> RoaringBitmap {
+        let mut part = RoaringBitmap::new();
+        part.insert_range(range);
+        match self {
+            Self::All => {}
+            Self::Without(rows) => part -= rows.as_ref(),
+            Self::Only(rows) => part &= rows,
+        }
+        part
     }
 
     /// Number of rows, out of `total`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engram_index::vector::SearchParams;
+use engram_index::vector::{Neighbor, SearchParams};
 use engram_storage::shard::{RunView, ShardSnapshot};
 use rayon::prelude::*;
 
@@ -10,12 +10,18 @@ use super::compute::{Work, check_deadline};
 use super::rows::{Rows, Visibility};
 use crate::error::Result;
 use crate::merge::by_distance;
+use crate::recall::{Effort, Searched};
 use crate::searcher::{ShardHit, ShardSearchRequest};
 
 /// Vectors that a graph walk compares per candidate, about.
 const COMPARED_PER_CANDIDATE: usize = 16;
+/// Candidates of a walk that goes as far as a recall needs: about 64 hops of 32 neighbours, or more for many results.
+const CANDIDATES_FOR_RECALL: usize = 128;
 /// What testing one row against a filter costs, in multiply-adds.
 pub(super) const FILTER_WORK: usize = 1_000;
+
+/// Hits, and what was searched for them.
+pub(super) type Ranked = (Vec<ShardHit>, Searched);
 
 /// A search of one snapshot.
 pub(super) struct SearchJob {
@@ -30,7 +36,11 @@ impl SearchJob {
         let of = |view: &RunView| {
             let Some(set) = view.run.vector_set(self.request.field) else { return 0 };
             let scan = set.len().saturating_mul(set.dimension());
-            let walk = self.request.ef.saturating_mul(COMPARED_PER_CANDIDATE * set.dimension());
+            let candidates = match self.request.effort {
+                Effort::Candidates(ef) => ef,
+                Effort::Recall(_) => self.request.k.saturating_mul(2).max(CANDIDATES_FOR_RECALL),
+            };
+            let walk = candidates.saturating_mul(COMPARED_PER_CANDIDATE * set.dimension());
             let graph = view.run.has_graph(self.request.field) && !self.request.exact;
             let filter = if self.request.filter.is_some() { view.run.len() * FILTER_WORK } else { 0 };
             filter.saturating_add(if graph { walk.min(scan) } else { scan })
@@ -39,42 +49,66 @@ impl SearchJob {
     }
 
     /// The nearest rows of all runs, ascending by (distance, id).
-    pub fn run(&self, on_pool: bool) -> Result<Vec<ShardHit>> {
+    pub fn run(&self, on_pool: bool) -> Result<Ranked> {
         let runs = self.snapshot.runs.as_slice();
-        let mut lists: Vec<Vec<ShardHit>> = if on_pool && runs.len() > 1 {
+        let found: Vec<Ranked> = if on_pool && runs.len() > 1 {
             runs.par_iter().map(|view| self.search_run(view)).collect::<Result<_>>()?
         } else {
             runs.iter().map(|view| self.search_run(view)).collect::<Result<_>>()?
         };
-        lists.retain(|list| !list.is_empty());
+        let searched = found.iter().map(|run| run.1).fold(Searched::default(), Searched::and);
+        let mut lists: Vec<Vec<ShardHit>> =
+            found.into_iter().map(|run| run.0).filter(|list| !list.is_empty()).collect();
         if lists.len() <= 1 {
-            return Ok(lists.pop().unwrap_or_default());
+            return Ok((lists.pop().unwrap_or_default(), searched));
         }
         let mut all = lists.concat();
         all.sort_by(by_distance);
         all.truncate(self.request.k);
-        Ok(all)
+        Ok((all, searched))
     }
 
     /// The nearest rows of one run. Rows are sorted by id, so the index's ties by ordinal are ties by id.
-    fn search_run(&self, view: &RunView) -> Result<Vec<ShardHit>> {
+    fn search_run(&self, view: &RunView) -> Result<Ranked> {
         check_deadline(self.request.scope.deadline)?;
-        let Some(index) = view.run.vector_index(self.request.field) else { return Ok(Vec::new()) };
-        let mut rows = Rows::of(view, &self.shown, self.request.filter.as_deref())?;
-        if let Some(ordinal) = self.request.without.and_then(|id| view.run.find(&id)) {
-            rows = rows.without(ordinal);
+        let Some(index) = view.run.vector_index(self.request.field) else { return Ok(Ranked::default()) };
+        let rows = self.rows(view)?;
+        let count = rows.count(view.run.len());
+        if count == 0 {
+            return Ok(Ranked::default());
         }
-        if rows.count(view.run.len()) == 0 {
-            return Ok(Vec::new());
-        }
-        let ShardSearchRequest { k, ef, exact, .. } = self.request;
-        let params = SearchParams { k, ef, exact, recall: None };
+        let params = self.params();
         let neighbors = index.search(&self.request.vector, &params, rows.mask())?;
-        let hit = |n: engram_index::vector::Neighbor| ShardHit {
-            id: view.run.id(n.ordinal),
-            distance: n.distance,
-            version: view.run.meta(n.ordinal).version,
-        };
-        Ok(neighbors.into_iter().map(hit).collect())
+        let graph = view.run.has_graph(self.request.field) && !params.exact;
+        let expected = if graph { index.expected_recall(&params) } else { Some(1.0) };
+        Ok((hits(view, neighbors), Searched::run(count, expected, graph)))
     }
+
+    /// Rows of a run that may be returned.
+    pub fn rows<'a>(&self, view: &'a RunView) -> Result<Rows<'a>> {
+        let rows = Rows::of(view, &self.shown, self.request.filter.as_deref())?;
+        let without = self.request.without.and_then(|id| view.run.find(&id));
+        Ok(match without {
+            Some(ordinal) => rows.without(ordinal),
+            None => rows,
+        })
+    }
+
+    fn params(&self) -> SearchParams {
+        let (ef, recall) = match self.request.effort {
+            Effort::Candidates(ef) => (ef, None),
+            Effort::Recall(recall) => (0, Some(recall)),
+        };
+        SearchParams { k: self.request.k, ef, recall, exact: self.request.exact }
+    }
+}
+
+/// What an index found in a run, as the coordinator sees it.
+pub(super) fn hits(view: &RunView, neighbors: Vec<Neighbor>) -> Vec<ShardHit> {
+    let hit = |n: Neighbor| ShardHit {
+        id: view.run.id(n.ordinal),
+        distance: n.distance,
+        version: view.run.meta(n.ordinal).version,
+    };
+    neighbors.into_iter().map(hit).collect()
 }

@@ -33,6 +33,10 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with(DatabaseOptions::default()).await
+    }
+
+    pub async fn with(options: DatabaseOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::new(NOW);
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
@@ -47,7 +51,7 @@ impl World {
             clock: shared,
         };
         let engine = Engine::open(parts, EngineOptions::default()).await.unwrap();
-        let db = Database::new(engine, DatabaseOptions::default()).unwrap();
+        let db = Database::new(engine, options).unwrap();
         Self { db, clock, _dir: dir }
     }
 
@@ -74,6 +78,13 @@ impl World {
 
     pub async fn count(&self, name: &str) -> u64 {
         self.db.count(OWNER, name, None, &ReadOptions::default()).await.unwrap()
+    }
+
+    /// Writes memtables of all shards to segments, merges them and builds the graphs that are due.
+    pub async fn compact(&self) {
+        for shard in self.db.engine().open_shards() {
+            shard.compact().await.unwrap();
+        }
     }
 
     /// Writes memtables of all shards to segments.
@@ -150,6 +161,7 @@ pub fn near(name: &str, query: Vec<f32>, k: usize) -> SearchRequest {
         k,
         offset: 0,
         ef: None,
+        recall: None,
         exact: true,
         score_threshold: None,
         selection: Selection { payload: true, ..Selection::default() },

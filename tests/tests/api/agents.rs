@@ -137,7 +137,7 @@ async fn points_expire_on_every_path() {
             collection: "c".into(),
             vector: Some(wire::vector(&docs[3].vector)),
             k: 50,
-            params: Some(engram_proto::v1::SearchParams { exact, ef: 0 }),
+            params: Some(engram_proto::v1::SearchParams { exact, ..Default::default() }),
             ..Default::default()
         };
         let hits = client.search(request).await.unwrap();

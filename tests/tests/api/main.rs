@@ -10,6 +10,7 @@
 mod agents;
 mod collections;
 mod reading;
+mod recall;
 mod regress;
 mod searching;
 

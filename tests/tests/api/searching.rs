@@ -17,7 +17,7 @@ fn search(name: &str, query: &[f32], k: u32, exact: bool) -> SearchRequest {
         collection: name.into(),
         vector: Some(wire::vector(query)),
         k,
-        params: Some(SearchParams { exact, ef: 0 }),
+        params: Some(SearchParams { exact, ..Default::default() }),
         ..Default::default()
     }
 }
@@ -294,7 +294,7 @@ async fn regress_t37_a_huge_limit_is_refused_before_memory_is_taken() {
         );
     }
     let ef = SearchRequest {
-        params: Some(SearchParams { exact: false, ef: u32::MAX }),
+        params: Some(SearchParams { ef: u32::MAX, ..Default::default() }),
         ..search("c", &query, 10, false)
     };
     assert_eq!(client.search(ef).await.unwrap_err().code(), Code::InvalidArgument);

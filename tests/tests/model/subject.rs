@@ -289,6 +289,7 @@ impl Subject {
             k,
             offset: 0,
             ef: None,
+            recall: None,
             exact,
             score_threshold: None,
             selection: Selection::default(),

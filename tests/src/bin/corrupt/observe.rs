@@ -77,7 +77,7 @@ async fn search(client: &Client, query: &[f32], exact: bool) -> Result<Vec<(u64,
         collection: NAME.into(),
         vector: Some(wire::vector(query)),
         k: 20,
-        params: Some(SearchParams { exact, ef: 0 }),
+        params: Some(SearchParams { exact, ..Default::default() }),
         ..Default::default()
     };
     let hits = client.search(request).await?;

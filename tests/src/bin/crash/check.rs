@@ -80,7 +80,7 @@ async fn compare(client: &Client, load: &Load, collection: &str) -> Result<Verdi
             collection: collection.into(),
             vector: Some(wire::vector(&wire::default_vector(&journal::point(1, 1)).unwrap())),
             k: 50,
-            params: Some(SearchParams { exact, ef: 0 }),
+            params: Some(SearchParams { exact, ..Default::default() }),
             ..Default::default()
         };
         let hits = client.search(request).await.context("search")?;
