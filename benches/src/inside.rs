@@ -33,6 +33,7 @@ pub fn request(ask: &Ask, query: &[f32]) -> SearchRequest {
         k: ask.k,
         offset: 0,
         ef: ask.ef,
+        recall: None,
         exact: ask.exact,
         score_threshold: None,
         selection: Selection::default(),

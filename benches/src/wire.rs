@@ -36,7 +36,7 @@ impl Ask {
             collection: self.collection.clone(),
             vector: Some(v1::Vector { f32le: bytes.into(), values: Vec::new() }),
             k: u32::try_from(self.k).unwrap_or(u32::MAX),
-            params: Some(v1::SearchParams { ef, exact: self.exact }),
+            params: Some(v1::SearchParams { ef, exact: self.exact, recall: None }),
             ..Default::default()
         }
     }

@@ -7,11 +7,7 @@ use rayon::ThreadPool;
 
 use super::{
     Metric, VectorIndex, VectorSet,
-    graph::{
-        GraphIndex, GraphParams,
-        build::Plan, is_graph,
-        rows::MAX_DEGREE,
-    },
+    graph::{GraphIndex, GraphParams, build::Plan, is_graph, rows::MAX_DEGREE},
     hnsw::{HnswIndex, HnswParams},
 };
 use crate::Result;

@@ -86,7 +86,8 @@ pub fn scan(set: &VectorSet, query: &[f32], k: usize, mask: Mask<'_>) -> Result<
 
 /// Turns keys over positions into results over ordinals. Positions ascend with ordinals, so the order stays.
 pub(super) fn neighbors(set: &VectorSet, keys: &[Key]) -> Vec<Neighbor> {
-    let neighbor = |&k: &Key| Neighbor { ordinal: set.ordinal(key_position(k) as usize), distance: key_distance(k) };
+    let neighbor =
+        |&k: &Key| Neighbor { ordinal: set.ordinal(key_position(k) as usize), distance: key_distance(k) };
     keys.iter().map(neighbor).collect()
 }
 

@@ -188,5 +188,6 @@ pub(super) fn open_graph(
     if blob.header.rows != rows || blob.header.detail != vector_detail(field) {
         return Err(blob.corrupt("it belongs to other rows or to another vector field"));
     }
-    engram_index::vector::engine::open_graph(set.clone(), &blob.bytes(0)).map_err(|e| blob.corrupt(e.to_string()))
+    engram_index::vector::engine::open_graph(set.clone(), &blob.bytes(0))
+        .map_err(|e| blob.corrupt(e.to_string()))
 }

@@ -6,7 +6,11 @@
 
 use faer::{Mat, MatRef, Par, Side};
 
-use super::{int8::Query, rotation::Rotation, simd::{Portable, Simd}};
+use super::{
+    int8::Query,
+    rotation::Rotation,
+    simd::{Portable, Simd},
+};
 use crate::{IndexError, Result};
 
 /// A projection of rotated vectors, as bytes with one scale per row.
@@ -54,7 +58,8 @@ impl Head {
         let mut head = Self { from, steps: Vec::new(), scales: Vec::new() };
         for row in rows.chunks_exact(from) {
             let largest = row.iter().fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
-            head.steps.extend(row.iter().map(|x| ((x / largest * 127.0).round_ties_even() as i32 + 128) as u8));
+            head.steps
+                .extend(row.iter().map(|x| ((x / largest * 127.0).round_ties_even() as i32 + 128) as u8));
             head.scales.push(largest / 127.0);
         }
         head

@@ -106,8 +106,7 @@ impl GraphIndex {
             && parts.dimension == vectors.dimension()
             && parts.metric == vectors.metric();
         if !fits {
-            let why =
-                format!("made for {} vectors of {} x {:?}", parts.count, parts.dimension, parts.metric);
+            let why = format!("made for {} vectors of {} x {:?}", parts.count, parts.dimension, parts.metric);
             return Err(IndexError::corrupt("graph", why));
         }
         let file::Parts { entry, rows, slots, space, calibration, .. } = parts;
@@ -139,7 +138,8 @@ impl GraphIndex {
                 Some(r) if !*r => *r = true,
                 _ => continue,
             }
-            stack.extend(self.rows.row(slot).neighbors().filter(|&n| reached.get(n as usize) == Some(&false)));
+            stack
+                .extend(self.rows.row(slot).neighbors().filter(|&n| reached.get(n as usize) == Some(&false)));
         }
         reached.iter().filter(|&&r| !r).count()
     }
@@ -212,15 +212,23 @@ impl VectorIndex for GraphIndex {
             return exact::scan(&self.vectors, query, wanted, mask);
         }
         let effort = effort(params);
-        let mut search =
-            Search { index: self, query, k: wanted, bounds: self.bounds(wanted, effort), mask, without: None, scan: true };
+        let mut search = Search {
+            index: self,
+            query,
+            k: wanted,
+            bounds: self.bounds(wanted, effort),
+            mask,
+            without: None,
+            scan: true,
+        };
         if let Some(hops) = self.hops_worth(allowed, wanted, effort) {
             search.scan = false;
             search.bounds.hops = hops;
         }
         let scanned = search.scan;
         let mut walked = search.go();
-        if !scanned && (walked.end == End::Spent || walked.found.len() < wanted) && walked.end != End::Damaged {
+        if !scanned && (walked.end == End::Spent || walked.found.len() < wanted) && walked.end != End::Damaged
+        {
             let bounds = self.bounds(wanted, effort);
             walked = Search { index: self, query, k: wanted, bounds, mask, without: None, scan: true }.go();
         }

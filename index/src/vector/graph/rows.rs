@@ -15,11 +15,14 @@ use rayon::prelude::*;
 
 use crate::{
     Column, IndexError, Result,
-    vector::{MAX_DIMENSION, codes::{
-        int8::{Codes, Meta, Query},
-        link::{self, block_bytes},
-        simd::{BLOCK, Simd, Work, dispatch},
-    }},
+    vector::{
+        MAX_DIMENSION,
+        codes::{
+            int8::{Codes, Meta, Query},
+            link::{self, block_bytes},
+            simd::{BLOCK, Simd, Work, dispatch},
+        },
+    },
 };
 
 /// Bytes after the codes of a block: two half-precision factors and a slot for each neighbour.
@@ -44,7 +47,8 @@ pub struct Shape {
 impl Shape {
     /// Whether a graph can have these sizes: the door for those out of a file.
     pub const fn is_possible(&self) -> bool {
-        let whole = self.own.is_multiple_of(64) && self.bits.is_multiple_of(64) && self.degree.is_multiple_of(BLOCK);
+        let whole =
+            self.own.is_multiple_of(64) && self.bits.is_multiple_of(64) && self.degree.is_multiple_of(BLOCK);
         let some = self.own > 0 && self.bits > 0 && self.degree > 0;
         whole && some && self.own <= 2 * MAX_DIMENSION && self.bits <= self.own && self.degree <= MAX_DEGREE
     }
@@ -256,13 +260,7 @@ impl Rows {
     ///
     /// # Errors
     /// [`IndexError::Internal`] where there is no memory.
-    pub fn write(
-        shape: Shape,
-        codes: &Codes,
-        heads: &[f32],
-        links: &[u32],
-        order: &[u32],
-    ) -> Result<Self> {
+    pub fn write(shape: Shape, codes: &Codes, heads: &[f32], links: &[u32], order: &[u32]) -> Result<Self> {
         let stride = shape.row();
         let mut slots = vec![0u32; order.len()];
         order.iter().enumerate().for_each(|(slot, &p)| slots[p as usize] = slot as u32);

@@ -53,8 +53,8 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
-/// Results whose vectors are compared besides the `k` nearest by codes: those this much farther at most (five standard
-/// deviations of the error of 8 bits at 384 dimensions), up to a half more.
+/// Results whose vectors are compared besides the `k` nearest by codes: those this much farther at most, five standard
+/// deviations of the error of 8 bits at 384 dimensions. Among far vectors, which lie close, those are many.
 const NEAR_TIE: f32 = 1.01;
 
 /// One search over a mask, in one instruction set.
@@ -116,17 +116,17 @@ impl Work for Scratched<'_> {
 #[inline(always)]
 fn rescore(index: &GraphIndex, query: &[f32], k: usize, scratch: &mut Scratch) -> Vec<Neighbor> {
     let found = &mut scratch.found;
-    let most = k + k / 2 + 3;
-    if most < found.len() {
-        found.select_nth_unstable(most);
-        found.truncate(most);
-    }
     if k < found.len() {
-        found.sort_unstable();
-        let bound = NEAR_TIE * key_distance(found[k - 1]);
-        while found.len() > k && found.last().is_some_and(|&f| key_distance(f) > bound) {
-            found.pop();
+        let (_, kth, _) = found.select_nth_unstable(k - 1);
+        let bound = key(NEAR_TIE * key_distance(*kth), u32::MAX);
+        let mut kept = k;
+        for i in k..found.len() {
+            if found[i] <= bound {
+                found[kept] = found[i];
+                kept += 1;
+            }
         }
+        found.truncate(kept);
     }
     scratch.work.rescored = found.len();
     let vectors = index.vectors.rows();

@@ -223,7 +223,9 @@ impl Space {
                 let Rows(space, set, first, codes, metas, heads) = self;
                 let (mut row, mut out) = (vec![0.0; space.padded()], Prepared::default());
                 let rows = codes.chunks_exact_mut(space.padded()).zip(metas);
-                for (i, ((code, meta), head)) in rows.zip(heads.chunks_exact_mut(space.head_len())).enumerate() {
+                for (i, ((code, meta), head)) in
+                    rows.zip(heads.chunks_exact_mut(space.head_len())).enumerate()
+                {
                     space.lift(set.vector(first + i), &mut row);
                     space.centre(&mut row);
                     *meta = space.code(simd, &mut row, &mut out, code);

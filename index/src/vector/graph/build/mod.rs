@@ -70,7 +70,16 @@ impl Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { degree: 32, alpha: 1.1, group: 768, fanout: 5, per_group: 16, candidates: 64, ef: 64, rounds: 1 }
+        Self {
+            degree: 32,
+            alpha: 1.1,
+            group: 768,
+            fanout: 5,
+            per_group: 16,
+            candidates: 64,
+            ef: 64,
+            rounds: 1,
+        }
     }
 }
 
@@ -125,32 +134,18 @@ impl Builder<'_> {
     /// # Errors
     /// [`IndexError::Cancelled`].
     pub fn build(&self, shape: Shape) -> Result<(Links, Vec<u32>)> {
-        let time = std::time::Instant::now();
-        let say = |what: &str| {
-            if std::env::var_os("ENGRAM_TRACE_BUILD").is_some() {
-                eprintln!("{what} {:.2}", time.elapsed().as_secs_f64());
-            }
-        };
         let lists = self.nearest()?;
-        say("nearest");
         let forward = self.first_links(&lists)?;
         drop(lists);
-        say("forward");
         let mut links = self.both_ways(&forward)?;
-        say("both ways");
         for _ in 0..self.plan.rounds {
             let identity: Vec<u32> = (0..self.count() as u32).collect();
             let rows = Rows::write(shape, self.codes, self.heads, &links.flat, &identity)?;
-            say("rows");
             let forward = self.searched_links(&rows, &links)?;
-            say("searched");
             links = self.both_ways(&forward)?;
-            say("both ways");
         }
         reach::connect(self.codes, &mut links, self.entry());
-        say("reach");
         let order = order::order(&links, self.entry());
-        say("order");
         Ok((links, order))
     }
 
@@ -170,7 +165,12 @@ impl Builder<'_> {
     fn first_links(&self, lists: &Lists) -> Result<Vec<Vec<Key>>> {
         let rule = Rule { degree: self.plan.degree, alpha: self.plan.alpha, fill: false };
         self.each_piece(|piece| {
-            dispatch(Choose { codes: self.codes, piece, rule, read: |p, out: &mut Vec<Key>| lists.read(p, out) })
+            dispatch(Choose {
+                codes: self.codes,
+                piece,
+                rule,
+                read: |p, out: &mut Vec<Key>| lists.read(p, out),
+            })
         })
     }
 
@@ -212,7 +212,8 @@ impl Builder<'_> {
             out.sort_unstable();
             out.dedup();
         };
-        let rows = self.each_piece(|piece| dispatch(Choose { codes: self.codes, piece, rule, read: &read }))?;
+        let rows =
+            self.each_piece(|piece| dispatch(Choose { codes: self.codes, piece, rule, read: &read }))?;
         let degree = self.plan.degree;
         let mut flat = Vec::with_capacity(self.count() * degree);
         for (position, row) in rows.iter().enumerate() {

@@ -4,17 +4,6 @@ use super::Links;
 use crate::vector::codes::int8::{Codes, Query};
 use crate::vector::codes::simd::{Simd, Work, dispatch};
 
-/// Number of positions that cannot be reached from `entry`.
-pub fn unreachable(links: &Links, entry: u32) -> usize {
-    let count = links.flat.len() / links.degree.max(1);
-    if count == 0 {
-        return 0;
-    }
-    let mut parents = vec![u32::MAX; count];
-    spread(links, entry, entry, &mut parents);
-    parents.iter().filter(|&&p| p == u32::MAX).count()
-}
-
 /// Marks all that can be reached from `start`, with the position each was reached from.
 fn spread(links: &Links, start: u32, parent: u32, parents: &mut [u32]) {
     parents[start as usize] = parent;
@@ -52,7 +41,9 @@ pub fn connect(codes: &Codes, links: &mut Links, entry: u32) {
             .into_iter()
             .find(|&h| place(links, &parents, h).is_some())
             .or_else(|| next_host(links, &parents, &mut spare));
-        let Some((host, at)) = host.and_then(|h| place(links, &parents, h).map(|at| (h, at))) else { continue };
+        let Some((host, at)) = host.and_then(|h| place(links, &parents, h).map(|at| (h, at))) else {
+            continue;
+        };
         links.flat[host as usize * links.degree + at] = position;
         spread(links, position, host, &mut parents);
     }
@@ -92,5 +83,26 @@ impl Work for Nearest<'_> {
         let mut near: Vec<(f32, u32)> = self.near.iter().map(|&p| (distance(p), p)).collect();
         near.sort_by(|a, b| a.0.total_cmp(&b.0));
         near.into_iter().map(|(_, p)| p).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Links that lead nowhere, and a ring with a tail that nobody links to.
+    #[test]
+    fn regress_t36_unlinked_positions_are_linked_in() {
+        let count = 500u32;
+        let codes = Codes::with_len(count as usize, 64);
+        for ring in [false, true] {
+            let next = |p: u32| if ring && p < 400 { (p + 1) % 400 } else { p };
+            let flat: Vec<u32> = (0..count).flat_map(|p| [next(p), p]).collect();
+            let mut links = Links { degree: 2, flat };
+            connect(&codes, &mut links, 7);
+            let mut parents = vec![u32::MAX; count as usize];
+            spread(&links, 7, 7, &mut parents);
+            assert!(parents.iter().all(|&p| p != u32::MAX), "ring {ring}");
+        }
     }
 }

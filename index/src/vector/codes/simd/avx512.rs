@@ -1,0 +1,413 @@
+//! The kernels on AVX-512 with VNNI and VBMI.
+
+use std::arch::x86_64::*;
+
+use super::{BLOCK, Factors, Simd, Way, Work};
+
+/// AVX-512 with VNNI and VBMI: Intel since Ice Lake, AMD since Zen 4.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512(());
+
+impl Avx512 {
+    #[inline]
+    pub fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("popcnt")
+            && is_x86_feature_detected!("bmi2");
+        found.then_some(Self(()))
+    }
+}
+
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+pub fn with_avx512<W: Work>(work: W, simd: Avx512) -> W::Output {
+    work.run(simd)
+}
+
+impl Simd for Avx512 {
+    #[inline(always)]
+    fn dot(self, a: &[u8], b: &[i8]) -> i32 {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { dot_avx512(a, b) }
+    }
+
+    #[inline(always)]
+    fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { dot4_avx512(a, b) }
+    }
+
+    #[inline(always)]
+    fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { table_sums_avx512(codes, table) }
+    }
+
+    #[inline(always)]
+    fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { estimates_avx512(sums, factors, out) }
+    }
+
+    #[inline(always)]
+    fn pick(
+        self,
+        chosen: u32,
+        estimates: &[f32; BLOCK],
+        slots: &[u8],
+        distances: &mut [f32],
+        out: &mut [u32],
+    ) -> usize {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { pick_avx512(chosen, estimates, slots, distances, out) }
+    }
+
+    #[inline(always)]
+    fn least(self, distances: &[f32]) -> (usize, f32) {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { least_avx512(distances) }
+    }
+
+    #[inline(always)]
+    fn least16(self, distances: &[f32; 16]) -> f32 {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { least16_avx512(distances) }
+    }
+
+    #[inline(always)]
+    fn remove16(self, distances: &mut [f32; 16], lane: usize) -> f32 {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { remove16_avx512(distances, lane) }
+    }
+
+    #[inline(always)]
+    fn keep_below(self, limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { keep_below_avx512(limit, distances, slots) }
+    }
+
+    #[inline(always)]
+    fn hadamard16(self, x: &mut [f32]) {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { hadamard16_avx512(x) }
+    }
+
+    #[inline(always)]
+    fn way(self, u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { way_avx512(u, v, signs) }
+    }
+
+    #[inline(always)]
+    fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { table16_avx512(q, floor, factor, out) }
+    }
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn dot_avx512(a: &[u8], b: &[i8]) -> i32 {
+    let n = a.len().min(b.len()) / 64;
+    // SAFETY: the function is compiled for the instruction set; `n` whole steps of 64 bytes lie within both slices.
+    unsafe {
+        let (mut s0, mut s1) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        let mut i = 0;
+        while i + 2 <= n {
+            s0 = _mm512_dpbusd_epi32(s0, load512(a, i), load512(b.cast(), i));
+            s1 = _mm512_dpbusd_epi32(s1, load512(a, i + 1), load512(b.cast(), i + 1));
+            i += 2;
+        }
+        if i < n {
+            s0 = _mm512_dpbusd_epi32(s0, load512(a, i), load512(b.cast(), i));
+        }
+        _mm512_reduce_add_epi32(_mm512_add_epi32(s0, s1))
+    }
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn dot4_avx512(a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
+    let n = a.iter().fold(b.len(), |n, a| n.min(a.len())) / 64;
+    // SAFETY: as in `dot`.
+    unsafe {
+        let mut s = [_mm512_setzero_si512(); 4];
+        for i in 0..n {
+            let y = load512(b.as_ptr().cast(), i);
+            for (s, a) in s.iter_mut().zip(&a) {
+                *s = _mm512_dpbusd_epi32(*s, load512(a.as_ptr(), i), y);
+            }
+        }
+        fold4(s)
+    }
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn table_sums_avx512(codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+    let n = codes.len().min(table.len()) / 64;
+    let mut out = [0; BLOCK];
+    // SAFETY: as in `dot`; `out` has room for two registers.
+    unsafe {
+        let low = _mm512_set1_epi8(15);
+        // Entry i of byte j is found at 16 * (j mod 4) + i of the 64-byte table.
+        let part = _mm512_set1_epi32(0x3020_1000);
+        let one = _mm512_set1_epi8(1);
+        let mut s = [_mm512_setzero_si512(); 4];
+        let mut i = 0;
+        while i < n {
+            for turn in 0..2 {
+                if i + turn < n {
+                    let c = load512(codes.as_ptr(), i + turn);
+                    let t = load512(table.as_ptr(), i + turn);
+                    // (c & 15) | part, and the same of the upper nibbles.
+                    let x = _mm512_ternarylogic_epi32::<0xEA>(c, low, part);
+                    let y = _mm512_ternarylogic_epi32::<0xEA>(_mm512_srli_epi16::<4>(c), low, part);
+                    let (x, y) = (_mm512_permutexvar_epi8(x, t), _mm512_permutexvar_epi8(y, t));
+                    s[2 * turn] = _mm512_dpbusd_epi32(s[2 * turn], x, one);
+                    s[2 * turn + 1] = _mm512_dpbusd_epi32(s[2 * turn + 1], y, one);
+                }
+            }
+            i += 2;
+        }
+        _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_add_epi32(s[0], s[2]));
+        _mm512_storeu_si512(out.as_mut_ptr().add(16).cast(), _mm512_add_epi32(s[1], s[3]));
+    }
+    out
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn estimates_avx512(sums: &[i32; BLOCK], f: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+    assert!(f.add.len() >= 2 * BLOCK && f.mul.len() >= 2 * BLOCK);
+    let mut below = 0;
+    for half in 0..2 {
+        // SAFETY: the function is compiled for the instruction set; all slices have room for 16 lanes from 16 * half.
+        unsafe {
+            let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums.as_ptr().add(16 * half).cast()));
+            let product = _mm512_fmadd_ps(sum, _mm512_set1_ps(f.scale), _mm512_set1_ps(f.bias));
+            let halves = |p: &[u8]| _mm512_cvtph_ps(_mm256_loadu_si256(p.as_ptr().add(32 * half).cast()));
+            let start = _mm512_add_ps(_mm512_set1_ps(f.base), halves(f.add));
+            let estimate = _mm512_fnmadd_ps(halves(f.mul), product, start);
+            _mm512_storeu_ps(out.as_mut_ptr().add(16 * half), estimate);
+            let mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(estimate, _mm512_set1_ps(f.bound));
+            below |= u32::from(mask) << (16 * half);
+        }
+    }
+    below
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn pick_avx512(
+    chosen: u32,
+    estimates: &[f32; BLOCK],
+    slots: &[u8],
+    distances: &mut [f32],
+    out: &mut [u32],
+) -> usize {
+    assert!(slots.len() >= 4 * BLOCK && distances.len() >= 48 && out.len() >= 48);
+    let mut count = 0;
+    for half in 0..2 {
+        let mask = (chosen >> (16 * half)) as u16;
+        // SAFETY: compiled for the instruction set; `count` is at most 16 where 16 lanes are written after it.
+        unsafe {
+            let d = _mm512_loadu_ps(estimates.as_ptr().add(16 * half));
+            let s = _mm512_loadu_si512(slots.as_ptr().add(64 * half).cast());
+            // In a register and stored whole: a compressing store is slow on Zen 4.
+            let infinity = _mm512_set1_ps(f32::INFINITY);
+            let packed = _mm512_mask_compress_ps(infinity, mask, d);
+            _mm512_storeu_ps(distances.as_mut_ptr().add(count), packed);
+            let packed = _mm512_maskz_compress_epi32(mask, s);
+            _mm512_storeu_si512(out.as_mut_ptr().add(count).cast(), packed);
+        }
+        count += mask.count_ones() as usize;
+    }
+    count
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn least_avx512(distances: &[f32]) -> (usize, f32) {
+    let infinity = _mm512_set1_ps(f32::INFINITY);
+    let (whole, rest) = (distances.len() / 16, distances.len() % 16);
+    let tail: __mmask16 = (1u16 << rest) - 1;
+    let at = |i: usize| distances.as_ptr().wrapping_add(16 * i);
+    // SAFETY: compiled for the instruction set; whole registers and the masked rest lie within the slice.
+    unsafe {
+        let mut least = _mm512_mask_loadu_ps(infinity, tail, at(whole));
+        for i in 0..whole {
+            least = _mm512_min_ps(least, _mm512_loadu_ps(at(i)));
+        }
+        let value = _mm512_reduce_min_ps(least);
+        let wanted = _mm512_set1_ps(value);
+        for i in 0..whole {
+            let equal = _mm512_cmpeq_ps_mask(_mm512_loadu_ps(at(i)), wanted);
+            if equal != 0 {
+                return (16 * i + equal.trailing_zeros() as usize, value);
+            }
+        }
+        let last = _mm512_cmpeq_ps_mask(_mm512_mask_loadu_ps(infinity, tail, at(whole)), wanted) & tail;
+        if last == 0 { (0, f32::INFINITY) } else { (16 * whole + last.trailing_zeros() as usize, value) }
+    }
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn least16_avx512(distances: &[f32; 16]) -> f32 {
+    // SAFETY: compiled for the instruction set; the array is one register.
+    unsafe { _mm512_reduce_min_ps(_mm512_loadu_ps(distances.as_ptr())) }
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn remove16_avx512(distances: &mut [f32; 16], lane: usize) -> f32 {
+    // SAFETY: compiled for the instruction set; the array is one register.
+    unsafe {
+        let old = _mm512_loadu_ps(distances.as_ptr());
+        let new = _mm512_mask_mov_ps(old, 1 << (lane % 16), _mm512_set1_ps(f32::INFINITY));
+        _mm512_storeu_ps(distances.as_mut_ptr(), new);
+        _mm512_reduce_min_ps(new)
+    }
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn keep_below_avx512(limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
+    let count = distances.len().min(slots.len()) / 16;
+    let (limit, infinity) = (_mm512_set1_ps(limit), _mm512_set1_ps(f32::INFINITY));
+    let mut kept = 0;
+    for i in 0..count {
+        // SAFETY: compiled for the instruction set; 16 lanes from `16 * i` are within both slices, and `kept` is not
+        // larger, so that nothing is overwritten that was not read.
+        unsafe {
+            let d = _mm512_loadu_ps(distances.as_ptr().add(16 * i));
+            let s = _mm512_loadu_si512(slots.as_ptr().add(16 * i).cast());
+            _mm512_storeu_ps(distances.as_mut_ptr().add(16 * i), infinity);
+            let mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(d, limit);
+            let packed = _mm512_mask_compress_ps(infinity, mask, d);
+            _mm512_storeu_ps(distances.as_mut_ptr().add(kept), packed);
+            let packed = _mm512_maskz_compress_epi32(mask, s);
+            _mm512_storeu_si512(slots.as_mut_ptr().add(kept).cast(), packed);
+            kept += mask.count_ones() as usize;
+        }
+    }
+    kept
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn hadamard16_avx512(x: &mut [f32]) {
+    for x in x.as_chunks_mut::<16>().0 {
+        // SAFETY: compiled for the instruction set; a chunk is one register.
+        unsafe {
+            let mut y = _mm512_loadu_ps(x.as_ptr());
+            // The half of the lanes whose bit is set is subtracted from what comes from the other half.
+            let step = |y: __m512, other: __m512, set: __mmask16| {
+                _mm512_mask_sub_ps(_mm512_add_ps(other, y), set, other, y)
+            };
+            y = step(y, _mm512_shuffle_f32x4::<0b01_00_11_10>(y, y), 0xFF00);
+            y = step(y, _mm512_shuffle_f32x4::<0b10_11_00_01>(y, y), 0xF0F0);
+            y = step(y, _mm512_permute_ps::<0b01_00_11_10>(y), 0xCCCC);
+            y = step(y, _mm512_permute_ps::<0b10_11_00_01>(y), 0xAAAA);
+            _mm512_storeu_ps(x.as_mut_ptr(), y);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn way_avx512(u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
+    let zero = _mm512_setzero_ps();
+    let (mut total, mut squares, mut along) = (zero, zero, zero);
+    let chunks = u.as_chunks::<16>().0.iter().zip(v.as_chunks::<16>().0);
+    for ((u, v), signs) in chunks.zip(signs) {
+        // SAFETY: compiled for the instruction set; a chunk is one register.
+        let (u, v) = unsafe { (_mm512_loadu_ps(u.as_ptr()), _mm512_loadu_ps(v.as_ptr())) };
+        let way = _mm512_sub_ps(v, u);
+        let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(way, zero);
+        total = _mm512_add_ps(total, _mm512_abs_ps(way));
+        squares = _mm512_fmadd_ps(way, way, squares);
+        along = _mm512_add_ps(along, _mm512_mask_sub_ps(u, !positive, zero, u));
+        *signs = positive;
+    }
+    Way {
+        total: _mm512_reduce_add_ps(total),
+        squares: _mm512_reduce_add_ps(squares),
+        along: _mm512_reduce_add_ps(along),
+    }
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn table16_avx512(q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
+    let mut sum = _mm512_set1_ps(floor);
+    for (q, set) in q.iter().zip([0xAAAA, 0xCCCC, 0xF0F0, 0xFF00]) {
+        sum = _mm512_mask_add_ps(sum, set, sum, _mm512_set1_ps(2.0 * q));
+    }
+    let whole = _mm512_cvtps_epi32(_mm512_mul_ps(sum, _mm512_set1_ps(factor)));
+    // SAFETY: compiled for the instruction set; `out` has the 16 bytes.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(whole)) };
+}
+
+/// 64 bytes from `64 * i` on.
+///
+/// # Safety
+/// The processor has AVX-512, and those bytes may be read.
+#[inline(always)]
+unsafe fn load512(p: *const u8, i: usize) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_loadu_si512(p.add(64 * i).cast()) }
+}
+
+/// The sums of the lanes of four registers.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn fold4(s: [__m512i; 4]) -> [i32; 4] {
+    // SAFETY: the caller's promise; registers only, and an array of four is 16 bytes.
+    unsafe {
+        let halve =
+            |s: __m512i| _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64::<1>(s));
+        let ab = _mm256_hadd_epi32(halve(s[0]), halve(s[1]));
+        let cd = _mm256_hadd_epi32(halve(s[2]), halve(s[3]));
+        let abcd = _mm256_hadd_epi32(ab, cd);
+        let sums = _mm_add_epi32(_mm256_castsi256_si128(abcd), _mm256_extracti128_si256::<1>(abcd));
+        std::mem::transmute(sums)
+    }
+}
