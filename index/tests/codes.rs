@@ -25,6 +25,7 @@ struct Everything {
 struct Outcome {
     dot: i32,
     dot4: [i32; 4],
+    dot_by4: [i32; 4],
     sums: [i32; BLOCK],
     below: u32,
     estimates: Vec<u32>,
@@ -85,6 +86,7 @@ impl Work for Everything {
         Outcome {
             dot: simd.dot(code, step),
             dot4: simd.dot4([code, code, &codes[..length], code], step),
+            dot_by4: simd.dot_by4(code, [step, &steps[..length], step, step]),
             sums,
             below,
             estimates: bits(&estimates),

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use engram_storage::catalog::conformance::{self, receipt, schema};
 use engram_storage::catalog::redb::RedbCatalog;
@@ -139,24 +138,4 @@ async fn catalog_damage_is_found_or_hits_unused_bytes() {
         println!("{name}: {found} flips refused, {harmless} in unused bytes, 0 wrong values served");
         assert!(found > 50);
     }
-}
-
-/// Figure: `cargo test --release -p engram-storage --test catalog_redb -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement, not a check"]
-async fn catalog_open_time_of_5000_collections() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("catalog.redb");
-    let catalog = RedbCatalog::open(&path).await.unwrap();
-    let start = Instant::now();
-    for n in 0..5000 {
-        catalog.create_collection(&schema(n % 50, &format!("collection {n}"))).await.unwrap();
-    }
-    println!("create: {:.1} ms each", start.elapsed().as_secs_f64() / 5.0);
-    drop(catalog);
-    let start = Instant::now();
-    let catalog = RedbCatalog::open(&path).await.unwrap();
-    let open = start.elapsed();
-    assert_eq!(catalog.collections().await.unwrap().len(), 5000);
-    println!("open with all checks: {open:.0?}, file {} MB", path.metadata().unwrap().len() >> 20);
 }

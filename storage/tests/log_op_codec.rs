@@ -135,35 +135,3 @@ fn huge_counts_are_refused_before_memory_is_taken() {
     };
     assert!(OpBatch::decode(many.encode()).is_err());
 }
-
-/// Figure: `cargo test --release -p engram-storage --test log_op_codec -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn codec_throughput() {
-    let op = |i: u64| ConditionalOp {
-        op: Op::Upsert(Point {
-            id: PointId::Num(i),
-            vectors: vec![(0, vec![i as f32; 384])],
-            payload: Bytes::from_static(b"{\"title\":\"a title\",\"lang\":\"en\"}"),
-            created_at: 1,
-            ingested_at: 2,
-            expires_at: None,
-            version: 0,
-        }),
-        if_version: None,
-    };
-    let batch = OpBatch { ops: (0..2000).map(op).collect(), idempotency: None };
-    let (mut encode, mut decode, mut bytes) = (0.0, 0.0, 0);
-    for _ in 0..200 {
-        let start = std::time::Instant::now();
-        let raw = batch.encode();
-        encode += start.elapsed().as_secs_f64();
-        bytes += raw.len();
-        let start = std::time::Instant::now();
-        let back = OpBatch::decode(raw).unwrap();
-        decode += start.elapsed().as_secs_f64();
-        assert_eq!(back.ops.len(), 2000);
-    }
-    let gb = bytes as f64 / 1e9;
-    println!("encode {:.2} GB/s, decode {:.2} GB/s", gb / encode, gb / decode);
-}

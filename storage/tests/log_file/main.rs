@@ -4,7 +4,6 @@
 mod corruption;
 mod faults;
 mod regress;
-mod throughput;
 mod torn;
 
 use std::collections::BTreeMap;

@@ -329,24 +329,6 @@ fn lists_that_explode_are_refused() {
     assert!(error.contains("declares"), "{error}");
 }
 
-/// The reader's speed on the real set: `cargo test --release -p engram-datasets -- --ignored --nocapture speed`.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    let Some(set) = crate::sets::find("wordnet") else { return };
-    for _ in 0..3 {
-        let start = std::time::Instant::now();
-        let (mut rows, mut bytes) = (0, 0);
-        for batch in ParquetFile::open(&set.base, &ReadOptions::default()).unwrap() {
-            let batch = batch.unwrap();
-            rows += batch.len();
-            bytes += batch.bytes();
-        }
-        let seconds = start.elapsed().as_secs_f64();
-        println!("{rows} rows, {} MiB in {seconds:.3} s: {:.0} rows/s", bytes >> 20, rows as f64 / seconds);
-    }
-}
-
 /// A megabyte of the embedded set is really what it says.
 #[test]
 fn the_embedded_set() {

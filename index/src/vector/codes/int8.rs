@@ -128,6 +128,13 @@ impl Query {
         std::array::from_fn(|i| self.finish(dots[i], metas[i]))
     }
 
+    /// Distances of one decoded vector from four that were made ready.
+    #[inline(always)]
+    pub fn distance_by4<S: Simd>(simd: S, four: &[Query; 4], code: &[u8], meta: Meta) -> [f32; 4] {
+        let dots = simd.dot_by4(code, [&four[0].steps, &four[1].steps, &four[2].steps, &four[3].steps]);
+        std::array::from_fn(|i| four[i].finish(dots[i], meta))
+    }
+
     /// Inner product with a decoded vector.
     #[inline(always)]
     pub fn dot<S: Simd>(&self, simd: S, code: &[u8], scale: f32) -> f32 {

@@ -76,8 +76,8 @@ impl Calibration {
             let hops = outcomes.iter().map(|o| o.1).sum::<usize>() as f32 / sample as f32;
             let least = points.last().map_or(0.0, |p| p.recall);
             points.push(Point { slack, recall: recall.max(least), hops });
-            // Recall that costs a tenth of the set is had cheaper by the scan.
-            if recall > 0.999 || hops > len as f32 / 10.0 {
+            // Beyond this a scan is the better way, and measuring it would take longer than building the graph.
+            if recall > 0.999 || hops > (len as f32 / 50.0).max(500.0) {
                 break;
             }
         }

@@ -39,6 +39,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn dot_by4(self, a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
+        b.map(|b| self.dot(a, b))
+    }
+
+    #[inline(always)]
     fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
         // SAFETY: `self` proves the instruction set.
         unsafe { table_sums_avx2(codes, table) }

@@ -47,6 +47,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn dot_by4(self, a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
+        // SAFETY: `self` proves the instruction set.
+        unsafe { dot_by4_avx512(a, b) }
+    }
+
+    #[inline(always)]
     fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
         // SAFETY: `self` proves the instruction set.
         unsafe { table_sums_avx512(codes, table) }
@@ -150,6 +156,25 @@ fn dot4_avx512(a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
             let y = load512(b.as_ptr().cast(), i);
             for (s, a) in s.iter_mut().zip(&a) {
                 *s = _mm512_dpbusd_epi32(*s, load512(a.as_ptr(), i), y);
+            }
+        }
+        fold4(s)
+    }
+}
+
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn dot_by4_avx512(a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
+    let n = b.iter().fold(a.len(), |n, b| n.min(b.len())) / 64;
+    // SAFETY: as in `dot_avx512`.
+    unsafe {
+        let mut s = [_mm512_setzero_si512(); 4];
+        for i in 0..n {
+            let x = load512(a.as_ptr(), i);
+            for (s, b) in s.iter_mut().zip(&b) {
+                *s = _mm512_dpbusd_epi32(*s, x, load512(b.as_ptr().cast(), i));
             }
         }
         fold4(s)

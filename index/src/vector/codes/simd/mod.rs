@@ -24,6 +24,9 @@ pub trait Simd: Copy {
     /// The same for four vectors against one.
     fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4];
 
+    /// One vector against four.
+    fn dot_by4(self, a: &[u8], b: [&[i8]; 4]) -> [i32; 4];
+
     /// For each of 32 codes the sum of the table entries its nibbles choose, see [`super::link::Table`]: `codes` holds
     /// 64 bytes per four nibbles, `table` 64 bytes for each of those.
     fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK];

@@ -18,6 +18,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn dot_by4(self, a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
+        b.map(|b| self.dot(a, b))
+    }
+
+    #[inline(always)]
     fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
         let mut sums = [0; BLOCK];
         for (codes, table) in codes.chunks_exact(64).zip(table.chunks_exact(64)) {

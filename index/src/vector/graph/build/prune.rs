@@ -6,7 +6,7 @@
 
 use crate::vector::{
     codes::{
-        int8::{Codes, Query},
+        int8::{Codes, Meta, Query},
         simd::Simd,
     },
     topk::{Key, key_distance, key_position},
@@ -45,8 +45,7 @@ impl Pruner {
             }
             let (p, distance) = (key_position(candidate), key_distance(candidate));
             let (code, meta) = (codes.code(p), codes.meta(p));
-            let near = |q: &Query| rule.alpha * q.distance(simd, code, meta) <= distance;
-            if self.queries[..self.chosen.len()].iter().any(near) {
+            if is_covered(simd, &self.queries[..self.chosen.len()], (code, meta), rule.alpha, distance) {
                 self.left_out.push(candidate);
                 continue;
             }
@@ -58,4 +57,28 @@ impl Pruner {
             self.chosen.extend(self.left_out.iter().take(room));
         }
     }
+}
+
+/// Whether one of `chosen` is `alpha` times nearer to a candidate than `distance`.
+#[inline(always)]
+fn is_covered<S: Simd>(
+    simd: S,
+    chosen: &[Query],
+    (code, meta): (&[u8], Meta),
+    alpha: f32,
+    distance: f32,
+) -> bool {
+    let (fours, rest) = chosen.as_chunks::<4>();
+    for four in fours {
+        let distances = Query::distance_by4(simd, four, code, meta);
+        if distances.iter().any(|d| alpha * d <= distance) {
+            return true;
+        }
+    }
+    for query in rest {
+        if alpha * query.distance(simd, code, meta) <= distance {
+            return true;
+        }
+    }
+    false
 }
