@@ -111,10 +111,11 @@ fn missing_links(set: &VectorSet, graph: &Graph, cancel: &AtomicBool) -> Result<
         if cancel.load(Ordering::Relaxed) {
             return Err(IndexError::Cancelled);
         }
-        // The walk does not know the extra links, so it finds only what was reachable before.
+        // Coming down the upper layers, a walk may end at what layer 0 does not reach, `position` itself included.
         let query = Query::new(set, set.vector(position as usize));
         let nearest = search::nearest(graph, &query, REPAIR_EF);
-        let near = nearest.first().map_or(graph.entry, |&k| key_position(k));
+        let near = nearest.iter().map(|&k| key_position(k)).find(|&p| reached[p as usize]);
+        let near = near.unwrap_or(graph.entry);
         let mut host = hosts.get(&near).copied().unwrap_or(near);
         if links.get(host as usize).len() + extra.get(&host).map_or(0, Vec::len) >= limit {
             let last = extra.get(&host).and_then(|row| row.last().copied());
