@@ -268,3 +268,18 @@ proptest! {
         }
     }
 }
+
+/// A query beyond all rows, where 8 bits tell nothing, is answered by the scan; so is one just inside.
+#[test]
+fn far_queries_are_answered_as_the_scan_does() {
+    let set = set(Metric::Euclid, 12_000, 10);
+    let index = build(&set);
+    for factor in [1.0, 1e3, 1e6, 1e12, 1e17] {
+        let query: Vec<f32> = set.vector(3).iter().map(|x| x * factor).collect();
+        let params = SearchParams { k: 10, recall: Some(1.0), ..SearchParams::default() };
+        let truth = scan(&set, &query, 10, Mask::All).unwrap();
+        let found = index.search(&query, &params, Mask::All).unwrap();
+        let hits = found.iter().filter(|n| n.distance <= truth[9].distance).count();
+        assert!(hits >= 9, "{factor}: {hits} of 10");
+    }
+}

@@ -15,7 +15,7 @@ use crate::{
         codes::simd::{Simd, Work, dispatch},
         exact,
         kernel::{Kernel, prefetch},
-        topk::{key, key_distance, key_position},
+        topk::{Key, key, key_distance, key_position},
     },
 };
 
@@ -25,6 +25,11 @@ const LINES: usize = 24;
 const WHOLE: usize = 64;
 /// Rows whose codes are on their way while one is compared.
 const AHEAD: usize = 12;
+
+/// Squared length of a query, in units of the rows' own, beyond which rounding hides the differences between rows.
+const ASTRAY: f32 = 1e6;
+/// Rows that a scan keeps at least, before it drops those that cannot be among the nearest.
+const KEPT: usize = 4096;
 
 /// How far a walk goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,6 +95,9 @@ impl Work for Scratched<'_> {
         let Self(search, scratch) = self;
         let Search { index, query, k, bounds, mask, without, scan } = search;
         index.space.prepare(simd, query, &mut scratch.prepared);
+        if !(scratch.prepared.query.meta().norm < ASTRAY) {
+            return Walked { found: Vec::new(), end: End::Astray, work: Counts::default() };
+        }
         scratch.marks.prepare(index.rows.len());
         let entry = match without.and_then(|p| index.slots.get(p)) {
             Some(&slot) => {
@@ -99,7 +107,7 @@ impl Work for Scratched<'_> {
             None => index.entry,
         };
         let end = match mask {
-            _ if scan => scan_codes(simd, index, mask, scratch),
+            _ if scan => scan_codes(simd, index, (mask, k), scratch),
             Mask::All => walk(simd, &index.rows, entry, bounds, scratch, |_| true),
             Mask::Allow(set) => walk(simd, &index.rows, entry, bounds, scratch, |p| {
                 set.contains(index.vectors.ordinal(p as usize))
@@ -116,18 +124,7 @@ impl Work for Scratched<'_> {
 #[inline(always)]
 fn rescore(index: &GraphIndex, query: &[f32], k: usize, scratch: &mut Scratch) -> Vec<Neighbor> {
     let found = &mut scratch.found;
-    if k < found.len() {
-        let (_, kth, _) = found.select_nth_unstable(k - 1);
-        let bound = key(NEAR_TIE * key_distance(*kth), u32::MAX);
-        let mut kept = k;
-        for i in k..found.len() {
-            if found[i] <= bound {
-                found[kept] = found[i];
-                kept += 1;
-            }
-        }
-        found.truncate(kept);
-    }
+    drop_far(found, k);
     scratch.work.rescored = found.len();
     let vectors = index.vectors.rows();
     for k in found.iter_mut() {
@@ -147,16 +144,43 @@ fn rescore(index: &GraphIndex, query: &[f32], k: usize, scratch: &mut Scratch) -
     exact::neighbors(&index.vectors, found)
 }
 
-/// Fills `scratch.found` with all that the mask allows, by 8-bit codes; drops what cannot be among the nearest.
+/// Drops what is not among the `k` nearest by codes nor so near to them that the vectors themselves have to decide.
+fn drop_far(found: &mut Vec<Key>, k: usize) {
+    if k == 0 || k >= found.len() {
+        return;
+    }
+    let (_, kth, _) = found.select_nth_unstable(k - 1);
+    let bound = key(NEAR_TIE * key_distance(*kth), u32::MAX);
+    let mut kept = k;
+    for i in k..found.len() {
+        if found[i] <= bound {
+            found[kept] = found[i];
+            kept += 1;
+        }
+    }
+    found.truncate(kept);
+}
+
+/// Fills `scratch.found` with the nearest of all that the mask allows, by 8-bit codes.
 #[inline(always)]
-fn scan_codes<S: Simd>(simd: S, index: &GraphIndex, mask: Mask<'_>, scratch: &mut Scratch) -> End {
+fn scan_codes<S: Simd>(
+    simd: S,
+    index: &GraphIndex,
+    (mask, k): (Mask<'_>, usize),
+    scratch: &mut Scratch,
+) -> End {
     let Scratch { prepared, found, .. } = scratch;
     found.clear();
     let rows = &index.rows;
     let mut sound = true;
     let mut waiting = [0u32; AHEAD];
     let mut seen = 0usize;
+    let mut full = KEPT.max(4 * k);
     let mut compare = |slot: u32| {
+        if found.len() >= full {
+            drop_far(found, k);
+            full = KEPT.max(4 * k).max(2 * found.len());
+        }
         sound &= rows.is_sound(slot);
         let row = rows.row(slot);
         found.push(key(prepared.query.distance(simd, row.code(), row.meta()), slot));

@@ -21,6 +21,8 @@ const DEPTH: usize = 3;
 #[derive(Debug, Default)]
 pub struct Marks {
     marks: Vec<u32>,
+    /// Slots there are; the memory may be longer, from a larger graph.
+    count: usize,
     walk: u32,
 }
 
@@ -35,6 +37,7 @@ impl Marks {
         if self.marks.len() < count {
             self.marks.resize(count, 0);
         }
+        self.count = count;
     }
 
     /// Marks a slot as visited.
@@ -48,7 +51,7 @@ impl Marks {
     /// Whether it has been visited; true past the end.
     #[inline(always)]
     pub fn visited(&self, slot: u32) -> bool {
-        self.marks.get(slot as usize).is_none_or(|&m| m == self.walk << 16)
+        self.marks[..self.count].get(slot as usize).is_none_or(|&m| m == self.walk << 16)
     }
 
     /// Whether an estimate is better than all before it for a slot that has not been visited.
@@ -142,6 +145,8 @@ pub enum End {
     Spent,
     /// It met a damaged row.
     Damaged,
+    /// It did not begin: the query is so far from all rows that codes tell nothing.
+    Astray,
 }
 
 /// Walks from `entry`. Fills `scratch.found` with the rows it visited whose position `admits` lets through; the others are
