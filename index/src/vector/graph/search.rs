@@ -95,7 +95,8 @@ impl Work for Scratched<'_> {
         let Self(search, scratch) = self;
         let Search { index, query, k, bounds, mask, without, scan } = search;
         index.space.prepare(simd, query, &mut scratch.prepared);
-        if !(scratch.prepared.query.meta().norm < ASTRAY) {
+        let length = scratch.prepared.query.meta().norm;
+        if length.is_nan() || length >= ASTRAY {
             return Walked { found: Vec::new(), end: End::Astray, work: Counts::default() };
         }
         scratch.marks.prepare(index.rows.len());
