@@ -1,5 +1,7 @@
 //! What recall costs on this graph, measured when it is built.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 
 use super::{
@@ -7,8 +9,11 @@ use super::{
     search::{Effort, Walked},
 };
 use crate::{
-    Mask, Result,
-    vector::{Neighbor, exact},
+    IndexError, Result,
+    vector::{
+        kernel::Kernel,
+        topk::{TopK, key, key_distance},
+    },
 };
 
 /// Neighbours that recall is counted over.
@@ -17,8 +22,33 @@ const K: usize = 10;
 const SLACKS: [f32; 12] = [1.02, 1.04, 1.06, 1.08, 1.11, 1.14, 1.18, 1.23, 1.3, 1.4, 1.6, 2.0];
 /// Vectors compared for all truths together, about: half a second of work at 384 dimensions.
 const BUDGET: usize = 24_000_000;
+/// Vectors that are compared with all those rows before the next ones are.
+const BLOCK: usize = 64;
 /// Rows that are searched for, at most and at least.
 const SAMPLE: (usize, usize) = (256, 48);
+
+fn check(cancel: &AtomicBool) -> Result<()> {
+    if cancel.load(Ordering::Relaxed) { Err(IndexError::Cancelled) } else { Ok(()) }
+}
+
+/// For each of `rows` the distance of its `K`-th nearest other. Goes through the vectors once for all: they may be in a file
+/// that does not fit in memory.
+fn truths(index: &GraphIndex, rows: &[usize], cancel: &AtomicBool) -> Result<Vec<(usize, f32)>> {
+    let (vectors, kernel) = (index.vectors.rows(), Kernel::new(index.vectors.metric()));
+    let mut nearest: Vec<TopK> = rows.iter().map(|_| TopK::new(K)).collect();
+    for start in (0..index.vectors.len()).step_by(BLOCK) {
+        check(cancel)?;
+        let block = start..(start + BLOCK).min(index.vectors.len());
+        for (&row, nearest) in rows.iter().zip(&mut nearest) {
+            let query = vectors.get(row);
+            for p in block.clone().filter(|&p| p != row) {
+                nearest.push(key(kernel.distance(query, vectors.get(p)), p as u32));
+            }
+        }
+    }
+    let kth = |mut nearest: TopK| nearest.take_sorted().last().map_or(0.0, |&k| key_distance(k));
+    Ok(rows.iter().copied().zip(nearest.into_iter().map(kth)).collect())
+}
 
 /// What one slack gave.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,24 +75,22 @@ impl Calibration {
     ///
     /// # Errors
     /// Those of a search.
-    pub fn measure(index: &GraphIndex) -> Result<Self> {
+    pub fn measure(index: &GraphIndex, cancel: &AtomicBool) -> Result<Self> {
         let len = index.vectors.len();
         if len <= K {
             return Ok(Self::default());
         }
         let sample = (BUDGET / len).clamp(SAMPLE.1, SAMPLE.0).min(len);
         let rows: Vec<usize> = (0..sample).map(|i| i * len / sample).collect();
+        let share = sample.div_ceil(rayon::current_num_threads().max(1));
         let truths: Vec<(usize, f32)> = rows
-            .par_iter()
-            .map(|&p| {
-                let nearest = exact::scan(&index.vectors, index.vectors.vector(p), K + 1, Mask::All)?;
-                let own = index.vectors.ordinal(p);
-                let others: Vec<&Neighbor> = nearest.iter().filter(|n| n.ordinal != own).take(K).collect();
-                Ok((p, others.last().map_or(0.0, |n| n.distance)))
-            })
-            .collect::<Result<_>>()?;
+            .par_chunks(share)
+            .map(|rows| truths(index, rows, cancel))
+            .collect::<Result<Vec<_>>>()?
+            .concat();
         let mut points: Vec<Point> = Vec::new();
         for slack in SLACKS {
+            check(cancel)?;
             let outcomes: Vec<(usize, usize)> = truths
                 .par_iter()
                 .map(|&(p, bound)| {

@@ -79,7 +79,7 @@ impl GraphIndex {
         params.plan.check()?;
         pool.install(|| {
             let space = Space::learn(&vectors, params.head)?;
-            let (codes, heads) = space.encode_all(&vectors);
+            let (codes, heads) = space.encode_all(&vectors, cancel)?;
             let shape = Shape { own: space.padded(), bits: space.head_len(), degree: params.plan.degree };
             let builder = Builder { codes: &codes, heads: &heads, plan: params.plan, cancel };
             let (links, order) = builder.build(shape)?;
@@ -90,7 +90,7 @@ impl GraphIndex {
             drop((codes, heads, links));
             let calibration = Calibration::default();
             let mut index = Self { vectors, space, rows, slots: slots.into(), entry, calibration };
-            index.calibration = Calibration::measure(&index)?;
+            index.calibration = Calibration::measure(&index, cancel)?;
             Ok(index)
         })
     }

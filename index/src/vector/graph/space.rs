@@ -1,5 +1,7 @@
 //! The space a segment is searched in: squared distances of centred, scaled and rotated vectors.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rayon::prelude::*;
 
@@ -214,7 +216,10 @@ impl Space {
     }
 
     /// All rows as codes, and their heads one after the other.
-    pub fn encode_all(&self, set: &VectorSet) -> (Codes, Vec<f32>) {
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`].
+    pub fn encode_all(&self, set: &VectorSet, cancel: &AtomicBool) -> Result<(Codes, Vec<f32>)> {
         struct Rows<'a>(&'a Space, &'a VectorSet, usize, &'a mut [u8], &'a mut [Meta], &'a mut [f32]);
         impl Work for Rows<'_> {
             type Output = ();
@@ -236,10 +241,14 @@ impl Space {
         let mut codes = Codes::with_len(set.len(), self.padded());
         let mut heads = vec![0.0; set.len() * self.head_len()];
         let pieces: Vec<_> = codes.pieces(PIECE).zip(heads.chunks_mut(PIECE * self.head_len())).collect();
-        pieces.into_par_iter().enumerate().for_each(|(i, ((codes, metas), heads))| {
+        pieces.into_par_iter().enumerate().try_for_each(|(i, ((codes, metas), heads))| {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(IndexError::Cancelled);
+            }
             dispatch(Rows(self, set, i * PIECE, codes, metas, heads));
-        });
-        (codes, heads)
+            Ok(())
+        })?;
+        Ok((codes, heads))
     }
 
     /// Makes a query ready: of the dimension of the set, admitted.
