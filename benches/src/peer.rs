@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use engram_datasets::sets::Set;
 use engram_index::vector::engine::graph_params;
-use engram_index::vector::graph::GraphIndex;
 use engram_index::vector::graph::search::Effort;
+use engram_index::vector::graph::{GraphIndex, Layout};
 use engram_index::vector::hnsw::HnswParams;
 use engram_index::vector::{Metric, VectorSet, metric};
 use hnsw_rs::prelude::{DistDot, DistL2, Distance, Hnsw};
@@ -58,6 +58,7 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Engine {
     EngramFast,
+    EngramCompact,
     #[value(name = "hnsw_rs")]
     HnswRs,
 }
@@ -149,8 +150,10 @@ fn build(args: &Args, data: &Data) -> Result<(Box<dyn Peer>, Value)> {
     let before = anonymous_now();
     let start = Instant::now();
     let peer: Box<dyn Peer> = match args.engine {
-        Engine::EngramFast => {
-            let params = graph_params(HnswParams { m: M, ef_construction: EF_CONSTRUCTION });
+        Engine::EngramFast | Engine::EngramCompact => {
+            let layout =
+                if matches!(args.engine, Engine::EngramFast) { Layout::Fast } else { Layout::Compact };
+            let params = graph_params(HnswParams { m: M, ef_construction: EF_CONSTRUCTION }, layout);
             Box::new(GraphIndex::build(data.base.clone(), &params, &pool, &AtomicBool::new(false))?)
         }
         Engine::HnswRs => match data.set.metric {
@@ -201,9 +204,15 @@ impl Peer for GraphIndex {
         let walked = self.walk(query, K, Effort::Slack(1.0 + ef as f32 / 1000.0), None);
         let (hops, shape) = (walked.work.hops, self.shape());
         found.hops += hops;
-        // A hop compares its own code and estimates all neighbours; then the nearest are compared whole.
-        found.distances += hops * (1 + shape.degree) + walked.work.rescored;
-        found.bytes += hops * shape.row() + walked.work.rescored * 4 * query.len();
+        // Fast: a hop compares its own code and estimates all neighbours. Compact: it reads links, and compares the codes
+        // of those that are new. Then the nearest are compared whole.
+        let (each, read) = if shape.is_compact() {
+            (walked.work.compared, hops * 4 * shape.degree + walked.work.compared * shape.compared_bytes())
+        } else {
+            (hops * (1 + shape.degree), hops * shape.row())
+        };
+        found.distances += each + walked.work.rescored;
+        found.bytes += read + walked.work.rescored * 4 * query.len();
         found.positions.push(walked.found.iter().map(|n| n.ordinal).collect());
     }
 }

@@ -134,6 +134,7 @@ fn collection(data: &Data, name: &str, regions: &[&str], shards: u32) -> Result<
         hnsw_m: 16,
         hnsw_ef_construction: 128,
         graph_threshold: u32::MAX as usize,
+        layout: Default::default(),
     };
     Ok(NewCollection {
         tenant: DEFAULT_TENANT,

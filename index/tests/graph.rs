@@ -10,7 +10,7 @@ use engram_index::{
     vector::{
         Metric, SearchParams, VectorIndex, VectorSet,
         exact::scan,
-        graph::{GraphIndex, GraphParams, build::Plan, search::Effort, walk::End},
+        graph::{GraphIndex, GraphParams, Layout, build::Plan, search::Effort, walk::End},
         metric::admit,
     },
 };
@@ -51,9 +51,12 @@ fn queries(metric: Metric, len: usize, seed: u64) -> Vec<Vec<f32>> {
     vectors(metric, len, seed, 2).chunks_exact(DIMENSION).map(<[f32]>::to_vec).collect()
 }
 
-fn build(set: &Arc<VectorSet>) -> GraphIndex {
+const LAYOUTS: [Layout; 2] = [Layout::Fast, Layout::Compact];
+
+fn build(set: &Arc<VectorSet>, layout: Layout) -> GraphIndex {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-    GraphIndex::build(Arc::clone(set), &GraphParams::default(), &pool, &AtomicBool::new(false)).unwrap()
+    let params = GraphParams { layout, ..GraphParams::default() };
+    GraphIndex::build(Arc::clone(set), &params, &pool, &AtomicBool::new(false)).unwrap()
 }
 
 fn encoded(index: &GraphIndex) -> Vec<u8> {
@@ -78,8 +81,9 @@ fn recall(index: &GraphIndex, seed: u64, params: &SearchParams, mask: Mask<'_>) 
 
 #[test]
 fn a_recall_target_is_met_about_and_costs_what_it_must() {
-    for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
-        let index = build(&set(metric, 30_000, 1));
+    let metrics = [Metric::Cosine, Metric::Dot, Metric::Euclid];
+    for (metric, layout) in metrics.into_iter().flat_map(|m| LAYOUTS.map(|l| (m, l))) {
+        let index = build(&set(metric, 30_000, 1), layout);
         assert_eq!(index.unreachable(), 0);
         let mut hops = Vec::new();
         for target in [0.9, 0.97, 0.99] {
@@ -95,30 +99,38 @@ fn a_recall_target_is_met_about_and_costs_what_it_must() {
 
 #[test]
 fn more_candidates_find_more() {
-    let index = build(&set(Metric::Euclid, 30_000, 2));
-    let at = |ef| recall(&index, 2, &SearchParams { k: 10, ef, ..SearchParams::default() }, Mask::All);
-    let (few, many) = (at(10), at(200));
-    assert!(few < many && many >= 0.95, "{few} {many}");
+    for layout in LAYOUTS {
+        let index = build(&set(Metric::Euclid, 30_000, 2), layout);
+        let at = |ef| recall(&index, 2, &SearchParams { k: 10, ef, ..SearchParams::default() }, Mask::All);
+        let (few, many) = (at(10), at(200));
+        assert!(few < many && many >= 0.95, "{layout:?}: {few} {many}");
+    }
 }
 
 /// Filters that have to do with the query, or against it, and every share of the rows.
 #[test]
 fn recall_holds_under_filters_of_every_kind() {
     let set = set(Metric::Cosine, 30_000, 3);
-    let index = build(&set);
+    for layout in LAYOUTS {
+        filters_of_every_kind(&build(&set, layout));
+    }
+}
+
+fn filters_of_every_kind(index: &GraphIndex) {
+    let set = index.vectors();
     let params = SearchParams { k: 10, ..SearchParams::default() };
     let mut rng = StdRng::seed_from_u64(6);
     for share in [0.5, 0.2, 0.05, 0.01, 0.001] {
         let allowed: RoaringBitmap = (0..30_000).filter(|_| rng.random_bool(share)).collect();
-        let found = recall(&index, 3, &params, Mask::Allow(&allowed));
+        let found = recall(index, 3, &params, Mask::Allow(&allowed));
         assert!(found >= 0.95, "{share}: {found}");
     }
     for (near, share) in [(true, 3_000), (true, 15_000), (false, 3_000), (false, 15_000)] {
         let query = queries(Metric::Cosine, 1, 3).remove(0);
-        let order = scan(&set, &query, 30_000, Mask::All).unwrap();
+        let order = scan(set, &query, 30_000, Mask::All).unwrap();
         let picked = if near { &order[..share] } else { &order[30_000 - share..] };
         let allowed: RoaringBitmap = picked.iter().map(|n| n.ordinal).collect();
-        let truth = scan(&set, &query, 10, Mask::Allow(&allowed)).unwrap();
+        let truth = scan(set, &query, 10, Mask::Allow(&allowed)).unwrap();
         let found = index.search(&query, &params, Mask::Allow(&allowed)).unwrap();
         let hits = found.iter().filter(|n| n.distance <= truth[9].distance).count();
         assert!(hits >= 9, "near {near}, {share}: {hits} of 10");
@@ -131,38 +143,54 @@ fn regress_t36_equal_vectors_are_all_reachable() {
         let few = set(Metric::Euclid, distinct, 4);
         let data: Vec<f32> = (0..5_000).flat_map(|i| few.vector(i % distinct).to_vec()).collect();
         let set = Arc::new(VectorSet::new(Metric::Euclid, DIMENSION, data.into(), None).unwrap());
-        let index = build(&set);
+        let index = build(&set, Layout::Fast);
         assert_eq!(index.unreachable(), 0, "{distinct} distinct vectors");
     }
 }
 
-fn built() -> &'static (Arc<VectorSet>, GraphIndex, Vec<u8>) {
-    static BUILT: OnceLock<(Arc<VectorSet>, GraphIndex, Vec<u8>)> = OnceLock::new();
-    BUILT.get_or_init(|| {
+/// Vectors, their graph and its file.
+type Built = (Arc<VectorSet>, GraphIndex, Vec<u8>);
+
+fn built(layout: Layout) -> &'static Built {
+    static BUILT: OnceLock<[Built; 2]> = OnceLock::new();
+    let both = BUILT.get_or_init(|| {
         let set = set(Metric::Cosine, 12_000, 7);
-        let index = build(&set);
-        let blob = encoded(&index);
-        assert_eq!(blob.len(), index.encoded_len());
-        (set, index, blob)
-    })
+        LAYOUTS.map(|layout| {
+            let index = build(&set, layout);
+            let blob = encoded(&index);
+            assert_eq!(blob.len(), index.encoded_len());
+            (Arc::clone(&set), index, blob)
+        })
+    });
+    &both[usize::from(layout == Layout::Compact)]
+}
+
+/// The compact layout is for memory: codes and links take less than half of what the fast one does, at any dimension.
+#[test]
+fn the_compact_layout_is_small() {
+    let bytes = LAYOUTS.map(|layout| built(layout).1.row_bytes());
+    assert!(2 * bytes[1] < bytes[0], "{bytes:?}");
 }
 
 #[test]
 fn a_reopened_graph_answers_alike_and_holds_no_rows_in_memory() {
-    let (set, index, blob) = built();
-    let opened = GraphIndex::open(Arc::clone(set), &Bytes::from(blob.clone())).unwrap();
-    for query in queries(Metric::Cosine, 50, 7) {
-        let params = SearchParams { k: 10, ..SearchParams::default() };
-        let (a, b) = (index.search(&query, &params, Mask::All), opened.search(&query, &params, Mask::All));
-        assert_eq!(a.unwrap(), b.unwrap());
+    for layout in LAYOUTS {
+        let (set, index, blob) = built(layout);
+        let opened = GraphIndex::open(Arc::clone(set), &Bytes::from(blob.clone())).unwrap();
+        for query in queries(Metric::Cosine, 50, 7) {
+            let params = SearchParams { k: 10, ..SearchParams::default() };
+            let (a, b) =
+                (index.search(&query, &params, Mask::All), opened.search(&query, &params, Mask::All));
+            assert_eq!(a.unwrap(), b.unwrap());
+        }
+        assert!(opened.memory_bytes() < index.memory_bytes() / 10);
+        assert_eq!(encoded(&opened), *blob);
     }
-    assert!(opened.memory_bytes() < index.memory_bytes() / 10);
-    assert_eq!(encoded(&opened), *blob);
 }
 
 #[test]
 fn a_graph_of_other_vectors_is_refused() {
-    let (_, _, blob) = built();
+    let (_, _, blob) = built(Layout::Fast);
     let other = set(Metric::Cosine, 11_999, 7);
     let error = GraphIndex::open(other, &Bytes::from(blob.clone())).unwrap_err();
     assert!(matches!(error, IndexError::Corrupt { .. }), "{error}");
@@ -173,7 +201,7 @@ fn manhattan_and_strange_parameters_are_refused() {
     let set = set(Metric::Euclid, 300, 9);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     for degree in [0, 16, 33, 512] {
-        let params = GraphParams { plan: Plan { degree, ..Plan::default() }, head: 0 };
+        let params = GraphParams { plan: Plan { degree, ..Plan::default() }, ..GraphParams::default() };
         let error = GraphIndex::build(Arc::clone(&set), &params, &pool, &AtomicBool::new(false)).unwrap_err();
         assert!(matches!(error, IndexError::InvalidParameter(_)), "{error}");
     }
@@ -187,20 +215,25 @@ fn manhattan_and_strange_parameters_are_refused() {
 /// A search that meets a damaged row says so and is answered by the exact scan.
 #[test]
 fn a_damaged_row_is_never_used() {
-    let (set, index, blob) = built();
-    let rows = index.row_bytes();
-    let mut bad = blob.clone();
-    // Every page of the rows: whatever way a walk takes, it meets damage.
-    for at in (bad.len() - rows..bad.len()).step_by(4096) {
-        bad[at] ^= 64;
+    for layout in LAYOUTS {
+        let (set, index, blob) = built(layout);
+        let rows = index.row_bytes();
+        let mut bad = blob.clone();
+        // Every page of the rows: whatever way a walk takes, it meets damage.
+        for at in (bad.len() - rows..bad.len()).step_by(4096) {
+            bad[at] ^= 64;
+        }
+        let opened = GraphIndex::open(Arc::clone(set), &Bytes::from(bad)).unwrap();
+        assert!(!opened.damaged());
+        let query = set.vector(5);
+        assert_eq!(opened.walk(query, 10, Effort::Recall(0.9), None).end, End::Damaged);
+        assert!(opened.damaged());
+        let params = SearchParams { k: 10, ..SearchParams::default() };
+        assert_eq!(
+            opened.search(query, &params, Mask::All).unwrap(),
+            scan(set, query, 10, Mask::All).unwrap()
+        );
     }
-    let opened = GraphIndex::open(Arc::clone(set), &Bytes::from(bad)).unwrap();
-    assert!(!opened.damaged());
-    let query = set.vector(5);
-    assert_eq!(opened.walk(query, 10, Effort::Recall(0.9), None).end, End::Damaged);
-    assert!(opened.damaged());
-    let params = SearchParams { k: 10, ..SearchParams::default() };
-    assert_eq!(opened.search(query, &params, Mask::All).unwrap(), scan(set, query, 10, Mask::All).unwrap());
 }
 
 /// Sets the checksums of header and sections right again, as a hostile writer would.
@@ -217,14 +250,16 @@ fn seal(blob: &mut [u8]) {
 
 #[test]
 fn regress_t08_lengths_are_checked_before_memory_is_taken() {
-    let (set, _, blob) = built();
-    for at in (16..56).step_by(4) {
-        for value in [u32::MAX, 0xBE00_0000, 0x7FFF_FFFF, 1 << 20, 64, 1, 0] {
-            let mut bad = blob.clone();
-            bad[at..at + 4].copy_from_slice(&value.to_le_bytes());
-            seal(&mut bad);
-            // Whatever it says of itself: no panic, and nothing larger than the file is taken.
-            let _ = GraphIndex::open(Arc::clone(set), &Bytes::from(bad));
+    for layout in LAYOUTS {
+        let (set, _, blob) = built(layout);
+        for at in (16..56).step_by(4) {
+            for value in [u32::MAX, 0xBE00_0000, 0x7FFF_FFFF, 1 << 20, 64, 1, 0] {
+                let mut bad = blob.clone();
+                bad[at..at + 4].copy_from_slice(&value.to_le_bytes());
+                seal(&mut bad);
+                // Whatever it says of itself: no panic, and nothing larger than the file is taken.
+                let _ = GraphIndex::open(Arc::clone(set), &Bytes::from(bad));
+            }
         }
     }
 }
@@ -234,8 +269,8 @@ proptest! {
 
     /// Damage is refused, or found by the first search that would use it; answers are right in any case.
     #[test]
-    fn damage_gives_no_wrong_answer(at in any::<prop::sample::Index>(), flip in 1u8.., early in any::<bool>(), cut in any::<bool>()) {
-        let (set, _, blob) = built();
+    fn damage_gives_no_wrong_answer(at in any::<prop::sample::Index>(), flip in 1u8.., early in any::<bool>(), cut in any::<bool>(), compact in any::<bool>()) {
+        let (set, _, blob) = built(LAYOUTS[usize::from(compact)]);
         let mut bad = blob.clone();
         let at = at.index(if early { 65_536 } else { bad.len() });
         if cut { bad.truncate(at) } else { bad[at] ^= flip }
@@ -254,8 +289,8 @@ proptest! {
 
     /// Numbers under a right checksum either are refused or still give a graph that keeps the contract.
     #[test]
-    fn a_forged_graph_is_harmless(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>()), 1..6)) {
-        let (set, _, blob) = built();
+    fn a_forged_graph_is_harmless(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>()), 1..6), compact in any::<bool>()) {
+        let (set, _, blob) = built(LAYOUTS[usize::from(compact)]);
         let mut bad = blob.clone();
         for (at, value) in changes {
             let at = 4096 + at.index(60_000) / 4 * 4;
@@ -273,7 +308,7 @@ proptest! {
 #[test]
 fn far_queries_are_answered_as_the_scan_does() {
     let set = set(Metric::Euclid, 12_000, 10);
-    let index = build(&set);
+    let index = build(&set, Layout::Fast);
     for factor in [1.0, 1e3, 1e6, 1e12, 1e17] {
         let query: Vec<f32> = set.vector(3).iter().map(|x| x * factor).collect();
         let params = SearchParams { k: 10, recall: Some(1.0), ..SearchParams::default() };

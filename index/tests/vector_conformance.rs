@@ -10,6 +10,7 @@ use engram_index::{
     vector::{
         Metric, Neighbor, SearchParams, VectorIndex, VectorSet, engine,
         exact::{ExactIndex, scan},
+        graph::Layout,
         hnsw::{HnswIndex, HnswParams},
         metric::admit,
     },
@@ -51,10 +52,18 @@ fn encoded(index: &dyn VectorIndex) -> Bytes {
 }
 
 /// What a field gets: our graph, or the layered one where codes cannot estimate distances.
-fn engine(set: Arc<VectorSet>) -> Box<dyn VectorIndex> {
+fn graph_of(set: Arc<VectorSet>, layout: Layout) -> Box<dyn VectorIndex> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let params = HnswParams { m: 12, ef_construction: 80 };
-    Box::new(Shared(engine::build_graph(set, params, &pool, &AtomicBool::new(false)).unwrap()))
+    Box::new(Shared(engine::build_graph(set, params, layout, &pool, &AtomicBool::new(false)).unwrap()))
+}
+
+fn engine(set: Arc<VectorSet>) -> Box<dyn VectorIndex> {
+    graph_of(set, Layout::Fast)
+}
+
+fn engine_compact(set: Arc<VectorSet>) -> Box<dyn VectorIndex> {
+    graph_of(set, Layout::Compact)
 }
 
 fn engine_reopened(set: Arc<VectorSet>) -> Box<dyn VectorIndex> {
@@ -87,12 +96,13 @@ impl VectorIndex for Shared {
     }
 }
 
-const ALL: [(&str, Make); 5] = [
+const ALL: [(&str, Make); 6] = [
     ("exact", exact),
     ("hnsw", hnsw),
     ("hnsw reopened", hnsw_reopened),
     ("graph", engine),
     ("graph reopened", engine_reopened),
+    ("compact graph", engine_compact),
 ];
 
 /// Clustered vectors, 10 % of them twice; sparse ordinals (every third row, shifted) where `sparse`.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use engram_index::payload::PayloadIndexKind;
-use engram_index::vector::Metric;
+use engram_index::vector::{Metric, graph::Layout};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -119,6 +119,9 @@ pub struct VectorField {
     pub hnsw_ef_construction: usize,
     /// Segments with fewer vectors are scanned exactly.
     pub graph_threshold: usize,
+    /// Rows of graphs that are built from now on.
+    #[serde(default)]
+    pub layout: Layout,
 }
 
 /// One payload index of a collection.

@@ -64,6 +64,7 @@ impl Fixture {
                 hnsw_m: 8,
                 hnsw_ef_construction: 50,
                 graph_threshold: 500,
+                layout: Default::default(),
             }],
             payload_indexes: vec![PayloadIndexSpec { field: "n".into(), kind: PayloadIndexKind::Integer }],
             regions: vec![eu.clone(), RegionName::try_from("us").unwrap()],

@@ -26,6 +26,7 @@ fn schema() -> CollectionSchema {
         hnsw_m: 8,
         hnsw_ef_construction: 40,
         graph_threshold,
+        layout: Default::default(),
     };
     CollectionSchema {
         id: CollectionId(Uuid::nil()),

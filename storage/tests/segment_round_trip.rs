@@ -27,6 +27,7 @@ fn field(id: u16, name: &str, dimension: usize, metric: Metric) -> VectorField {
         hnsw_m,
         hnsw_ef_construction,
         graph_threshold,
+        layout: Default::default(),
     }
 }
 

@@ -90,9 +90,30 @@ pub struct Create {
     /// Segments with fewer vectors are searched exactly; 0 means the server's default.
     #[arg(long, value_name = "N", default_value_t = 0)]
     graph_threshold: u32,
+    /// What to trade in graphs; the server's default where absent.
+    #[arg(long, value_enum)]
+    layout: Option<LayoutName>,
     /// It is no error if the same collection is there already.
     #[arg(long)]
     if_not_exists: bool,
+}
+
+/// Rows of graphs.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum LayoutName {
+    /// Fewest reads a search.
+    Fast,
+    /// A third of the memory.
+    Compact,
+}
+
+impl LayoutName {
+    fn wire(self) -> v1::GraphLayout {
+        match self {
+            Self::Fast => v1::GraphLayout::Fast,
+            Self::Compact => v1::GraphLayout::Compact,
+        }
+    }
 }
 
 /// Kind of the values of a payload field.
@@ -185,7 +206,9 @@ impl Create {
         });
         let mut vectors: Vec<_> = default.into_iter().chain(self.vector.clone()).collect();
         for field in &mut vectors {
-            field.hnsw = Some(v1::HnswParams { graph_threshold: self.graph_threshold, ..Default::default() });
+            let layout = self.layout.map_or(v1::GraphLayout::Unspecified, LayoutName::wire).into();
+            let graph_threshold = self.graph_threshold;
+            field.hnsw = Some(v1::HnswParams { graph_threshold, layout, ..Default::default() });
         }
         let request = v1::CreateCollectionRequest {
             name: self.name.clone(),

@@ -7,7 +7,7 @@ use rayon::ThreadPool;
 
 use super::{
     Metric, VectorIndex, VectorSet,
-    graph::{GraphIndex, GraphParams, build::Plan, is_graph, rows::MAX_DEGREE},
+    graph::{GraphIndex, GraphParams, Layout, build::Plan, is_graph, rows::MAX_DEGREE},
     hnsw::{HnswIndex, HnswParams},
 };
 use crate::Result;
@@ -20,6 +20,7 @@ use crate::Result;
 pub fn build_graph(
     vectors: Arc<VectorSet>,
     params: HnswParams,
+    layout: Layout,
     pool: &ThreadPool,
     cancel: &AtomicBool,
 ) -> Result<Arc<dyn VectorIndex>> {
@@ -27,15 +28,15 @@ pub fn build_graph(
     if vectors.metric() == Metric::Manhattan {
         return Ok(Arc::new(HnswIndex::build(vectors, params, pool, cancel)?));
     }
-    Ok(Arc::new(GraphIndex::build(vectors, &graph_params(params), pool, cancel)?))
+    Ok(Arc::new(GraphIndex::build(vectors, &graph_params(params, layout), pool, cancel)?))
 }
 
 /// Our parameters for those of a layered graph.
-pub fn graph_params(params: HnswParams) -> GraphParams {
+pub fn graph_params(params: HnswParams, layout: Layout) -> GraphParams {
     let usual = (Plan::default(), HnswParams::default());
     let degree = (2 * params.m).next_multiple_of(32).min(MAX_DEGREE);
     let ef = (usual.0.ef * params.ef_construction).div_ceil(usual.1.ef_construction).clamp(16, 1024);
-    GraphParams { plan: Plan { degree, ef, ..usual.0 }, head: 0 }
+    GraphParams { plan: Plan { degree, ef, ..usual.0 }, head: 0, layout }
 }
 
 /// Opens what [`VectorIndex::encode_to`] of a graph wrote for these vectors.

@@ -12,6 +12,7 @@ mod root_key;
 mod sources;
 mod validate;
 
+use engram_index::vector::graph::Layout;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -120,6 +121,8 @@ pub struct IndexSettings {
     pub ef_construction: usize,
     /// Segments with fewer vectors are scanned exactly.
     pub graph_threshold: usize,
+    /// Rows of graphs.
+    pub layout: Layout,
     /// Share of the true neighbours that a search is after which names neither `recall` nor `ef`.
     pub default_recall: f32,
     /// One in so many searches by graph is run again exactly in idle time; 0 for none.

@@ -1,5 +1,6 @@
 //! The tree as a user writes it.
 
+use engram_index::vector::graph::Layout;
 use serde::{Deserialize, Serialize};
 
 use super::root_key::Secret;
@@ -167,6 +168,8 @@ pub struct IndexSection {
     pub ef_construction: u64,
     /// Segments with fewer vectors are scanned exactly.
     pub graph_threshold: u64,
+    /// Rows of graphs: `fast`, or `compact` for a third of the memory.
+    pub layout: Layout,
     /// Share of the true neighbours that a search is after which names neither `recall` nor `ef`.
     pub default_recall: f64,
     /// One in so many searches by graph is run again exactly in idle time, for the metrics; 0 turns that off.
@@ -183,6 +186,7 @@ impl Default for IndexSection {
             m: 16,
             ef_construction: 128,
             graph_threshold: 20_000,
+            layout: Layout::Fast,
             default_recall: 0.98,
             recheck_one_in: 64,
             build_threads: 0,

@@ -200,6 +200,7 @@ fn index(raw: &IndexSection) -> Result<IndexSettings, ConfigError> {
         m: within("index.m", raw.m, 2, 128)?,
         ef_construction: within("index.ef_construction", raw.ef_construction, 8, 4096)?,
         graph_threshold: within("index.graph_threshold", raw.graph_threshold, 1, u64::from(u32::MAX))?,
+        layout: raw.layout,
         default_recall: share_of_all("index.default_recall", raw.default_recall)?,
         recheck_one_in: within("index.recheck_one_in", raw.recheck_one_in, 0, u64::from(u32::MAX))? as u64,
         build_threads: threads("index.build_threads", raw.build_threads)?,

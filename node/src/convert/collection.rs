@@ -1,7 +1,7 @@
 //! Definitions of collections.
 
 use engram_index::payload::PayloadIndexKind;
-use engram_index::vector::{MAX_DIMENSION, Metric};
+use engram_index::vector::{MAX_DIMENSION, Metric, graph::Layout};
 use engram_proto::v1;
 use engram_query::database::CollectionChange;
 use engram_storage::engine::NewCollection;
@@ -108,6 +108,11 @@ fn vector_field(wire: &v1::VectorField, id: u16, defaults: &IndexSettings) -> Re
             1,
             usize::MAX,
         )?,
+        layout: match known_enum::<v1::GraphLayout>(&format!("{name}.hnsw.layout"), hnsw.layout)? {
+            v1::GraphLayout::Unspecified => defaults.layout,
+            v1::GraphLayout::Fast => Layout::Fast,
+            v1::GraphLayout::Compact => Layout::Compact,
+        },
     })
 }
 
@@ -191,6 +196,11 @@ fn wire_vector_field(field: &VectorField) -> v1::VectorField {
             m: small(field.hnsw_m),
             ef_construction: small(field.hnsw_ef_construction),
             graph_threshold: small(field.graph_threshold),
+            layout: match field.layout {
+                Layout::Fast => v1::GraphLayout::Fast,
+                Layout::Compact => v1::GraphLayout::Compact,
+            }
+            .into(),
         }),
     }
 }

@@ -310,6 +310,8 @@ pub struct HnswParams {
     /// Segments with fewer vectors are scanned exactly.
     #[prost(uint32, tag = "3")]
     pub graph_threshold: u32,
+    #[prost(enumeration = "GraphLayout", tag = "4")]
+    pub layout: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PayloadIndex {
@@ -454,6 +456,39 @@ pub struct Alias {
 pub struct ListAliasesResponse {
     #[prost(message, repeated, tag = "1")]
     pub aliases: ::prost::alloc::vec::Vec<Alias>,
+}
+/// What the rows of a graph hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GraphLayout {
+    /// The server's default.
+    Unspecified = 0,
+    /// Codes of all neighbours in each row: fewest reads a search.
+    Fast = 1,
+    /// Links only: a third of the memory.
+    Compact = 2,
+}
+impl GraphLayout {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GRAPH_LAYOUT_UNSPECIFIED",
+            Self::Fast => "GRAPH_LAYOUT_FAST",
+            Self::Compact => "GRAPH_LAYOUT_COMPACT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GRAPH_LAYOUT_UNSPECIFIED" => Some(Self::Unspecified),
+            "GRAPH_LAYOUT_FAST" => Some(Self::Fast),
+            "GRAPH_LAYOUT_COMPACT" => Some(Self::Compact),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -112,6 +112,7 @@ pub fn collection(name: &str, regions: &[&str], shards: u32) -> NewCollection {
             hnsw_m: 16,
             hnsw_ef_construction: 100,
             graph_threshold: 20_000,
+            layout: Default::default(),
         }],
         payload_indexes: vec![],
         default_region: regions[0].clone(),

@@ -277,7 +277,7 @@ impl Shard {
         let shard = self.clone();
         let start = Instant::now();
         let graph = tokio::task::spawn_blocking(move || {
-            build_graph(set, params, &shard.parts.builders, &shard.cancel_builds)
+            build_graph(set, params, field.layout, &shard.parts.builders, &shard.cancel_builds)
         });
         let graph = graph.await.map_err(|e| StorageError::Internal(e.to_string()))??;
         self.parts.work.graphs.add(start);

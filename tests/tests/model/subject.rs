@@ -61,6 +61,7 @@ impl Subject {
                 hnsw_m: 16,
                 hnsw_ef_construction: 64,
                 graph_threshold: 100,
+                layout: Default::default(),
             }],
             payload_indexes: vec![PayloadIndexSpec {
                 field: "group".into(),

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use rayon::ThreadPool;
+use serde::{Deserialize, Serialize};
 
 use self::{
     build::{Builder, Plan},
@@ -26,6 +27,7 @@ use crate::{
 
 pub mod build;
 pub mod calibration;
+mod compact;
 mod file;
 pub use file::is_graph;
 mod pool;
@@ -48,6 +50,19 @@ pub struct GraphParams {
     pub plan: Plan,
     /// Components that 1-bit codes have: a multiple of 64; 0 for a share of the dimension that suits most data.
     pub head: usize,
+    /// What the rows hold.
+    pub layout: Layout,
+}
+
+/// What to trade: see [`rows`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Fewest reads a search.
+    #[default]
+    Fast,
+    /// A third of the memory.
+    Compact,
 }
 
 /// A graph over a vector set. Immutable; searches take no lock and, in steady state, no memory but their answer.
@@ -78,11 +93,15 @@ impl GraphIndex {
         space::check_metric(vectors.metric())?;
         params.plan.check()?;
         pool.install(|| {
-            let space = Space::learn(&vectors, params.head)?;
+            let mut space = Space::learn(&vectors, params.head)?;
             let (codes, heads) = space.encode_all(&vectors, cancel)?;
-            let shape = Shape { own: space.padded(), bits: space.head_len(), degree: params.plan.degree };
+            let mut shape = Shape { own: space.padded(), bits: space.head_len(), degree: params.plan.degree };
             let builder = Builder { codes: &codes, heads: &heads, plan: params.plan, cancel };
             let (links, order) = builder.build(shape)?;
+            if params.layout == Layout::Compact {
+                shape.bits = 0;
+                space = space.without_head();
+            }
             let rows = Rows::write(shape, &codes, &heads, &links.flat, &order)?;
             let mut slots = vec![0u32; order.len()];
             order.iter().enumerate().for_each(|(slot, &p)| slots[p as usize] = slot as u32);

@@ -1,7 +1,8 @@
-//! The fast layout: all that a hop needs in one row, read from front to back.
+//! What a graph holds of each vector, in two layouts.
 //!
-//! `[own 8-bit code | per 32 neighbours: 1-bit codes, add, mul, slots | scale, norm, position]`, padded to 64 bytes
-//! (after SymphonyQG, arXiv 2411.12229). A *slot* is the number of a row in this file, a *position* that of the vector.
+//! *Fast*: all that a hop needs in one row, read from front to back, `[own code | per 32 neighbours: 1-bit codes, add,
+//! mul, slots | scale, norm, position]` (after SymphonyQG, arXiv 2411.12229). *Compact*: `[own code | scale, norm, position |
+//! slots]`. Rows are padded to 64 bytes. A *slot* is the number of a row in this file, a *position* that of the vector.
 
 use std::sync::{
     Arc,
@@ -25,8 +26,12 @@ use crate::{
     },
 };
 
-/// Bytes after the codes of a block: two half-precision factors and a slot for each neighbour.
-const TAIL: usize = BLOCK * (2 + 2 + 4);
+/// Bytes of scale, norm and position, and 4 that are not used.
+const META: usize = 16;
+/// Bytes of the slots of a block.
+const SLOTS: usize = BLOCK * 4;
+/// Bytes of the half-precision factors of one kind of a block.
+const HALVES: usize = BLOCK * 2;
 
 /// Most neighbours of a row.
 pub const MAX_DEGREE: usize = 256;
@@ -38,7 +43,7 @@ const PIECE: usize = 256;
 pub struct Shape {
     /// Bytes of the own code.
     pub own: usize,
-    /// Bits of a neighbour's code.
+    /// Bits of a neighbour's code; 0 in the compact layout.
     pub bits: usize,
     /// Neighbours, a multiple of 32.
     pub degree: usize,
@@ -49,16 +54,34 @@ impl Shape {
     pub const fn is_possible(&self) -> bool {
         let whole =
             self.own.is_multiple_of(64) && self.bits.is_multiple_of(64) && self.degree.is_multiple_of(BLOCK);
-        let some = self.own > 0 && self.bits > 0 && self.degree > 0;
+        let some = self.own > 0 && self.degree > 0;
         whole && some && self.own <= 2 * MAX_DIMENSION && self.bits <= self.own && self.degree <= MAX_DEGREE
     }
 
-    const fn block(&self) -> usize {
-        block_bytes(self.bits) + TAIL
+    /// Whether a row knows nothing of its neighbours but their slots.
+    pub const fn is_compact(&self) -> bool {
+        self.bits == 0
     }
 
+    const fn block(&self) -> usize {
+        let factors = if self.is_compact() { 0 } else { 2 * HALVES };
+        block_bytes(self.bits) + factors + SLOTS
+    }
+
+    /// Where scale, norm and position lie.
     const fn meta(&self) -> usize {
-        self.own + self.degree / BLOCK * self.block()
+        if self.is_compact() { self.own } else { self.own + self.degree / BLOCK * self.block() }
+    }
+
+    /// Where block `i` lies.
+    const fn block_start(&self, i: usize) -> usize {
+        let first = if self.is_compact() { self.own + META } else { self.own };
+        first + i * self.block()
+    }
+
+    /// Bytes that a comparison reads.
+    pub const fn compared_bytes(&self) -> usize {
+        self.own + META
     }
 
     /// Rows that share a checksum: about 32 KiB.
@@ -69,7 +92,7 @@ impl Shape {
 
     /// Bytes of a row.
     pub const fn row(&self) -> usize {
-        (self.meta() + 16).next_multiple_of(64)
+        (self.own + META + self.degree / BLOCK * self.block()).next_multiple_of(64)
     }
 }
 
@@ -100,7 +123,7 @@ pub struct Row<'a> {
     bytes: &'a [u8],
 }
 
-/// The parts of 32 neighbours.
+/// The parts of 32 neighbours; of the compact layout the slots only.
 pub struct Block<'a> {
     /// 1-bit codes.
     pub codes: &'a [u8],
@@ -142,10 +165,10 @@ impl<'a> Row<'a> {
     /// Neighbours `32 i ..`.
     #[inline(always)]
     pub fn block(&self, i: usize) -> Block<'a> {
-        let bytes = &self.bytes[self.shape.own + i * self.shape.block()..][..self.shape.block()];
-        let (codes, tail) = bytes.split_at(block_bytes(self.shape.bits));
-        let (add, tail) = tail.split_at(2 * BLOCK);
-        let (mul, slots) = tail.split_at(2 * BLOCK);
+        let bytes = &self.bytes[self.shape.block_start(i)..][..self.shape.block()];
+        let (rest, slots) = bytes.split_at(bytes.len() - SLOTS);
+        let (codes, factors) = rest.split_at(block_bytes(self.shape.bits));
+        let (add, mul) = factors.split_at(factors.len() / 2);
         Block { codes, add, mul, slots }
     }
 
@@ -255,6 +278,12 @@ impl Rows {
         &self.bytes[slot as usize * stride..][..stride]
     }
 
+    /// Bytes of its slots in the compact layout.
+    #[inline(always)]
+    pub fn raw_slots(&self, slot: u32) -> &[u8] {
+        &self.raw(slot)[self.shape.block_start(0)..]
+    }
+
     /// Writes the rows of a graph: slot `s` holds position `order[s]`; `links` names positions, `degree` a row, nearest
     /// first, padded with the row's own position.
     ///
@@ -305,10 +334,16 @@ impl Work for Write<'_> {
             query.set(codes.code(position), codes.meta(position));
             let links = &links[position as usize * shape.degree..][..shape.degree];
             for (b, links) in links.chunks_exact(BLOCK).enumerate() {
-                let block = &mut row[shape.own + b * shape.block()..][..shape.block()];
-                let (bits, tail) = block.split_at_mut(block_bytes(shape.bits));
-                let (add, tail) = tail.split_at_mut(2 * BLOCK);
-                let (mul, ids) = tail.split_at_mut(2 * BLOCK);
+                let block = &mut row[shape.block_start(b)..][..shape.block()];
+                let (rest, ids) = block.split_at_mut(block.len() - SLOTS);
+                for (id, &p) in ids.chunks_exact_mut(4).zip(links) {
+                    id.copy_from_slice(&slots[p as usize].to_le_bytes());
+                }
+                if shape.is_compact() {
+                    continue;
+                }
+                let (bits, factors) = rest.split_at_mut(block_bytes(shape.bits));
+                let (add, mul) = factors.split_at_mut(HALVES);
                 bits.fill(0);
                 for (lane, &p) in links.iter().enumerate() {
                     let edge = if p == position {
@@ -319,7 +354,6 @@ impl Work for Write<'_> {
                     };
                     add[2 * lane..2 * lane + 2].copy_from_slice(&link::half_bytes(edge.add));
                     mul[2 * lane..2 * lane + 2].copy_from_slice(&link::half_bytes(edge.mul));
-                    ids[4 * lane..4 * lane + 4].copy_from_slice(&slots[p as usize].to_le_bytes());
                 }
             }
             let (at, meta) = (shape.meta(), codes.meta(position));

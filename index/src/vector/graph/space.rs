@@ -42,7 +42,16 @@ pub struct Space {
     reach: f32,
     /// Spreads components before they become 8-bit codes.
     rotation: Rotation,
-    head: Option<Head>,
+    coded: Coded,
+}
+
+/// Which components 1-bit codes are made of.
+#[derive(Clone, Debug)]
+enum Coded {
+    /// There are none: the compact layout.
+    None,
+    All,
+    Principal(Head),
 }
 
 /// Components for 1-bit codes where nobody says how many.
@@ -57,14 +66,14 @@ pub struct Prepared {
     code: Vec<u8>,
     /// Against 8-bit codes.
     pub query: Query,
-    /// Coded components.
+    /// Components for 1-bit codes, if there are any.
     pub head: Vec<f32>,
     /// Against 1-bit codes.
     pub table: Table,
 }
 
 impl Space {
-    /// Learns the space of a set that is not empty; `head` is the number of components for 1-bit codes (a multiple of
+    /// Learns the space of a set; `head` is the number of components for 1-bit codes (a multiple of
     /// 64), all where it is not smaller than the padded dimension.
     ///
     /// # Errors
@@ -80,14 +89,11 @@ impl Space {
             unit: 1.0,
             reach: 0.0,
             rotation,
-            head: None,
+            coded: Coded::All,
         };
         let head = if head == 0 { default_head(space.padded()) } else { head };
         if set.is_empty() {
-            let nothing = vec![0.0; space.padded()];
-            if head < space.padded() {
-                space.head = Some(Head::principal(&nothing, space.padded(), head)?);
-            }
+            space.code_leading(&vec![0.0; space.padded()], head)?;
             return Ok(space);
         }
         if extra == 1 {
@@ -121,17 +127,29 @@ impl Space {
             space.unit = unit;
             rows.par_iter_mut().for_each(|x| *x /= unit);
         }
-        if head < stride {
-            space.head = Some(Head::principal(&rows, stride, head)?);
-        }
+        space.code_leading(&rows, head)?;
         Ok(space)
+    }
+
+    /// Codes the `head` leading directions of a sample with 1 bit each; all components where there are not more.
+    fn code_leading(&mut self, sample: &[f32], head: usize) -> Result<()> {
+        if head < self.padded() {
+            self.coded = Coded::Principal(Head::principal(sample, self.padded(), head)?);
+        }
+        Ok(())
+    }
+
+    /// The same space without 1-bit codes.
+    #[must_use]
+    pub fn without_head(self) -> Self {
+        Self { coded: Coded::None, ..self }
     }
 
     /// Writes what was learned, section by section.
     pub fn encode(&self, section: &mut impl FnMut(&[u8])) {
         section(bytemuck::cast_slice(&[self.unit, self.reach]));
         section(bytemuck::cast_slice(&self.mean));
-        if let Some(head) = &self.head {
+        if let Coded::Principal(head) = &self.coded {
             section(head.steps());
             section(bytemuck::cast_slice(head.scales()));
         }
@@ -155,18 +173,23 @@ impl Space {
             return Err(corrupt());
         }
         let padded = rotation.padded();
-        let head = if head < padded {
-            let steps = cut.column::<u8>(head * padded)?;
-            Some(Head::from_parts(padded, steps.to_vec(), cut.column::<f32>(head)?.to_vec()))
-        } else {
-            None
+        let coded = match head {
+            0 => Coded::None,
+            head if head < padded => {
+                let steps = cut.column::<u8>(head * padded)?;
+                Coded::Principal(Head::from_parts(padded, steps.to_vec(), cut.column::<f32>(head)?.to_vec()))
+            }
+            _ => Coded::All,
         };
-        Ok(Self { metric, dimension, mean, unit, reach, rotation, head })
+        Ok(Self { metric, dimension, mean, unit, reach, rotation, coded })
     }
 
     /// Heap bytes held.
     pub fn heap_bytes(&self) -> usize {
-        let head = self.head.as_ref().map_or(0, |h| h.steps().len() + 4 * h.len());
+        let head = match &self.coded {
+            Coded::Principal(head) => head.steps().len() + 4 * head.len(),
+            _ => 0,
+        };
         4 * (self.mean.len() + 4 * self.padded()) + head
     }
 
@@ -177,7 +200,11 @@ impl Space {
 
     /// Components of 1-bit codes.
     pub fn head_len(&self) -> usize {
-        self.head.as_ref().map_or(self.padded(), Head::len)
+        match &self.coded {
+            Coded::None => 0,
+            Coded::All => self.padded(),
+            Coded::Principal(head) => head.len(),
+        }
     }
 
     /// Copies a row and adds the component of inner products.
@@ -202,16 +229,15 @@ impl Space {
     /// Codes a centred row, which is changed, and gives its head in `out.head`.
     #[inline(always)]
     fn code<S: Simd>(&self, simd: S, row: &mut [f32], out: &mut Prepared, code: &mut [u8]) -> Meta {
-        let Some(head) = &self.head else {
-            self.rotation.apply(simd, row);
-            out.head.clear();
-            out.head.extend_from_slice(row);
-            return int8::encode(row, code);
-        };
         self.rotation.apply(simd, row);
         let meta = int8::encode(row, code);
         out.query.set(code, meta);
-        head.project(simd, &out.query, &mut out.head);
+        out.head.clear();
+        match &self.coded {
+            Coded::None => {}
+            Coded::All => out.head.extend_from_slice(row),
+            Coded::Principal(head) => head.project(simd, &out.query, &mut out.head),
+        }
         meta
     }
 
@@ -267,9 +293,10 @@ impl Space {
         let (mut row, mut code) = (std::mem::take(&mut out.rotated), std::mem::take(&mut out.code));
         self.centre(&mut row);
         code.resize(self.padded(), 0);
-        let meta = self.code(simd, &mut row, out, &mut code);
-        out.query.set(&code, meta);
-        out.table.set(simd, &out.head);
+        self.code(simd, &mut row, out, &mut code);
+        if !out.head.is_empty() {
+            out.table.set(simd, &out.head);
+        }
         (out.rotated, out.code) = (row, code);
     }
 }

@@ -1,6 +1,7 @@
-//! The walk over the fast layout: visit the nearest candidate, estimate all its neighbours, go on.
+//! Walks, and that over the fast layout: visit the nearest candidate, estimate all its neighbours, go on.
 
 use super::{
+    compact,
     pool::{Candidate, Pool},
     rows::Rows,
     space::Prepared,
@@ -48,6 +49,13 @@ impl Marks {
         }
     }
 
+    /// Marks a slot as visited; false where it was before, and past the end.
+    #[inline(always)]
+    pub fn visit_new(&mut self, slot: u32) -> bool {
+        let Some(mark) = self.marks[..self.count].get_mut(slot as usize) else { return false };
+        std::mem::replace(mark, self.walk << 16) != self.walk << 16
+    }
+
     /// Whether it has been visited; true past the end.
     #[inline(always)]
     pub fn visited(&self, slot: u32) -> bool {
@@ -73,14 +81,24 @@ impl Marks {
 pub struct Scratch {
     /// The query.
     pub prepared: Prepared,
-    pool: Pool,
+    pub(super) pool: Pool,
     /// Slots that are not visited (again). The caller prepares it.
     pub marks: Marks,
     /// Visited slots with their distance by 8-bit codes, in the order of the visits.
     pub found: Vec<Key>,
     /// What the walk did.
     pub work: Counts,
-    top: Top,
+    pub(super) top: Top,
+}
+
+impl Scratch {
+    /// Empties all but the query and the marks.
+    pub(super) fn begin(&mut self, k: usize) {
+        self.pool.clear();
+        self.top.reset(k);
+        self.found.clear();
+        self.work = Counts::default();
+    }
 }
 
 /// What a walk did.
@@ -90,6 +108,8 @@ pub struct Counts {
     pub hops: usize,
     /// Candidates that entered the pool.
     pub inserted: usize,
+    /// Codes compared that are not those of visited rows.
+    pub compared: usize,
     /// Vectors compared whole in the end.
     pub rescored: usize,
 }
@@ -107,7 +127,7 @@ pub struct Bounds {
 
 /// The distances of the `k` nearest visited, ascending.
 #[derive(Debug, Default)]
-struct Top {
+pub(super) struct Top {
     distances: Vec<f32>,
     k: usize,
 }
@@ -120,7 +140,7 @@ impl Top {
 
     /// Takes a distance; returns the `k`-th.
     #[inline(always)]
-    fn offer(&mut self, distance: f32) -> f32 {
+    pub(super) fn offer(&mut self, distance: f32) -> f32 {
         let full = self.distances.len() == self.k;
         match self.distances.last() {
             Some(&last) if full && distance >= last => return last,
@@ -163,11 +183,11 @@ pub fn walk<S: Simd>(
     scratch: &mut Scratch,
     admits: impl Fn(u32) -> bool,
 ) -> End {
+    if rows.shape().is_compact() {
+        return compact::walk(simd, rows, entry, bounds, scratch, admits);
+    }
+    scratch.begin(bounds.k);
     let Scratch { prepared, pool, marks, found, work, top } = scratch;
-    pool.clear();
-    top.reset(bounds.k);
-    found.clear();
-    *work = Counts::default();
     let (scale, bias) = (prepared.table.scale(), prepared.table.bias());
     let blocks = rows.shape().degree / BLOCK;
     let mut estimates = [0.0f32; BLOCK];
