@@ -15,6 +15,16 @@ pub struct Meta {
     pub norm: f32,
 }
 
+/// Added to a number of few bits it leaves the nearest integer (ties to even) in the lowest bits of the sum: a conversion that
+/// every instruction set does in one step.
+const ROUND: f32 = 12_582_912.0;
+
+/// The nearest integer of a number between -127 and 127.
+#[inline(always)]
+fn round(x: f32) -> i32 {
+    (x + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed()
+}
+
 /// Encodes `x` into `code` (same length).
 #[inline(always)]
 pub fn encode(x: &[f32], code: &mut [u8]) -> Meta {
@@ -30,7 +40,7 @@ pub fn encode(x: &[f32], code: &mut [u8]) -> Meta {
     let (codes, last) = code.as_chunks_mut::<16>();
     for (x, code) in chunks.iter().zip(codes) {
         for i in 0..16 {
-            let step = (x[i] * inverse).round_ties_even() as i32;
+            let step = round(x[i] * inverse);
             lanes[i] += step * step;
             code[i] = (step + 128) as u8;
         }
@@ -40,7 +50,7 @@ pub fn encode(x: &[f32], code: &mut [u8]) -> Meta {
         squares += i64::from(lane);
     }
     for (x, code) in rest.iter().zip(last) {
-        let step = (x * inverse).round_ties_even() as i32;
+        let step = round(x * inverse);
         squares += i64::from(step * step);
         *code = (step + 128) as u8;
     }

@@ -68,10 +68,9 @@ impl Marks {
         let Some(mark) = self.marks.get_mut(slot as usize) else { return false };
         // Never 0, which says visited; negative estimates are all alike.
         let new = self.walk << 16 | (estimate.max(f32::MIN_POSITIVE).to_bits() >> 16);
-        let better = *mark >> 16 != self.walk || new < *mark;
-        if better {
-            *mark = new;
-        }
+        // Written in any case: whether it is better is a coin toss that no branch should wait for.
+        let better = (*mark >> 16 != self.walk) | (new < *mark);
+        *mark = if better { new } else { *mark };
         better
     }
 }
