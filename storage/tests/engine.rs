@@ -9,6 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engram_index::payload::PayloadIndexKind;
@@ -24,6 +25,13 @@ use engram_storage::schema::{
 };
 use engram_storage::shard::{RunSource, Shard};
 use engram_storage::{Clock, ManualClock};
+
+/// Shared with the tests of the whole.
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "../../tests/src/wait.rs"]
+mod wait;
+
+use wait::until_some;
 
 const DIM: usize = 8;
 const DAY: i64 = 86_400_000;
@@ -246,12 +254,10 @@ async fn a_flush_asked_for_by_hand_starts_the_builds() {
     shard.flush().await.unwrap();
     // Builds begin when nobody wrote for a while.
     fixture.clock.advance(10_000);
-    let built = async {
-        while shard.stats().await.unwrap().indexed_vectors < 600 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), built).await.unwrap();
+    let built = until_some("all vectors to be in a graph", Duration::from_secs(60), || async {
+        Ok((shard.stats().await?.indexed_vectors >= 600).then_some(()))
+    });
+    built.await.unwrap();
 }
 
 /// While clients go on writing, the file of the log that holds what was purged goes all the same.

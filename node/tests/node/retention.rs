@@ -4,6 +4,7 @@ use engram_proto::v1;
 use tonic::Code;
 
 use crate::running::{Running, detail, point, start, start_with, upsert};
+use crate::wait::until_some;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -54,16 +55,15 @@ async fn a_purge_without_wait_completes_by_itself() {
     let mut client = running.retention();
     let accepted = client.purge(older_than_90_days(false)).await.unwrap().into_inner();
     assert_eq!(accepted.state, "running");
-    for _ in 0..200 {
+    let complete = until_some("the purge to complete", Duration::from_secs(10), || {
+        let mut client = client.clone();
         let by_id = v1::GetReceiptRequest { id: accepted.id.clone() };
-        let receipt = client.get_receipt(by_id).await.unwrap().into_inner();
-        if receipt.state == "complete" {
-            assert_eq!(receipt.points_erased, 3);
-            return;
+        async move {
+            let receipt = client.get_receipt(by_id).await?.into_inner();
+            Ok((receipt.state == "complete").then_some(receipt))
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the purge did not complete");
+    });
+    assert_eq!(complete.await.unwrap().points_erased, 3);
 }
 
 #[tokio::test]
@@ -80,12 +80,14 @@ async fn the_retention_job_enforces_rules_on_its_own() {
     running.collections().update_collection(update).await.unwrap();
     // Hidden at once, erased by the next run.
     assert_eq!(count(&running).await, 2);
-    for _ in 0..200 {
-        let receipts = running.retention().list_receipts(v1::ListReceiptsRequest::default()).await.unwrap();
-        if receipts.into_inner().receipts.iter().any(|r| r.state == "complete" && r.points_erased == 3) {
-            return;
+    let erased = until_some("the retention job to erase the points", Duration::from_secs(10), || {
+        let mut client = running.retention();
+        async move {
+            let receipts =
+                client.list_receipts(v1::ListReceiptsRequest::default()).await?.into_inner().receipts;
+            let erased = receipts.iter().any(|r| r.state == "complete" && r.points_erased == 3);
+            Ok(erased.then_some(()))
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the retention job did not erase the points");
+    });
+    erased.await.unwrap();
 }

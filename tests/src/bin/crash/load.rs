@@ -377,6 +377,7 @@ impl Writer {
     }
 }
 
+/// Between two operations: so that they meet the others of the load, and the kill, at ever other moments. Nothing is waited for.
 async fn pause(rng: &mut StdRng, longest_ms: u64) {
     tokio::time::sleep(Duration::from_millis(rng.random_range(0..longest_ms))).await;
 }

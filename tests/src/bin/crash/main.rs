@@ -93,6 +93,7 @@ async fn run(arguments: &Arguments, seed: u64, server: &mut Server) -> Result<()
         let begun = Instant::now();
         if rng.random_bool(0.2) {
             server.spawn()?;
+            // The kill comes at any moment of a recovery; nothing is waited for.
             tokio::time::sleep(Duration::from_micros(rng.random_range(0..120_000))).await;
             server.kill9();
             phase = Phase::Recovery;

@@ -105,6 +105,7 @@ impl Watch {
             self.counters.told_flush.store(any(&["flushing"]), Ordering::SeqCst);
             self.counters.told_compact.store(any(&["compacting", "indexing"]), Ordering::SeqCst);
             self.counters.told_erase.store(any(&["erasing"]), Ordering::SeqCst);
+            // Often enough to see short phases, seldom enough to leave the server its time.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
