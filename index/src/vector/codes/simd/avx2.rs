@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Factors, Simd, Way, Work, portable};
+use super::{BLOCK, Factors, Simd, Work};
 
 /// AVX2 with FMA and half-precision conversion: Intel since Haswell, AMD since Zen.
 #[derive(Clone, Copy, Debug)]
@@ -26,86 +26,16 @@ pub fn with_avx2<W: Work>(work: W, simd: Avx2) -> W::Output {
 }
 
 impl Simd for Avx2 {
-    #[inline(always)]
-    fn dot(self, a: &[u8], b: &[i8]) -> i32 {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { dot_avx2(a, b) }
-    }
-
-    #[inline(always)]
-    fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { dot4_avx2(a, b) }
-    }
-
-    #[inline(always)]
-    fn dot_by4(self, a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
-        b.map(|b| self.dot(a, b))
-    }
-
-    #[inline(always)]
-    fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { table_sums_avx2(codes, table) }
-    }
-
-    #[inline(always)]
-    fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { estimates_avx2(sums, factors, out) }
-    }
-
-    #[inline(always)]
-    fn pick(
-        self,
-        chosen: u32,
-        estimates: &[f32; BLOCK],
-        slots: &[u8],
-        distances: &mut [f32],
-        out: &mut [u32],
-    ) -> usize {
-        portable::pick(chosen, estimates, slots, distances, out)
-    }
-
-    #[inline(always)]
-    fn least(self, distances: &[f32]) -> (usize, f32) {
-        portable::least(distances)
-    }
-
-    #[inline(always)]
-    fn least16(self, distances: &[f32; 16]) -> f32 {
-        portable::least(distances).1
-    }
-
-    #[inline(always)]
-    fn remove16(self, distances: &mut [f32; 16], lane: usize) -> f32 {
-        portable::Portable.remove16(distances, lane)
-    }
-
-    #[inline(always)]
-    fn keep_below(self, limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
-        portable::keep_below(limit, distances, slots)
-    }
-
-    #[inline(always)]
-    fn hadamard16(self, x: &mut [f32]) {
-        portable::hadamard16(x);
-    }
-
-    #[inline(always)]
-    fn way(self, u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
-        portable::way(u, v, signs)
-    }
-
-    #[inline(always)]
-    fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
-        portable::table16(q, floor, factor, out);
+    forward! {
+        fn dot(a: &[u8], b: &[i8]) -> i32;
+        fn table_sums(codes: &[u8], table: &[u8]) -> [i32; BLOCK];
+        fn estimates(sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32;
     }
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
-fn dot_avx2(a: &[u8], b: &[i8]) -> i32 {
+#[target_feature(enable = "avx2")]
+fn dot(a: &[u8], b: &[i8]) -> i32 {
     let n = a.len().min(b.len()) / 32;
     // SAFETY: the function is compiled for the instruction set; `n` whole steps of 32 bytes lie within both slices.
     unsafe {
@@ -124,14 +54,8 @@ fn dot_avx2(a: &[u8], b: &[i8]) -> i32 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
-fn dot4_avx2(a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
-    a.map(|a| dot_avx2(a, b))
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
-fn table_sums_avx2(codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+#[target_feature(enable = "avx2")]
+fn table_sums(codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
     let n = codes.len().min(table.len()) / 64;
     let mut out = [0; BLOCK];
     // SAFETY: the function is compiled for the instruction set; loads lie within the slices, stores within `out`.
@@ -169,8 +93,8 @@ fn table_sums_avx2(codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
-fn estimates_avx2(sums: &[i32; BLOCK], f: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+#[target_feature(enable = "avx2,fma,f16c")]
+fn estimates(sums: &[i32; BLOCK], f: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
     assert!(f.add.len() >= 2 * BLOCK && f.mul.len() >= 2 * BLOCK);
     let mut below = 0;
     for i in 0..4 {

@@ -34,97 +34,26 @@ pub fn with_avx512<W: Work>(work: W, simd: Avx512) -> W::Output {
 }
 
 impl Simd for Avx512 {
-    #[inline(always)]
-    fn dot(self, a: &[u8], b: &[i8]) -> i32 {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { dot_avx512(a, b) }
-    }
-
-    #[inline(always)]
-    fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { dot4_avx512(a, b) }
-    }
-
-    #[inline(always)]
-    fn dot_by4(self, a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { dot_by4_avx512(a, b) }
-    }
-
-    #[inline(always)]
-    fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { table_sums_avx512(codes, table) }
-    }
-
-    #[inline(always)]
-    fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { estimates_avx512(sums, factors, out) }
-    }
-
-    #[inline(always)]
-    fn pick(
-        self,
-        chosen: u32,
-        estimates: &[f32; BLOCK],
-        slots: &[u8],
-        distances: &mut [f32],
-        out: &mut [u32],
-    ) -> usize {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { pick_avx512(chosen, estimates, slots, distances, out) }
-    }
-
-    #[inline(always)]
-    fn least(self, distances: &[f32]) -> (usize, f32) {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { least_avx512(distances) }
-    }
-
-    #[inline(always)]
-    fn least16(self, distances: &[f32; 16]) -> f32 {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { least16_avx512(distances) }
-    }
-
-    #[inline(always)]
-    fn remove16(self, distances: &mut [f32; 16], lane: usize) -> f32 {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { remove16_avx512(distances, lane) }
-    }
-
-    #[inline(always)]
-    fn keep_below(self, limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { keep_below_avx512(limit, distances, slots) }
-    }
-
-    #[inline(always)]
-    fn hadamard16(self, x: &mut [f32]) {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { hadamard16_avx512(x) }
-    }
-
-    #[inline(always)]
-    fn way(self, u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { way_avx512(u, v, signs) }
-    }
-
-    #[inline(always)]
-    fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
-        // SAFETY: `self` proves the instruction set.
-        unsafe { table16_avx512(q, floor, factor, out) }
+    forward! {
+        fn dot(a: &[u8], b: &[i8]) -> i32;
+        fn dot4(a: [&[u8]; 4], b: &[i8]) -> [i32; 4];
+        fn dot_by4(a: &[u8], b: [&[i8]; 4]) -> [i32; 4];
+        fn table_sums(codes: &[u8], table: &[u8]) -> [i32; BLOCK];
+        fn estimates(sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32;
+        fn pick(chosen: u32, near: &[f32; BLOCK], slots: &[u8], to: &mut [f32], out: &mut [u32]) -> usize;
+        fn least(distances: &[f32]) -> (usize, f32);
+        fn least16(distances: &[f32; 16]) -> f32;
+        fn remove16(distances: &mut [f32; 16], lane: usize) -> f32;
+        fn keep_below(limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize;
+        fn hadamard16(x: &mut [f32]);
+        fn way(u: &[f32], v: &[f32], signs: &mut [u16]) -> Way;
+        fn table16(q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]);
     }
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn dot_avx512(a: &[u8], b: &[i8]) -> i32 {
+#[target_feature(enable = "avx512vnni")]
+fn dot(a: &[u8], b: &[i8]) -> i32 {
     let n = a.len().min(b.len()) / 64;
     // SAFETY: the function is compiled for the instruction set; `n` whole steps of 64 bytes lie within both slices.
     unsafe {
@@ -144,18 +73,28 @@ fn dot_avx512(a: &[u8], b: &[i8]) -> i32 {
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn dot4_avx512(a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
-    let n = a.iter().fold(b.len(), |n, a| n.min(a.len())) / 64;
+#[target_feature(enable = "avx512vnni")]
+fn dot4(a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
+    four_dots(a, [b; 4])
+}
+
+#[inline]
+#[target_feature(enable = "avx512vnni")]
+fn dot_by4(a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
+    four_dots([a; 4], b)
+}
+
+/// Four products in one loop; the side that is the same for all is loaded once, as the compiler sees.
+#[inline]
+#[target_feature(enable = "avx512vnni")]
+fn four_dots(a: [&[u8]; 4], b: [&[i8]; 4]) -> [i32; 4] {
+    let n = a.iter().zip(&b).fold(usize::MAX, |n, (a, b)| n.min(a.len()).min(b.len())) / 64;
     // SAFETY: as in `dot`.
     unsafe {
         let mut s = [_mm512_setzero_si512(); 4];
         for i in 0..n {
-            let y = load512(b.as_ptr().cast(), i);
-            for (s, a) in s.iter_mut().zip(&a) {
-                *s = _mm512_dpbusd_epi32(*s, load512(a.as_ptr(), i), y);
+            for (s, (a, b)) in s.iter_mut().zip(a.iter().zip(&b)) {
+                *s = _mm512_dpbusd_epi32(*s, load512(a.as_ptr(), i), load512(b.as_ptr().cast(), i));
             }
         }
         fold4(s)
@@ -163,29 +102,8 @@ fn dot4_avx512(a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn dot_by4_avx512(a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
-    let n = b.iter().fold(a.len(), |n, b| n.min(b.len())) / 64;
-    // SAFETY: as in `dot_avx512`.
-    unsafe {
-        let mut s = [_mm512_setzero_si512(); 4];
-        for i in 0..n {
-            let x = load512(a.as_ptr(), i);
-            for (s, b) in s.iter_mut().zip(&b) {
-                *s = _mm512_dpbusd_epi32(*s, x, load512(b.as_ptr().cast(), i));
-            }
-        }
-        fold4(s)
-    }
-}
-
-#[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn table_sums_avx512(codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+#[target_feature(enable = "avx512vnni,avx512vbmi")]
+fn table_sums(codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
     let n = codes.len().min(table.len()) / 64;
     let mut out = [0; BLOCK];
     // SAFETY: as in `dot`; `out` has room for two registers.
@@ -218,10 +136,8 @@ fn table_sums_avx512(codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn estimates_avx512(sums: &[i32; BLOCK], f: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+#[target_feature(enable = "avx512f")]
+fn estimates(sums: &[i32; BLOCK], f: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
     assert!(f.add.len() >= 2 * BLOCK && f.mul.len() >= 2 * BLOCK);
     let mut below = 0;
     for half in 0..2 {
@@ -241,28 +157,20 @@ fn estimates_avx512(sums: &[i32; BLOCK], f: &Factors<'_>, out: &mut [f32; BLOCK]
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn pick_avx512(
-    chosen: u32,
-    estimates: &[f32; BLOCK],
-    slots: &[u8],
-    distances: &mut [f32],
-    out: &mut [u32],
-) -> usize {
-    assert!(slots.len() >= 4 * BLOCK && distances.len() >= 48 && out.len() >= 48);
+#[target_feature(enable = "avx512f")]
+fn pick(chosen: u32, near: &[f32; BLOCK], slots: &[u8], to: &mut [f32], out: &mut [u32]) -> usize {
+    assert!(slots.len() >= 4 * BLOCK && to.len() >= 48 && out.len() >= 48);
     let mut count = 0;
     for half in 0..2 {
         let mask = (chosen >> (16 * half)) as u16;
         // SAFETY: compiled for the instruction set; `count` is at most 16 where 16 lanes are written after it.
         unsafe {
-            let d = _mm512_loadu_ps(estimates.as_ptr().add(16 * half));
+            let d = _mm512_loadu_ps(near.as_ptr().add(16 * half));
             let s = _mm512_loadu_si512(slots.as_ptr().add(64 * half).cast());
             // In a register and stored whole: a compressing store is slow on Zen 4.
             let infinity = _mm512_set1_ps(f32::INFINITY);
             let packed = _mm512_mask_compress_ps(infinity, mask, d);
-            _mm512_storeu_ps(distances.as_mut_ptr().add(count), packed);
+            _mm512_storeu_ps(to.as_mut_ptr().add(count), packed);
             let packed = _mm512_maskz_compress_epi32(mask, s);
             _mm512_storeu_si512(out.as_mut_ptr().add(count).cast(), packed);
         }
@@ -272,10 +180,8 @@ fn pick_avx512(
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn least_avx512(distances: &[f32]) -> (usize, f32) {
+#[target_feature(enable = "avx512f")]
+fn least(distances: &[f32]) -> (usize, f32) {
     let infinity = _mm512_set1_ps(f32::INFINITY);
     let (whole, rest) = (distances.len() / 16, distances.len() % 16);
     let tail: __mmask16 = (1u16 << rest) - 1;
@@ -300,19 +206,15 @@ fn least_avx512(distances: &[f32]) -> (usize, f32) {
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn least16_avx512(distances: &[f32; 16]) -> f32 {
+#[target_feature(enable = "avx512f")]
+fn least16(distances: &[f32; 16]) -> f32 {
     // SAFETY: compiled for the instruction set; the array is one register.
     unsafe { _mm512_reduce_min_ps(_mm512_loadu_ps(distances.as_ptr())) }
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn remove16_avx512(distances: &mut [f32; 16], lane: usize) -> f32 {
+#[target_feature(enable = "avx512f")]
+fn remove16(distances: &mut [f32; 16], lane: usize) -> f32 {
     // SAFETY: compiled for the instruction set; the array is one register.
     unsafe {
         let old = _mm512_loadu_ps(distances.as_ptr());
@@ -323,10 +225,8 @@ fn remove16_avx512(distances: &mut [f32; 16], lane: usize) -> f32 {
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn keep_below_avx512(limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
+#[target_feature(enable = "avx512f")]
+fn keep_below(limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
     let count = distances.len().min(slots.len()) / 16;
     let (limit, infinity) = (_mm512_set1_ps(limit), _mm512_set1_ps(f32::INFINITY));
     let mut kept = 0;
@@ -349,10 +249,8 @@ fn keep_below_avx512(limit: f32, distances: &mut [f32], slots: &mut [u32]) -> us
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn hadamard16_avx512(x: &mut [f32]) {
+#[target_feature(enable = "avx512f")]
+fn hadamard16(x: &mut [f32]) {
     for x in x.as_chunks_mut::<16>().0 {
         // SAFETY: compiled for the instruction set; a chunk is one register.
         unsafe {
@@ -371,10 +269,8 @@ fn hadamard16_avx512(x: &mut [f32]) {
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn way_avx512(u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
+#[target_feature(enable = "avx512f")]
+fn way(u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
     let zero = _mm512_setzero_ps();
     let (mut total, mut squares, mut along) = (zero, zero, zero);
     let chunks = u.as_chunks::<16>().0.iter().zip(v.as_chunks::<16>().0);
@@ -396,10 +292,8 @@ fn way_avx512(u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
 }
 
 #[inline]
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
-fn table16_avx512(q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
+#[target_feature(enable = "avx512f")]
+fn table16(q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
     let mut sum = _mm512_set1_ps(floor);
     for (q, set) in q.iter().zip([0xAAAA, 0xCCCC, 0xF0F0, 0xFF00]) {
         sum = _mm512_mask_add_ps(sum, set, sum, _mm512_set1_ps(2.0 * q));

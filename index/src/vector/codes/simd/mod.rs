@@ -5,68 +5,185 @@
 //! give the same bits: the kernels are integer arithmetic, and the float part of [`Simd::estimates`] rounds alike
 //! everywhere (fused multiply-add).
 
+/// Within an implementation of [`Simd`]: methods that call the function of the same name beside it, which is compiled for
+/// the instruction set.
+#[cfg(target_arch = "x86_64")]
+macro_rules! forward {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)?;)*) => { $(
+        #[inline(always)]
+        fn $name(self, $($arg: $type),*) $(-> $out)? {
+            // SAFETY: `self` proves the instruction set.
+            unsafe { $name($($arg),*) }
+        }
+    )* };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod portable;
-
-pub use portable::Portable;
 
 /// Neighbours whose 1-bit codes lie together, see [`super::link`].
 pub const BLOCK: usize = 32;
 
 /// The kernels on one instruction set. A value of an implementing type proves that the processor has it.
+///
+/// The bodies here are plain Rust; a variant replaces those that it does better.
 pub trait Simd: Copy {
     /// Sum of `a[i] * b[i]`; the lengths are equal and a multiple of 64, at most 2^16.
-    fn dot(self, a: &[u8], b: &[i8]) -> i32;
+    #[inline(always)]
+    fn dot(self, a: &[u8], b: &[i8]) -> i32 {
+        a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+    }
 
     /// The same for four vectors against one.
-    fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4];
+    #[inline(always)]
+    fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
+        a.map(|a| self.dot(a, b))
+    }
 
     /// One vector against four.
-    fn dot_by4(self, a: &[u8], b: [&[i8]; 4]) -> [i32; 4];
+    #[inline(always)]
+    fn dot_by4(self, a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
+        b.map(|b| self.dot(a, b))
+    }
 
     /// For each of 32 codes the sum of the table entries its nibbles choose, see [`super::link::Table`]: `codes` holds
     /// 64 bytes per four nibbles, `table` 64 bytes for each of those.
-    fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK];
+    #[inline(always)]
+    fn table_sums(self, codes: &[u8], table: &[u8]) -> [i32; BLOCK] {
+        let mut sums = [0; BLOCK];
+        for (codes, table) in codes.chunks_exact(64).zip(table.chunks_exact(64)) {
+            for (i, &byte) in codes.iter().enumerate() {
+                let entries = &table[16 * (i % 4)..16 * (i % 4) + 16];
+                sums[i / 4] += i32::from(entries[usize::from(byte & 15)]);
+                sums[16 + i / 4] += i32::from(entries[usize::from(byte >> 4)]);
+            }
+        }
+        sums
+    }
 
     /// `base + add[i] - mul[i] * (scale * sums[i] + bias)`, and a bit per lane that is below `bound`.
-    fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32;
+    #[inline(always)]
+    fn estimates(self, sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32 {
+        let half =
+            |bytes: &[u8], i: usize| half::f16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32();
+        let mut below = 0;
+        for i in 0..BLOCK {
+            let product = (sums[i] as f32).mul_add(factors.scale, factors.bias);
+            out[i] = (-half(factors.mul, i)).mul_add(product, factors.base + half(factors.add, i));
+            below |= u32::from(out[i] < factors.bound) << i;
+        }
+        below
+    }
 
-    /// Copies the estimates whose bit is set in `chosen`, and their slots (32 numbers of four bytes), to the front of
-    /// `distances` and `out`, which have room for 48. Returns how many; the distances after them stay or become infinite.
-    fn pick(
-        self,
-        chosen: u32,
-        estimates: &[f32; BLOCK],
-        slots: &[u8],
-        distances: &mut [f32],
-        out: &mut [u32],
-    ) -> usize;
+    /// Copies the estimates `near` whose bit is set in `chosen`, and their slots (32 numbers of four bytes), to the front
+    /// of `to` and `out`, which have room for 48. Returns how many; what is in `to` after them stays or becomes infinite.
+    #[inline(always)]
+    fn pick(self, chosen: u32, near: &[f32; BLOCK], slots: &[u8], to: &mut [f32], out: &mut [u32]) -> usize {
+        let (mut rest, mut count) = (chosen, 0);
+        let (slots, _) = slots.as_chunks::<4>();
+        while rest != 0 {
+            let i = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            (to[count], out[count]) = (near[i], u32::from_le_bytes(slots[i]));
+            count += 1;
+        }
+        count
+    }
 
     /// Index and value of the least number; the first of equal ones. `(0, infinity)` where there is none.
-    fn least(self, distances: &[f32]) -> (usize, f32);
+    #[inline(always)]
+    fn least(self, distances: &[f32]) -> (usize, f32) {
+        let least = distances.iter().fold(f32::INFINITY, |m, &d| if d < m { d } else { m });
+        (distances.iter().position(|&d| d == least).unwrap_or(0), least)
+    }
 
     /// The least of 16 numbers.
-    fn least16(self, distances: &[f32; 16]) -> f32;
+    #[inline(always)]
+    fn least16(self, distances: &[f32; 16]) -> f32 {
+        self.least(distances).1
+    }
 
     /// Makes number `lane` infinite; returns the least of the others.
-    fn remove16(self, distances: &mut [f32; 16], lane: usize) -> f32;
+    #[inline(always)]
+    fn remove16(self, distances: &mut [f32; 16], lane: usize) -> f32 {
+        distances[lane % 16] = f32::INFINITY;
+        self.least16(distances)
+    }
 
     /// Moves the numbers below `limit`, and the slots in the same places, to the front. Returns how many; the rest become
     /// infinite. The lengths are equal and a multiple of 16.
-    fn keep_below(self, limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize;
+    #[inline(always)]
+    fn keep_below(self, limit: f32, distances: &mut [f32], slots: &mut [u32]) -> usize {
+        let mut kept = 0;
+        for i in 0..distances.len().min(slots.len()) {
+            let distance = std::mem::replace(&mut distances[i], f32::INFINITY);
+            if distance < limit {
+                (distances[kept], slots[kept]) = (distance, slots[i]);
+                kept += 1;
+            }
+        }
+        kept
+    }
 
     /// Hadamard transform of each 16 numbers, not scaled.
-    fn hadamard16(self, x: &mut [f32]);
+    #[inline(always)]
+    fn hadamard16(self, x: &mut [f32]) {
+        for x in x.as_chunks_mut::<16>().0 {
+            for half in [8, 4, 2, 1] {
+                let old = *x;
+                for i in 0..16 {
+                    x[i] = if i & half == 0 { old[i] + old[i ^ half] } else { old[i ^ half] - old[i] };
+                }
+            }
+        }
+    }
 
     /// What there is to know of the way from `u` to `v` (a multiple of 16 components): writes its signs, 16 to a word.
-    fn way(self, u: &[f32], v: &[f32], signs: &mut [u16]) -> Way;
+    #[inline(always)]
+    fn way(self, u: &[f32], v: &[f32], signs: &mut [u16]) -> Way {
+        // Sums in 16 lanes that are folded by halves, as the register variants do.
+        let mut lanes = [[0.0f32; 16]; 3];
+        let chunks = u.as_chunks::<16>().0.iter().zip(v.as_chunks::<16>().0);
+        for ((u, v), signs) in chunks.zip(signs) {
+            *signs = 0;
+            for i in 0..16 {
+                let way = v[i] - u[i];
+                let positive = way > 0.0;
+                lanes[0][i] += way.abs();
+                lanes[1][i] = way.mul_add(way, lanes[1][i]);
+                lanes[2][i] += if positive { u[i] } else { -u[i] };
+                *signs |= u16::from(positive) << i;
+            }
+        }
+        let [total, squares, along] = lanes.map(|mut lane| {
+            for half in [8, 4, 2, 1] {
+                for i in 0..half {
+                    lane[i] += lane[i + half];
+                }
+            }
+            lane[0]
+        });
+        Way { total, squares, along }
+    }
 
     /// `out[s] = (floor + 2 * sum of q[i] where bit i of s is set) * factor`, rounded to the nearest byte.
-    fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]);
+    #[inline(always)]
+    fn table16(self, q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
+        for (signs, out) in out.iter_mut().enumerate() {
+            let pick = |i: usize| if signs >> i & 1 == 1 { 2.0 * q[i] } else { 0.0 };
+            let sum = ((floor + pick(0)) + pick(1)) + pick(2) + pick(3);
+            *out = (sum * factor).round_ties_even() as u8;
+        }
+    }
 }
+
+/// Plain Rust, for every processor; what the other variants are tested against.
+#[derive(Clone, Copy, Debug)]
+pub struct Portable;
+
+impl Simd for Portable {}
 
 /// The way from one vector to another, see [`super::link`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
