@@ -28,8 +28,8 @@ fn round(x: f32) -> i32 {
 /// Encodes `x` into `code` (same length).
 #[inline(always)]
 pub fn encode(x: &[f32], code: &mut [u8]) -> Meta {
-    let largest = largest(x);
-    if largest == 0.0 {
+    let largest = super::largest(x);
+    if largest < super::VANISHING {
         code.fill(128);
         return Meta { scale: 0.0, norm: 0.0 };
     }
@@ -57,31 +57,14 @@ pub fn encode(x: &[f32], code: &mut [u8]) -> Meta {
     Meta { scale, norm: scale * scale * squares as f32 }
 }
 
-/// The largest absolute component.
-#[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    let (chunks, rest) = x.as_chunks::<16>();
-    let mut lanes = [0.0f32; 16];
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x.abs() > *lane { x.abs() } else { *lane };
-        }
-    }
-    let mut largest = 0.0f32;
-    for x in lanes.iter().chain(rest) {
-        largest = largest.max(x.abs());
-    }
-    largest
-}
-
 /// A code made ready to be compared with others.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// Steps, signed.
     steps: Vec<i8>,
     meta: Meta,
-    /// 128 times the sum of the steps: what the offset of the other side adds.
-    offset: i32,
+    /// Sum of the steps.
+    sum: i32,
 }
 
 impl Query {
@@ -107,7 +90,7 @@ impl Query {
             sum += i32::from(*step);
         }
         self.meta = meta;
-        self.offset = 128 * sum;
+        self.sum = sum;
     }
 
     /// The steps, signed.
@@ -115,9 +98,14 @@ impl Query {
         &self.steps
     }
 
+    /// Sum of the steps.
+    pub fn sum(&self) -> i32 {
+        self.sum
+    }
+
     /// What the offset of a code on the other side adds to the integer product.
     pub fn offset(&self) -> i32 {
-        self.offset
+        128 * self.sum
     }
 
     /// Scale and norm.
@@ -128,37 +116,38 @@ impl Query {
     /// Squared distance of the decoded vectors.
     #[inline(always)]
     pub fn distance<S: Simd>(&self, simd: S, code: &[u8], meta: Meta) -> f32 {
-        self.finish(simd.dot(code, &self.steps), meta)
+        self.finish(simd.dot(code, &self.steps) - self.offset(), meta)
     }
 
     /// Four distances at once.
     #[inline(always)]
     pub fn distance4<S: Simd>(&self, simd: S, codes: [&[u8]; 4], metas: [Meta; 4]) -> [f32; 4] {
         let dots = simd.dot4(codes, &self.steps);
-        std::array::from_fn(|i| self.finish(dots[i], metas[i]))
+        std::array::from_fn(|i| self.finish(dots[i] - self.offset(), metas[i]))
     }
 
     /// Distances of one decoded vector from four that were made ready.
     #[inline(always)]
     pub fn distance_by4<S: Simd>(simd: S, four: &[Query; 4], code: &[u8], meta: Meta) -> [f32; 4] {
         let dots = simd.dot_by4(code, [&four[0].steps, &four[1].steps, &four[2].steps, &four[3].steps]);
-        std::array::from_fn(|i| four[i].finish(dots[i], meta))
+        std::array::from_fn(|i| four[i].finish(dots[i] - four[i].offset(), meta))
     }
 
     /// Inner product with a decoded vector.
     #[inline(always)]
     pub fn dot<S: Simd>(&self, simd: S, code: &[u8], scale: f32) -> f32 {
-        (simd.dot(code, &self.steps) - self.offset) as f32 * (self.meta.scale * scale)
+        (simd.dot(code, &self.steps) - self.offset()) as f32 * (self.meta.scale * scale)
     }
 
+    /// The distance that belongs to a product of signed steps.
     #[inline(always)]
-    fn finish(&self, dot: i32, meta: Meta) -> f32 {
-        let product = (dot - self.offset) as f32 * (self.meta.scale * meta.scale);
+    pub(super) fn finish(&self, dot: i32, meta: Meta) -> f32 {
+        let product = dot as f32 * (self.meta.scale * meta.scale);
         (self.meta.norm + meta.norm - 2.0 * product).max(0.0)
     }
 }
 
-/// Codes of many vectors, one after the other.
+/// Codes of many vectors, one after the other, with 8 or 4 bits.
 #[derive(Clone, Debug, Default)]
 pub struct Codes {
     stride: usize,
@@ -167,7 +156,7 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// Room for `count` codes of `stride` bytes, a multiple of 64.
+    /// Room for `count` codes of `stride` bytes: a multiple of 64, or of 32 for 4-bit codes.
     pub fn with_len(count: usize, stride: usize) -> Self {
         Self { stride, bytes: vec![128; count * stride], metas: vec![Meta::default(); count] }
     }

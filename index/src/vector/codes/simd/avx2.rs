@@ -28,6 +28,7 @@ pub fn with_avx2<W: Work>(work: W, simd: Avx2) -> W::Output {
 impl Simd for Avx2 {
     forward! {
         fn dot(a: &[u8], b: &[i8]) -> i32;
+        fn dot_nibbles(code: &[u8], steps: &[i8]) -> i32;
         fn table_sums(codes: &[u8], table: &[u8]) -> [i32; BLOCK];
         fn estimates(sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32;
     }
@@ -50,6 +51,29 @@ fn dot(a: &[u8], b: &[i8]) -> i32 {
             }
         }
         sum256(_mm256_add_epi32(s[0], s[1]))
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_nibbles(code: &[u8], steps: &[i8]) -> i32 {
+    let n = code.len().min(steps.len() / 2) / 32;
+    // SAFETY: the function is compiled for the instruction set; a piece of 32 bytes has its 64 steps within `steps`.
+    unsafe {
+        let (low, one16) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+        let mut s = _mm256_setzero_si256();
+        for i in 0..n {
+            let c = _mm256_loadu_si256(code.as_ptr().add(32 * i).cast());
+            // The steps of the upper nibbles are 64 further; in a last half block, which is 32 bytes, 32.
+            let gap = if i % 2 == 0 && i + 1 == n { 32 } else { 64 };
+            let at = steps.as_ptr().add(128 * (i / 2) + 32 * (i % 2));
+            let (y, z) = (_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(gap).cast()));
+            // No pair saturates: 2 * 15 * 128 has 12 bits.
+            let lower = _mm256_maddubs_epi16(_mm256_and_si256(c, low), y);
+            let upper = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(c), low), z);
+            s = _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_add_epi16(lower, upper), one16));
+        }
+        sum256(s)
     }
 }
 

@@ -1,10 +1,10 @@
-//! The kernels on AVX-512 with VNNI and VBMI.
+//! The kernels on AVX-512 with VNNI, VBMI and VPOPCNTDQ.
 
 use std::arch::x86_64::*;
 
 use super::{BLOCK, Factors, Simd, Way, Work};
 
-/// AVX-512 with VNNI and VBMI: Intel since Ice Lake, AMD since Zen 4.
+/// AVX-512 with VNNI, VBMI and VPOPCNTDQ: Intel since Ice Lake, AMD since Zen 4.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx512(());
 
@@ -17,6 +17,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vnni")
             && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512vpopcntdq")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c")
@@ -26,9 +27,8 @@ impl Avx512 {
     }
 }
 
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,popcnt,bmi2"
-)]
+// AVX-512 implies AVX2, FMA and half-precision conversion.
+#[target_feature(enable = "avx512vl,avx512dq,avx512vnni,avx512vbmi,avx512vpopcntdq,popcnt,bmi2")]
 pub fn with_avx512<W: Work>(work: W, simd: Avx512) -> W::Output {
     work.run(simd)
 }
@@ -38,6 +38,12 @@ impl Simd for Avx512 {
         fn dot(a: &[u8], b: &[i8]) -> i32;
         fn dot4(a: [&[u8]; 4], b: &[i8]) -> [i32; 4];
         fn dot_by4(a: &[u8], b: [&[i8]; 4]) -> [i32; 4];
+        fn dot_nibbles(code: &[u8], steps: &[i8]) -> i32;
+        fn dot_nibbles4(codes: [&[u8]; 4], steps: &[i8]) -> [i32; 4];
+        fn hamming(a: &[u8], b: &[u8]) -> u32;
+        fn hamming4(a: [&[u8]; 4], b: &[u8]) -> [u32; 4];
+        fn plane_sum(code: &[u8], planes: [&[u8]; 4]) -> u32;
+        fn plane_sums4(codes: [&[u8]; 4], planes: [&[u8]; 4]) -> [u32; 4];
         fn table_sums(codes: &[u8], table: &[u8]) -> [i32; BLOCK];
         fn estimates(sums: &[i32; BLOCK], factors: &Factors<'_>, out: &mut [f32; BLOCK]) -> u32;
         fn pick(chosen: u32, near: &[f32; BLOCK], slots: &[u8], to: &mut [f32], out: &mut [u32]) -> usize;
@@ -99,6 +105,125 @@ fn four_dots(a: [&[u8]; 4], b: [&[i8]; 4]) -> [i32; 4] {
         }
         fold4(s)
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vnni")]
+fn dot_nibbles(code: &[u8], steps: &[i8]) -> i32 {
+    let [sum] = nibbles([code], steps);
+    _mm512_reduce_add_epi32(sum)
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vnni")]
+fn dot_nibbles4(codes: [&[u8]; 4], steps: &[i8]) -> [i32; 4] {
+    // SAFETY: the function is compiled for the instruction set.
+    unsafe { fold4(nibbles(codes, steps)) }
+}
+
+/// The sums of products of some codes, lane by lane.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vnni")]
+fn nibbles<const N: usize>(codes: [&[u8]; N], steps: &[i8]) -> [__m512i; N] {
+    let n = codes.iter().fold(steps.len() / 2, |n, code| n.min(code.len()));
+    let (blocks, zero, low) = (n / 64, _mm512_setzero_si512(), _mm512_set1_epi8(15));
+    let (mut lower, mut upper) = ([zero; N], [zero; N]);
+    // SAFETY: compiled for the instruction set; `blocks` times 64 bytes lie within each code, and twice that within
+    // `steps`; where there are 32 bytes more, so are their 64 steps.
+    unsafe {
+        let steps = steps.as_ptr().cast();
+        for i in 0..blocks {
+            let (y, z) = (load512(steps, 2 * i), load512(steps, 2 * i + 1));
+            for (j, code) in codes.iter().enumerate() {
+                let c = load512(code.as_ptr(), i);
+                lower[j] = _mm512_dpbusd_epi32(lower[j], _mm512_and_si512(c, low), y);
+                // Upper nibbles stay where they are, 16 times their value: one shift at the end instead of one a block.
+                upper[j] = _mm512_dpbusd_epi32(upper[j], _mm512_andnot_si512(low, c), z);
+            }
+        }
+        let mut sums = std::array::from_fn(|j| _mm512_add_epi32(lower[j], _mm512_srai_epi32::<4>(upper[j])));
+        if n % 64 >= 32 {
+            let y = load512(steps, 2 * blocks);
+            for (sum, code) in sums.iter_mut().zip(&codes) {
+                let c = _mm512_broadcast_i64x4(_mm256_loadu_si256(code.as_ptr().add(64 * blocks).cast()));
+                let c = _mm512_mask_srli_epi16::<4>(c, 0xFFFF_0000, c);
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(c, low), y);
+            }
+        }
+        sums
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512vpopcntdq")]
+fn hamming(a: &[u8], b: &[u8]) -> u32 {
+    let [sum] = differing([a], b);
+    _mm512_reduce_add_epi64(sum) as u32
+}
+
+#[inline]
+#[target_feature(enable = "avx512vpopcntdq")]
+fn hamming4(a: [&[u8]; 4], b: &[u8]) -> [u32; 4] {
+    // SAFETY: the function is compiled for the instruction set.
+    unsafe { fold4(differing(a, b)).map(i32::cast_unsigned) }
+}
+
+/// The number of bits that differ, lane by lane.
+#[inline]
+#[target_feature(enable = "avx512vpopcntdq")]
+fn differing<const N: usize>(a: [&[u8]; N], b: &[u8]) -> [__m512i; N] {
+    let words = a.iter().fold(b.len(), |n, a| n.min(a.len())) / 8;
+    let mut sums = [_mm512_setzero_si512(); N];
+    for i in 0..words.div_ceil(8) {
+        // SAFETY: compiled for the instruction set; all slices have `words` words.
+        unsafe {
+            let y = load_words(b, i, words);
+            for (sum, a) in sums.iter_mut().zip(&a) {
+                let x = _mm512_xor_si512(load_words(a, i, words), y);
+                *sum = _mm512_add_epi64(*sum, _mm512_popcnt_epi64(x));
+            }
+        }
+    }
+    sums
+}
+
+#[inline]
+#[target_feature(enable = "avx512vpopcntdq")]
+fn plane_sum(code: &[u8], planes: [&[u8]; 4]) -> u32 {
+    let [sum] = weighed([code], planes);
+    _mm512_reduce_add_epi64(sum) as u32
+}
+
+#[inline]
+#[target_feature(enable = "avx512vpopcntdq")]
+fn plane_sums4(codes: [&[u8]; 4], planes: [&[u8]; 4]) -> [u32; 4] {
+    // SAFETY: the function is compiled for the instruction set.
+    unsafe { fold4(weighed(codes, planes)).map(i32::cast_unsigned) }
+}
+
+/// The sums of plane bits that are set in some codes, each with the weight of its plane, lane by lane.
+#[inline]
+#[target_feature(enable = "avx512vpopcntdq")]
+fn weighed<const N: usize>(codes: [&[u8]; N], planes: [&[u8]; 4]) -> [__m512i; N] {
+    let words = codes.iter().chain(&planes).fold(usize::MAX, |n, x| n.min(x.len())) / 8;
+    let mut sums = [[_mm512_setzero_si512(); 4]; N];
+    for i in 0..words.div_ceil(8) {
+        // SAFETY: compiled for the instruction set; all slices have `words` words.
+        unsafe {
+            let planes = planes.map(|plane| load_words(plane, i, words));
+            for (sums, code) in sums.iter_mut().zip(&codes) {
+                let c = load_words(code, i, words);
+                for (sum, plane) in sums.iter_mut().zip(planes) {
+                    *sum = _mm512_add_epi64(*sum, _mm512_popcnt_epi64(_mm512_and_si512(c, plane)));
+                }
+            }
+        }
+    }
+    sums.map(|[a, b, c, d]| {
+        let upper = _mm512_add_epi64(c, _mm512_slli_epi64::<1>(d));
+        let lower = _mm512_add_epi64(a, _mm512_slli_epi64::<1>(b));
+        _mm512_add_epi64(lower, _mm512_slli_epi64::<2>(upper))
+    })
 }
 
 #[inline]
@@ -311,6 +436,17 @@ fn table16(q: &[f32; 4], floor: f32, factor: f32, out: &mut [u8; 16]) {
 unsafe fn load512(p: *const u8, i: usize) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe { _mm512_loadu_si512(p.add(64 * i).cast()) }
+}
+
+/// Eight words from word `8 * i` on, zeros from word `words` on.
+///
+/// # Safety
+/// The processor has AVX-512, and the slice has `words` words of 8 bytes.
+#[inline(always)]
+unsafe fn load_words(p: &[u8], i: usize, words: usize) -> __m512i {
+    let mask = 0xFFu8 >> (8 - (words - 8 * i).min(8));
+    // SAFETY: the caller's promise; the mask keeps the load from touching anything past `words`.
+    unsafe { _mm512_maskz_loadu_epi64(mask, p.as_ptr().add(64 * i).cast()) }
 }
 
 /// The sums of the lanes of four registers.

@@ -48,6 +48,58 @@ pub trait Simd: Copy {
         b.map(|b| self.dot(a, b))
     }
 
+    /// Sum of `nibble[i] * steps[i]`, the nibbles of a 4-bit code as [`super::int4`] lays them out: one step per nibble, a
+    /// multiple of 64, at most 2^16.
+    #[inline(always)]
+    fn dot_nibbles(self, code: &[u8], steps: &[i8]) -> i32 {
+        let mut sum = 0;
+        for (code, steps) in code.chunks(64).zip(steps.chunks(128)) {
+            let (lower, upper) = steps.split_at(steps.len() / 2);
+            for ((&code, &lower), &upper) in code.iter().zip(lower).zip(upper) {
+                sum += i32::from(code & 15) * i32::from(lower) + i32::from(code >> 4) * i32::from(upper);
+            }
+        }
+        sum
+    }
+
+    /// The same for four codes.
+    #[inline(always)]
+    fn dot_nibbles4(self, codes: [&[u8]; 4], steps: &[i8]) -> [i32; 4] {
+        codes.map(|code| self.dot_nibbles(code, steps))
+    }
+
+    /// Number of bits in which two codes differ; the lengths are equal and a multiple of 8 bytes.
+    #[inline(always)]
+    fn hamming(self, a: &[u8], b: &[u8]) -> u32 {
+        let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+        words.map(|(a, b)| (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)).count_ones()).sum()
+    }
+
+    /// The same for four codes against one.
+    #[inline(always)]
+    fn hamming4(self, a: [&[u8]; 4], b: &[u8]) -> [u32; 4] {
+        a.map(|a| self.hamming(a, b))
+    }
+
+    /// Sum over the bits set in `code` of the numbers whose bit `j` is in `planes[j]`; equal lengths, a multiple of 8 bytes.
+    #[inline(always)]
+    fn plane_sum(self, code: &[u8], planes: [&[u8]; 4]) -> u32 {
+        let mut sums = [0; 4];
+        for (sum, plane) in sums.iter_mut().zip(planes) {
+            let words = code.as_chunks::<8>().0.iter().zip(plane.as_chunks::<8>().0);
+            for (code, plane) in words {
+                *sum += (u64::from_le_bytes(*code) & u64::from_le_bytes(*plane)).count_ones();
+            }
+        }
+        sums[0] + 2 * sums[1] + 4 * sums[2] + 8 * sums[3]
+    }
+
+    /// The same for four codes.
+    #[inline(always)]
+    fn plane_sums4(self, codes: [&[u8]; 4], planes: [&[u8]; 4]) -> [u32; 4] {
+        codes.map(|code| self.plane_sum(code, planes))
+    }
+
     /// For each of 32 codes the sum of the table entries its nibbles choose, see [`super::link::Table`]: `codes` holds
     /// 64 bytes per four nibbles, `table` 64 bytes for each of those.
     #[inline(always)]
