@@ -10,7 +10,12 @@ use engram_index::{
     vector::{
         Metric, SearchParams, VectorIndex, VectorSet,
         exact::scan,
-        graph::{GraphIndex, GraphParams, Layout, build::Plan, search::Effort, walk::End},
+        graph::{
+            GraphIndex, GraphParams, Layout,
+            build::Plan,
+            search::{Effort, Way},
+            walk::End,
+        },
         metric::admit,
     },
 };
@@ -107,34 +112,80 @@ fn more_candidates_find_more() {
     }
 }
 
-/// Filters that have to do with the query, or against it, and every share of the rows.
+/// Graphs over one set, whose masks are tested.
+fn masked() -> &'static [GraphIndex; 2] {
+    static BUILT: OnceLock<[GraphIndex; 2]> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let set = set(Metric::Cosine, 30_000, 3);
+        LAYOUTS.map(|layout| build(&set, layout))
+    })
+}
+
+const SHARES: [f64; 7] = [0.5, 0.2, 0.1, 0.05, 0.01, 0.002, 0.0003];
+
+/// Filters that have nothing to do with the query, of every share of the rows.
 #[test]
-fn recall_holds_under_filters_of_every_kind() {
-    let set = set(Metric::Cosine, 30_000, 3);
-    for layout in LAYOUTS {
-        filters_of_every_kind(&build(&set, layout));
+fn recall_holds_under_random_filters() {
+    let params = SearchParams { k: 10, ..SearchParams::default() };
+    let mut rng = StdRng::seed_from_u64(6);
+    for share in SHARES {
+        let allowed: RoaringBitmap = (0..30_000).filter(|_| rng.random_bool(share)).collect();
+        let found = masked().each_ref().map(|index| recall(index, 3, &params, Mask::Allow(&allowed)));
+        assert!(found.iter().all(|&f| f >= 0.95), "{share}: {found:?} with {LAYOUTS:?}");
     }
 }
 
-fn filters_of_every_kind(index: &GraphIndex) {
+/// Filters that let through what is nearest to the query, or what is farthest from it; said as a list of those allowed and as
+/// one of those denied.
+#[test]
+fn recall_holds_under_filters_that_have_to_do_with_the_query() {
+    masked().iter().for_each(filters_that_have_to_do_with_the_query);
+}
+
+fn filters_that_have_to_do_with_the_query(index: &GraphIndex) {
     let set = index.vectors();
     let params = SearchParams { k: 10, ..SearchParams::default() };
-    let mut rng = StdRng::seed_from_u64(6);
-    for share in [0.5, 0.2, 0.05, 0.01, 0.001] {
-        let allowed: RoaringBitmap = (0..30_000).filter(|_| rng.random_bool(share)).collect();
-        let found = recall(index, 3, &params, Mask::Allow(&allowed));
-        assert!(found >= 0.95, "{share}: {found}");
+    let queries = queries(Metric::Cosine, 40, 3);
+    let orders: Vec<Vec<u32>> = queries
+        .iter()
+        .map(|q| scan(set, q, 30_000, Mask::All).unwrap().iter().map(|n| n.ordinal).collect())
+        .collect();
+    for (near, share) in SHARES.into_iter().flat_map(|share| [(true, share), (false, share)]) {
+        let count = (30_000.0 * share) as usize;
+        let (mut hits, mut wanted) = (0, 0);
+        for (query, order) in queries.iter().zip(&orders) {
+            let picked = if near { &order[..count] } else { &order[30_000 - count..] };
+            let allowed: RoaringBitmap = picked.iter().copied().collect();
+            let denied: RoaringBitmap = (0..30_000).filter(|&o| !allowed.contains(o)).collect();
+            let truth = scan(set, query, 10, Mask::Allow(&allowed)).unwrap();
+            let found = index.search(query, &params, Mask::Allow(&allowed)).unwrap();
+            assert_eq!(found, index.search(query, &params, Mask::Deny(&denied)).unwrap());
+            assert_eq!(found.len(), truth.len());
+            assert!(found.iter().all(|n| allowed.contains(n.ordinal)));
+            hits += found.iter().filter(|n| n.distance <= truth[truth.len() - 1].distance).count();
+            wanted += truth.len();
+        }
+        assert!(hits * 100 >= wanted * 95, "near {near}, {share}: {hits} of {wanted}");
     }
-    for (near, share) in [(true, 3_000), (true, 15_000), (false, 3_000), (false, 15_000)] {
-        let query = queries(Metric::Cosine, 1, 3).remove(0);
-        let order = scan(set, &query, 30_000, Mask::All).unwrap();
-        let picked = if near { &order[..share] } else { &order[30_000 - share..] };
-        let allowed: RoaringBitmap = picked.iter().map(|n| n.ordinal).collect();
-        let truth = scan(set, &query, 10, Mask::Allow(&allowed)).unwrap();
-        let found = index.search(&query, &params, Mask::Allow(&allowed)).unwrap();
-        let hits = found.iter().filter(|n| n.distance <= truth[9].distance).count();
-        assert!(hits >= 9, "near {near}, {share}: {hits} of 10");
-    }
+}
+
+#[test]
+fn a_filter_decides_how_a_search_goes() {
+    let [index, _] = masked();
+    let params = SearchParams { k: 10, ..SearchParams::default() };
+    let query = queries(Metric::Cosine, 1, 3).remove(0);
+    let way = |count: u32, params: &SearchParams| {
+        let allowed: RoaringBitmap = (0..count).map(|i| i * (30_000 / count)).collect();
+        let answer = index.answer(&query, params, Mask::Allow(&allowed)).unwrap();
+        assert_eq!(answer.found.len(), 10.min(count as usize));
+        assert_eq!(answer.found, index.search(&query, params, Mask::Allow(&allowed)).unwrap());
+        answer.way
+    };
+    assert_eq!(way(15_000, &params), Way::Walk);
+    assert_eq!(way(300, &params), Way::Scan);
+    assert_eq!(way(15, &params), Way::Exact);
+    assert_eq!(way(7, &params), Way::Exact);
+    assert_eq!(way(15_000, &SearchParams { exact: true, ..params }), Way::Exact);
 }
 
 #[test]

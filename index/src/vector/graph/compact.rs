@@ -106,7 +106,6 @@ fn compare<S: Simd>(
         let [a, b, c, d] = [rows.row(a), rows.row(b), rows.row(c), rows.row(d)];
         let codes = [a.code(), b.code(), c.code(), d.code()];
         let compared = prepared.query.distance4(simd, codes, [a.meta(), b.meta(), c.meta(), d.meta()]);
-        let four = [a, b, c, d];
         for i in 0..FOUR.min(batch.count - first) {
             distances[first + i] = compared[i];
             if compared[i] >= *limit {
@@ -117,9 +116,11 @@ fn compare<S: Simd>(
                 best = compared[i];
                 prefetch(rows.raw_slots(slots[i]), usize::MAX);
             }
-            if admits(four[i].position()) {
+            if admits(slots[i]) {
                 found.push(key(compared[i], slots[i]));
                 *limit = slack * top.offer(compared[i]);
+            } else {
+                distances[first + i] *= slack;
             }
         }
     }

@@ -19,9 +19,7 @@ use crate::{
     },
 };
 
-/// Cache lines of a vector that are fetched ahead; the processor follows on its own from there.
-const LINES: usize = 24;
-/// Of one that is compared soon: 4 KiB.
+/// Most cache lines of a vector or a code that are fetched ahead, 4 KiB; the processor follows on its own from there.
 const WHOLE: usize = 64;
 /// Rows whose codes are on their way while one is compared.
 const AHEAD: usize = 12;
@@ -42,7 +40,31 @@ pub enum Effort {
     Slack(f32),
 }
 
-/// What a walk came to.
+/// How a search was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By a walk.
+    Walk,
+    /// By comparing with the codes of all that the mask allows.
+    Scan,
+    /// By such a scan, after a walk that took too long.
+    WalkThenScan,
+    /// By comparing with the vectors of all that the mask allows.
+    Exact,
+}
+
+/// The answer of a search, and how it was found.
+#[derive(Debug)]
+pub struct Answer {
+    /// The nearest, exactly re-scored.
+    pub found: Vec<Neighbor>,
+    /// How it was found.
+    pub way: Way,
+    /// What the walk did, if there was one.
+    pub work: Counts,
+}
+
+/// What a walk or a scan of codes came to.
 #[derive(Debug)]
 pub struct Walked {
     /// The nearest, exactly re-scored.
@@ -62,63 +84,95 @@ thread_local! {
 /// deviations of the error of 8 bits at 384 dimensions. Among far vectors, which lie close, those are many.
 const NEAR_TIE: f32 = 1.01;
 
-/// One search over a mask, in one instruction set.
+/// One search over a mask.
+#[derive(Clone, Copy)]
 pub(super) struct Search<'a> {
     pub index: &'a GraphIndex,
     pub query: &'a [f32],
     pub k: usize,
-    pub bounds: Bounds,
     pub mask: Mask<'a>,
     /// A position that is not visited.
     pub without: Option<usize>,
-    /// Compare with all that the mask allows instead of walking.
-    pub scan: bool,
 }
 
 impl Search<'_> {
-    /// Runs with the scratch memory of this thread.
-    pub fn go(self) -> Walked {
+    /// The nearest that a walk comes to.
+    pub fn walk(self, bounds: Bounds) -> Walked {
+        self.run(Some(bounds))
+    }
+
+    /// The nearest by comparing with the codes of all that the mask allows.
+    pub fn scan(self) -> Walked {
+        self.run(None)
+    }
+
+    /// Runs with the scratch memory of this thread; scans where there are no bounds.
+    fn run(self, bounds: Option<Bounds>) -> Walked {
         let mut scratch = SCRATCH.take().unwrap_or_default();
-        let walked = dispatch(Scratched(self, &mut scratch));
+        let walked = dispatch(Scratched { search: self, bounds, scratch: &mut scratch });
         SCRATCH.set(Some(scratch));
         walked
     }
 }
 
-struct Scratched<'a>(Search<'a>, &'a mut Scratch);
+/// A search in one instruction set.
+struct Scratched<'a> {
+    search: Search<'a>,
+    bounds: Option<Bounds>,
+    scratch: &'a mut Scratch,
+}
 
 impl Work for Scratched<'_> {
     type Output = Walked;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Walked {
-        let Self(search, scratch) = self;
-        let Search { index, query, k, bounds, mask, without, scan } = search;
+        let Self { search, bounds, scratch } = self;
+        let Search { index, query, k, .. } = search;
         index.space.prepare(simd, query, &mut scratch.prepared);
+        scratch.work = Counts::default();
         let length = scratch.prepared.query.meta().norm;
         if length.is_nan() || length >= ASTRAY {
             return Walked { found: Vec::new(), end: End::Astray, work: Counts::default() };
         }
-        scratch.marks.prepare(index.rows.len());
-        let entry = match without.and_then(|p| index.slots.get(p)) {
-            Some(&slot) => {
-                scratch.marks.visit(slot);
-                index.entry_besides(slot)
-            }
-            None => index.entry,
-        };
-        let end = match mask {
-            _ if scan => scan_codes(simd, index, (mask, k), scratch),
-            Mask::All => walk(simd, &index.rows, entry, bounds, scratch, |_| true),
-            Mask::Allow(set) => walk(simd, &index.rows, entry, bounds, scratch, |p| {
-                set.contains(index.vectors.ordinal(p as usize))
-            }),
-            Mask::Deny(set) => walk(simd, &index.rows, entry, bounds, scratch, |p| {
-                !set.contains(index.vectors.ordinal(p as usize))
-            }),
+        let end = match bounds {
+            Some(bounds) => walk_masked(simd, search, bounds, scratch),
+            None => scan_codes(simd, index, (search.mask, k), scratch),
         };
         Walked { found: rescore(index, query, k, scratch), end, work: scratch.work }
     }
+}
+
+/// Fills `scratch.found` with the allowed rows that a walk visits.
+#[inline(always)]
+fn walk_masked<S: Simd>(simd: S, search: Search<'_>, bounds: Bounds, scratch: &mut Scratch) -> End {
+    let Search { index, mask, without, .. } = search;
+    scratch.marks.prepare(index.rows.len());
+    let entry = match without.and_then(|p| index.slots.get(p)) {
+        Some(&slot) => {
+            scratch.marks.visit(slot);
+            index.entry_besides(slot)
+        }
+        None => index.entry,
+    };
+    let rows = &index.rows;
+    match mask {
+        Mask::All => walk(simd, rows, entry, bounds, scratch, |_| true),
+        Mask::Allow(set) => {
+            let ordinals = index.ordinals();
+            walk(simd, rows, entry, bounds, scratch, |slot| set.contains(ordinal(ordinals, slot)))
+        }
+        Mask::Deny(set) => {
+            let ordinals = index.ordinals();
+            walk(simd, rows, entry, bounds, scratch, |slot| !set.contains(ordinal(ordinals, slot)))
+        }
+    }
+}
+
+/// Ordinal of a slot; one that no vector has past the end, where only forged rows lead.
+#[inline(always)]
+fn ordinal(ordinals: &[u32], slot: u32) -> u32 {
+    ordinals.get(slot as usize).copied().unwrap_or(u32::MAX)
 }
 
 /// The `k` nearest of what was found, by the vectors themselves.
@@ -188,7 +242,7 @@ fn scan_codes<S: Simd>(
     };
     each_allowed(index, mask, |slot| {
         let place = &mut waiting[seen % AHEAD];
-        prefetch(rows.raw(slot), LINES);
+        fetch_code(index, slot);
         let due = std::mem::replace(place, slot);
         if seen >= AHEAD {
             compare(due);
@@ -199,6 +253,14 @@ fn scan_codes<S: Simd>(
         compare(waiting[i % AHEAD]);
     }
     if sound { End::Done } else { End::Damaged }
+}
+
+/// Asks for what a comparison with the code of a row reads: its first lines and, with scale and norm, its last.
+#[inline(always)]
+fn fetch_code(index: &GraphIndex, slot: u32) {
+    let raw = index.rows.raw(slot);
+    prefetch(&raw[..index.rows.shape().own], WHOLE);
+    prefetch(&raw[raw.len() - 64..], 1);
 }
 
 /// Calls `take` with the slot of every vector the mask allows.

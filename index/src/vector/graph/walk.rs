@@ -168,11 +168,14 @@ pub enum End {
     Astray,
 }
 
-/// Walks from `entry`. Fills `scratch.found` with the rows it visited whose position `admits` lets through; the others are
-/// walked through all the same.
+/// Walks from `entry`. Fills `scratch.found` with the rows it visited whose slot `admits` lets through.
 ///
 /// The rule that ends it is that of "Distance adaptive beam search" (arXiv 2505.15636): visit candidates while they are
 /// nearer than `slack` times the `k`-th nearest so far. Hard queries get more visits than easy ones.
+///
+/// Rows that are not admitted are ways to others and nothing else. They are taken for `slack` times as far: visited later,
+/// and only while nearer than the `k`-th nearest itself. Without that, a walk to one row in ten visits three times as many,
+/// and one whose nearest rows are all refused goes through all of them first.
 #[inline(always)]
 pub fn walk<S: Simd>(
     simd: S,
@@ -206,7 +209,7 @@ pub fn walk<S: Simd>(
         let row = rows.row(slot);
         let base = prepared.query.distance(simd, row.code(), row.meta());
         work.hops += 1;
-        if admits(row.position()) {
+        if admits(slot) {
             found.push(key(base, slot));
             limit = bounds.slack * top.offer(base);
         }
@@ -221,6 +224,15 @@ pub fn walk<S: Simd>(
                 rest &= rest - 1;
                 let better = marks.improves(block.slot(i as usize), estimates[i as usize]);
                 near &= !(u32::from(!better) << i);
+            }
+            if bounds.slack > 1.0 {
+                let mut rest = near;
+                while rest != 0 {
+                    let i = rest.trailing_zeros();
+                    rest &= rest - 1;
+                    let factor = if admits(block.slot(i as usize)) { 1.0 } else { bounds.slack };
+                    estimates[i as usize] *= factor;
+                }
             }
             work.inserted += near.count_ones() as usize;
             pool.add(simd, near, &estimates, block.slots);
