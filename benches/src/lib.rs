@@ -4,6 +4,7 @@
 //! process where that can be done, and every report states the load average before and after.
 
 pub mod data;
+pub mod filtered;
 pub mod inside;
 pub mod machine;
 pub mod micro;
