@@ -20,6 +20,18 @@ pub const OWNER: Principal = Principal { tenant: DEFAULT_TENANT };
 /// Settings of a server that are not its defaults.
 pub type Settings = Vec<(String, String)>;
 
+/// Settings out of `KEY=VALUE`, as the command line has them.
+///
+/// # Errors
+/// Where one has no `=`.
+pub fn settings(texts: &[String]) -> Result<Settings> {
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').with_context(|| format!("{text:?} is not KEY=VALUE"))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    texts.iter().map(pair).collect()
+}
+
 /// Ids with their scores, closest first.
 pub type Hits = Vec<(u64, f32)>;
 

@@ -50,8 +50,8 @@ pub fn anonymous_now() -> u64 {
     peak.anonymous
 }
 
-/// `utime` and `stime` of `/proc/PID/stat`, whose second field is a name in parentheses that may hold anything.
-fn cpu_seconds(pid: u32) -> Option<f64> {
+/// Processor time of a process: `utime` and `stime` of `/proc/PID/stat`, whose second field is a name in parentheses that may hold anything.
+pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;

@@ -65,6 +65,11 @@ impl Samples {
     }
 }
 
+/// The middle one of some figures; 0 where there is none.
+pub fn median(figures: &[f64]) -> f64 {
+    Samples(figures.to_vec()).median()
+}
+
 /// Runs the candidates in turns, `rounds` times after one round to warm up; the times of each.
 ///
 /// # Errors

@@ -149,7 +149,8 @@ fn refused(status: tonic::Status) -> anyhow::Error {
     anyhow!("{}: {}", status.code(), status.message())
 }
 
-fn numbers(answer: &v1::SearchResponse) -> Result<Vec<u64>> {
+/// Ids of an answer.
+pub(crate) fn numbers(answer: &v1::SearchResponse) -> Result<Vec<u64>> {
     let id = |hit: &v1::ScoredPoint| match hit.point.as_ref()?.id.as_ref()?.kind.as_ref()? {
         Kind::Num(number) => Some(*number),
         Kind::Uuid(_) => None,

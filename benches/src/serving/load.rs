@@ -1,47 +1,22 @@
 //! From Parquet to graphs.
 
-use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use engram_proto::v1::CollectionStats;
 use serde_json::json;
 
 use super::bare::Built;
-use super::{COLLECTION, Run, client_runtime};
-use crate::data::metric_name;
+use super::{Run, client_runtime};
+use crate::loading::{COLLECTION, WITHIN, calm, command};
 use crate::process::{self, Server, folder_bytes};
 use crate::report::mib;
 use crate::wire::Client;
-
-/// All rows go to one region unless a rate of several is wanted: one shard, and so the graph that the bare build makes.
-const REGION: &str = "main";
-pub(super) const WITHIN: Duration = Duration::from_secs(3_600);
-/// A server that should build and takes less than [`STUCK_CPU`] seconds of processor time meanwhile has forgotten it.
-const STUCK_AFTER: Duration = Duration::from_secs(60);
-const STUCK_CPU: f64 = 2.0;
-const POLL: Duration = Duration::from_millis(50);
-/// So many looks in a row must find nothing left to do: a merge may begin after the last graph.
-const CALM_LOOKS: usize = 6;
-
-/// The loader's command; with the regions that the file names, or with one.
-pub(super) fn command(run: &Run<'_>, home: &Path, server: &Server, one_region: bool) -> Result<Command> {
-    let mut loader = process::command(&process::engram()?);
-    loader.arg("load").arg(&run.data.set.base).args(["--collection", COLLECTION, "--create", "--no-wait"]);
-    loader.args(["--metric", metric_name(run.data.set.metric), "--server", &server.url]);
-    loader.arg("--resume-file").arg(home.join("resume"));
-    if one_region {
-        loader.args(["--region", REGION]);
-    }
-    Ok(loader)
-}
 
 /// Loads the set and waits until nothing is left to build; what it took from the start of the load, where all vectors
 /// then have a graph.
 pub(super) fn run(run: &mut Run<'_>, server: &mut Server) -> Result<Option<Built>> {
     run.report.section("engram load, one region, one shard");
-    let loader = command(run, run.home, server, true)?;
+    let loader = command(&run.data.set, run.home, server, true)?;
     let (pid, start) = (server.pid(), Instant::now());
     let ended = process::run(loader, run.home, WITHIN, &mut [(pid, &mut server.peak)])?;
     let rows = run.data.base.len() as f64;
@@ -88,36 +63,4 @@ async fn graphs(run: &mut Run<'_>, server: &mut Server, start: Instant) -> Resul
     let text = format!("{:.1} s of the server, load included", built.cpu);
     run.report.add("indexed_cpu_s", "  processor time", text, built.cpu);
     Ok((indexed == rows).then_some(built))
-}
-
-/// Waits until nothing is left to do; the time since `start` at which that was first so.
-async fn calm(client: &mut Client, server: &mut Server, start: Instant) -> Result<(f64, CollectionStats)> {
-    let (mut looks, mut since) = (0, Duration::ZERO);
-    let mut worked = (Instant::now(), server.peak.cpu);
-    loop {
-        let stats = client.stats(COLLECTION).await?;
-        server.look();
-        let now = start.elapsed();
-        let idle = stats.shards.iter().all(|s| s.memtable_rows == 0 && s.state == "idle");
-        if stats.pending_vectors > 0 || !idle {
-            looks = 0;
-        } else {
-            if looks == 0 {
-                since = now;
-            }
-            looks += 1;
-        }
-        if looks >= CALM_LOOKS {
-            return Ok((since.as_secs_f64(), stats));
-        }
-        if server.peak.cpu >= worked.1 + STUCK_CPU {
-            worked = (Instant::now(), server.peak.cpu);
-        }
-        ensure!(
-            worked.0.elapsed() < STUCK_AFTER,
-            "the server builds no graphs though some are due: {stats:?}"
-        );
-        ensure!(now < WITHIN, "the graphs are not done after {now:?}: {stats:?}");
-        tokio::time::sleep(POLL).await;
-    }
 }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::data::{self, Data, metric_named};
-use crate::inside::Settings;
+use crate::inside::{self, Settings};
+use crate::loading::COLLECTION;
 use crate::machine::cores;
 use crate::process::{self, Server};
 use crate::report::{self, Report, mib};
@@ -19,9 +20,6 @@ mod bare;
 mod latency;
 mod load;
 mod rates;
-
-/// Collection that is loaded.
-pub(crate) const COLLECTION: &str = "bench";
 
 /// Measure a real server on real sets, each in one run.
 #[derive(Debug, Parser)]
@@ -68,14 +66,6 @@ pub struct Args {
 impl Args {
     fn sets(&self) -> Vec<&str> {
         if self.data == "both" { vec!["wordnet", "fashion"] } else { vec![&self.data] }
-    }
-
-    fn settings(&self) -> Result<Settings> {
-        let pair = |text: &String| {
-            let (key, value) = text.split_once('=').with_context(|| format!("{text:?} is not KEY=VALUE"))?;
-            Ok((key.to_owned(), value.to_owned()))
-        };
-        self.settings.iter().map(pair).collect()
     }
 }
 
@@ -152,7 +142,8 @@ fn one(args: &Args, name: &str, data: &Data) -> Result<Value> {
     args.settings.iter().for_each(|s| settings.push_str(&format!(", {s}")));
     report.add("settings", "settings", &settings, settings.as_str());
     let home = temporary(args.dir.as_deref())?;
-    let mut run = Run { args, name, data, settings: args.settings()?, home: home.path(), report };
+    let mut run =
+        Run { args, name, data, settings: inside::settings(&args.settings)?, home: home.path(), report };
     let bare = if args.skip_bare_build { None } else { bare::measure(&mut run)? };
     let mut server = run.server(home.path())?;
     let indexed = load::run(&mut run, &mut server)?;
@@ -181,6 +172,6 @@ pub(crate) fn temporary(folder: Option<&Path>) -> Result<TempDir> {
 }
 
 /// A runtime of one thread: a client that shares no thread with the server.
-fn client_runtime() -> Result<tokio::runtime::Runtime> {
+pub(crate) fn client_runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the client's runtime")
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Run, load};
+use super::Run;
+use crate::loading;
 use crate::process;
 use crate::samples::Samples;
 
@@ -36,6 +37,6 @@ fn once(run: &Run<'_>, one_region: bool) -> Result<Duration> {
     let home = super::temporary(run.args.dir.as_deref())?;
     // Killed when it goes: the graphs that it would build do not disturb the next load.
     let server = run.server(home.path())?;
-    let loader = load::command(run, home.path(), &server, one_region)?;
-    Ok(process::run(loader, home.path(), load::WITHIN, &mut [])?.wall)
+    let loader = loading::command(&run.data.set, home.path(), &server, one_region)?;
+    Ok(process::run(loader, home.path(), loading::WITHIN, &mut [])?.wall)
 }
