@@ -36,6 +36,7 @@ use crate::serve::admission::Admission;
 use crate::serve::front::{Front, FrontLayer};
 use crate::serve::http::{self, HttpState};
 use crate::serve::listener::{Acceptor, bind, tls_acceptor};
+use crate::serve::observed_body::Watch;
 use crate::{NodeError, VERSION, wiring};
 
 const HEADER_LIST: u32 = 16 << 10;
@@ -107,6 +108,7 @@ impl Node {
             metrics: metrics.clone(),
             max_message: config.limits.message_bytes,
             search_timeout: config.limits.search_timeout,
+            watch: Watch::start(),
         });
         let drain = config.limits.drain;
         let health = HealthReporter::new();

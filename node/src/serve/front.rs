@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 use super::admission::{Admission, InFlight};
 use super::answer_room::AnswerRoom;
 use super::metered_body::MeteredBody;
-use super::observed_body::{Observation, ObservedBody};
+use super::observed_body::{Observation, ObservedBody, Watch};
 use crate::auth::{Gate, HEALTH_PATH};
 use crate::metrics::Metrics;
 
@@ -37,6 +37,7 @@ pub(crate) struct Front {
     pub(crate) max_message: usize,
     /// Time a read gets that names none.
     pub(crate) search_timeout: Duration,
+    pub(crate) watch: Arc<Watch>,
 }
 
 impl Front {
@@ -94,7 +95,7 @@ impl Front {
         let (head, body) = answer.into_parts();
         let mut observation = observation;
         observation.see(&head.headers);
-        let body = ObservedBody::new(body, observation, (permit, in_flight));
+        let body = ObservedBody::new(body, observation, (permit, in_flight), self.watch.clone());
         Ok(Response::from_parts(head, Body::new(body)))
     }
 }

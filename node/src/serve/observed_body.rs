@@ -5,10 +5,11 @@
 //! charged.
 //!
 //! A peer that takes nothing must not keep that for ever. HTTP/2 does not ask for a frame while the peer has no room,
-//! so no timer of the body's own would run: a task beside it looks whether what was handed out was followed by another
-//! question, and lets go of the answer and of all that the request holds where it was not. What then stays is one
-//! piece for each stream, until the peer resets the stream or the connection ends.
+//! so no timer of the body's own would run: one task for all answers looks whether what was handed out was followed by
+//! another question, and lets go of the answer and of all that the request holds where it was not. What then stays is
+//! one piece for each stream, until the peer resets the stream or the connection ends.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -20,7 +21,6 @@ use engram_storage::ErrorKind;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::AbortHandle;
 use tonic::Code;
 use tonic::body::Body;
 
@@ -33,6 +33,8 @@ const PIECE: usize = 32 << 10;
 
 /// A peer gets this long to take one piece.
 const TAKE_TIME: Duration = Duration::from_secs(60);
+/// The task looks so often in that time.
+const LOOKS: u32 = 8;
 
 /// What a request holds: its place and its bytes.
 pub(crate) type Held = (Option<OwnedSemaphorePermit>, InFlight);
@@ -62,13 +64,58 @@ impl Drop for Observation {
     }
 }
 
+/// An answer; absent once the peer took nothing for too long.
+type Open = Arc<Mutex<Option<Answer>>>;
+
+/// Answers of which a piece was handed out. A task for each would cost every small answer more than the answer itself.
+pub(crate) struct Watch {
+    take_time: Duration,
+    /// By the number of the answer's address, which no other has while it is here.
+    open: Mutex<HashMap<usize, Open>>,
+}
+
+impl Watch {
+    /// Looks until it is dropped; must be made on a runtime.
+    pub(crate) fn start() -> Arc<Self> {
+        Self::every(TAKE_TIME)
+    }
+
+    fn every(take_time: Duration) -> Arc<Self> {
+        let watch = Arc::new(Self { take_time, open: Mutex::default() });
+        tokio::spawn(look(Arc::downgrade(&watch), take_time / LOOKS));
+        watch
+    }
+
+    fn begin(&self, answer: &Open) {
+        self.open.lock().insert(Arc::as_ptr(answer).addr(), answer.clone());
+    }
+
+    fn end(&self, answer: &Open) {
+        self.open.lock().remove(&Arc::as_ptr(answer).addr());
+    }
+
+    /// Drops answers of which nothing was taken for too long.
+    fn look(&self) {
+        let late = |answer: &&Open| answer.lock().as_ref().is_some_and(|open| open.is_late(self.take_time));
+        let found: Vec<Open> = self.open.lock().values().filter(late).cloned().collect();
+        found.iter().for_each(|answer| give_up(answer, self.take_time));
+    }
+}
+
+async fn look(watch: Weak<Watch>, pause: Duration) {
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(watch) = watch.upgrade() else { return };
+        watch.look();
+    }
+}
+
 /// The body.
 pub(crate) struct ObservedBody {
-    /// Absent once the peer took nothing for too long.
-    answer: Arc<Mutex<Option<Answer>>>,
-    take_time: Duration,
-    /// Runs from the first piece on.
-    watch: Option<AbortHandle>,
+    answer: Open,
+    watch: Arc<Watch>,
+    /// A piece was handed out: the watch knows of it.
+    watched: bool,
 }
 
 struct Answer {
@@ -84,30 +131,16 @@ struct Answer {
 }
 
 impl ObservedBody {
-    pub(crate) fn new(inner: Body, observation: Observation, held: Held) -> Self {
+    pub(crate) fn new(inner: Body, observation: Observation, held: Held, watch: Arc<Watch>) -> Self {
         let answer = Answer { inner, rest: Bytes::new(), offered: None, observation, _held: held };
-        Self { answer: Arc::new(Mutex::new(Some(answer))), take_time: TAKE_TIME, watch: None }
+        Self { answer: Arc::new(Mutex::new(Some(answer))), watch, watched: false }
     }
 }
 
 impl Drop for ObservedBody {
     fn drop(&mut self) {
-        if let Some(watch) = &self.watch {
-            watch.abort();
-        }
-    }
-}
-
-/// Drops an answer of which nothing was taken for `limit`.
-async fn watch(answer: Weak<Mutex<Option<Answer>>>, limit: Duration) {
-    let mut pause = limit;
-    loop {
-        tokio::time::sleep(pause).await;
-        let Some(answer) = answer.upgrade() else { return };
-        let waited = answer.lock().as_ref().and_then(|open| open.offered).map(|since| since.elapsed());
-        pause = limit.saturating_sub(waited.unwrap_or_default());
-        if pause.is_zero() {
-            return give_up(&answer, limit);
+        if self.watched {
+            self.watch.end(&self.answer);
         }
     }
 }
@@ -115,7 +148,7 @@ async fn watch(answer: Weak<Mutex<Option<Answer>>>, limit: Duration) {
 fn give_up(answer: &Mutex<Option<Answer>>, limit: Duration) {
     let mut open = answer.lock();
     // The peer may have asked since we looked.
-    if open.as_ref().is_none_or(|open| open.offered.is_none_or(|since| since.elapsed() < limit)) {
+    if !open.as_ref().is_some_and(|open| open.is_late(limit)) {
         return;
     }
     let dropped = open.take();
@@ -127,6 +160,11 @@ fn give_up(answer: &Mutex<Option<Answer>>, limit: Duration) {
 }
 
 impl Answer {
+    /// Whether what was handed out was not followed by a question for so long.
+    fn is_late(&self, limit: Duration) -> bool {
+        self.offered.is_some_and(|since| since.elapsed() >= limit)
+    }
+
     fn piece(&mut self) -> Bytes {
         let len = self.rest.len().min(PIECE);
         self.rest.split_to(len)
@@ -163,15 +201,15 @@ impl HttpBody for ObservedBody {
         let polled = {
             let mut open = self.answer.lock();
             let Some(answer) = open.as_mut() else {
-                return Poll::Ready(Some(Err(not_taken(self.take_time))));
+                return Poll::Ready(Some(Err(not_taken(self.watch.take_time))));
             };
             let polled = answer.poll_frame(cx);
             answer.offered = matches!(polled, Poll::Ready(Some(Ok(_)))).then(Instant::now);
             polled
         };
-        if polled.is_ready() && self.watch.is_none() {
-            let watch = tokio::spawn(watch(Arc::downgrade(&self.answer), self.take_time));
-            self.watch = Some(watch.abort_handle());
+        if !self.watched && matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            self.watch.begin(&self.answer);
+            self.watched = true;
         }
         polled
     }
@@ -209,7 +247,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(20);
 
-    fn body(place: OwnedSemaphorePermit, len: usize) -> ObservedBody {
+    fn body(place: OwnedSemaphorePermit, len: usize, take_time: Duration) -> ObservedBody {
         let observation = Observation {
             metrics: Arc::new(Metrics::new("test")),
             method: "test",
@@ -217,9 +255,8 @@ mod tests {
             code: Code::Cancelled,
         };
         let inner = Body::new(axum::body::Body::from(vec![1u8; len]));
-        let mut body = ObservedBody::new(inner, observation, (Some(place), InFlight::default()));
-        body.take_time = SHORT;
-        body
+        let watch = Watch::every(take_time);
+        ObservedBody::new(inner, observation, (Some(place), InFlight::default()), watch)
     }
 
     async fn next(body: &mut ObservedBody) -> Option<Result<Frame<Bytes>, tonic::Status>> {
@@ -229,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_loses_its_place() {
         let places = Arc::new(Semaphore::new(1));
-        let mut body = body(places.clone().try_acquire_owned().unwrap(), 3 * PIECE);
+        let mut body = body(places.clone().try_acquire_owned().unwrap(), 3 * PIECE, SHORT);
         next(&mut body).await.unwrap().unwrap();
         // Not asked again, as where the peer has no room.
         drop(places.acquire().await.unwrap());
@@ -239,14 +276,16 @@ mod tests {
     #[tokio::test]
     async fn a_slow_peer_gets_all_of_it() {
         let places = Arc::new(Semaphore::new(1));
-        let mut body = body(places.clone().try_acquire_owned().unwrap(), 40 * PIECE);
-        body.take_time = Duration::from_millis(500);
+        let mut body =
+            body(places.clone().try_acquire_owned().unwrap(), 40 * PIECE, Duration::from_millis(500));
         for _ in 0..40 {
             next(&mut body).await.unwrap().unwrap();
             tokio::time::sleep(SHORT).await;
         }
         assert!(next(&mut body).await.is_none());
+        let watch = body.watch.clone();
+        assert_eq!(watch.open.lock().len(), 1);
         drop(body);
-        assert_eq!(places.available_permits(), 1);
+        assert_eq!((places.available_permits(), watch.open.lock().len()), (1, 0));
     }
 }

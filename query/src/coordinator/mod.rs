@@ -106,13 +106,18 @@ impl<T> Gathered<T> {
 /// Awaits all `calls` until the deadline. A call that is late or cannot be answered now is told apart from one that
 /// failed: the first leaves a gap, the second fails the request.
 pub(crate) async fn gather<T, F>(
-    calls: impl ExactSizeIterator<Item = F>,
+    mut calls: impl ExactSizeIterator<Item = F>,
     deadline: Instant,
 ) -> Result<Gathered<T>>
 where
     F: Future<Output = Result<T>>,
 {
     let total = calls.len();
+    if total == 1
+        && let Some(only) = calls.next()
+    {
+        return gather_one(only, deadline).await;
+    }
     let mut pending: FuturesUnordered<_> =
         calls.enumerate().map(|(number, call)| async move { (number, call.await) }).collect();
     let mut gathered = Gathered { answers: Vec::with_capacity(total), late: None };
@@ -125,17 +130,30 @@ where
             }
             Ok(Some((_, Err(e)))) => return Err(e),
             Err(_) => {
-                let message = format!(
-                    "{} of {total} shards did not answer before the deadline; allow more time, or accept partial answers",
-                    pending.len()
-                );
-                gathered.late = Some(QueryError::DeadlineExceeded(message));
+                gathered.late = Some(late(pending.len(), total));
                 break;
             }
         }
     }
     gathered.answers.sort_unstable_by_key(|(number, _)| *number);
     Ok(gathered)
+}
+
+/// As [`gather`], of one call: a collection of one shard is common, and needs no crowd.
+async fn gather_one<T>(call: impl Future<Output = Result<T>>, deadline: Instant) -> Result<Gathered<T>> {
+    let missing = |e| Gathered { answers: Vec::new(), late: Some(e) };
+    match tokio::time::timeout_at(deadline.into(), call).await {
+        Ok(Ok(answer)) => Ok(Gathered { answers: vec![(0, answer)], late: None }),
+        Ok(Err(e)) if may_be_left_out(&e) => Ok(missing(e)),
+        Ok(Err(e)) => Err(e),
+        Err(_) => Ok(missing(late(1, 1))),
+    }
+}
+
+fn late(missing: usize, total: usize) -> QueryError {
+    QueryError::DeadlineExceeded(format!(
+        "{missing} of {total} shards did not answer before the deadline; allow more time, or accept partial answers"
+    ))
 }
 
 fn may_be_left_out(e: &QueryError) -> bool {

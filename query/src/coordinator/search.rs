@@ -1,8 +1,9 @@
 //! The two-phase search.
 
-use std::collections::HashMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Instant;
+use std::vec::IntoIter;
 
 use engram_index::vector::Metric;
 use engram_storage::point::PointId;
@@ -117,13 +118,16 @@ fn winners(plan: &SearchPlan, shards: &[ShardHits]) -> Vec<Merged> {
     winners
 }
 
-/// Second phase: the winners' points, from the shards that ranked them.
+/// Points of one shard in the order of its winners, without those that are gone.
+type Fetched = Peekable<IntoIter<StoredPoint>>;
+
+/// Second phase: the winners' points, list by list, from the shards that ranked them.
 async fn fetch(
     fan: &Fan,
     plan: &SearchPlan,
     shards: &[ShardHits],
     winners: &[Merged],
-) -> Result<(HashMap<(usize, PointId), StoredPoint>, Option<QueryError>)> {
+) -> Result<(Vec<Fetched>, Option<QueryError>)> {
     let mut ids: Vec<Vec<PointId>> = vec![Vec::new(); shards.len()];
     for winner in winners {
         ids[winner.list].push(winner.hit.id);
@@ -138,22 +142,18 @@ async fn fetch(
         fan.searcher.fetch(FetchRequest { scope, ids, selection, pin })
     });
     let gathered = gather(calls, fan.deadline).await?;
-    let mut points = HashMap::with_capacity(winners.len());
+    let mut points: Vec<Fetched> = shards.iter().map(|_| Vec::new().into_iter().peekable()).collect();
     for (number, fetched) in gathered.answers {
-        points.extend(fetched.into_iter().map(|point| ((lists[number], point.id), point)));
+        points[lists[number]] = fetched.into_iter().peekable();
     }
     Ok((points, gathered.late))
 }
 
 /// The hits whose points are still what was ranked, and the number of the others.
-fn assemble(
-    plan: &SearchPlan,
-    winners: &[Merged],
-    mut points: HashMap<(usize, PointId), StoredPoint>,
-) -> (Vec<Hit>, usize) {
+fn assemble(plan: &SearchPlan, winners: &[Merged], mut points: Vec<Fetched>) -> (Vec<Hit>, usize) {
     let mut hits = Vec::with_capacity(winners.len());
     for Merged { hit, list } in winners {
-        match points.remove(&(*list, hit.id)) {
+        match points[*list].next_if(|point| point.id == hit.id) {
             Some(point) if point.version == hit.version => {
                 hits.push(Hit { point, score: plan.metric.score(hit.distance) });
             }

@@ -1,10 +1,10 @@
 //! Searches: checked, planned, run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engram_storage::point::PointId;
 use engram_storage::schema::{CollectionSchema, VectorField};
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::{Database, check_selection, checked_filter};
@@ -15,6 +15,9 @@ use crate::limits::{
 };
 use crate::request::{Principal, QueryVector, ReadOptions, SearchAnswer, SearchRequest, Selection};
 use crate::write::{admit_vector, vector_field};
+
+/// Searches of a batch with their numbers.
+type Numbered = std::iter::Enumerate<std::vec::IntoIter<SearchRequest>>;
 
 impl Database {
     /// The nearest points, closest first, ties by id.
@@ -72,18 +75,17 @@ impl Database {
         workers: usize,
     ) -> Result<Vec<(usize, Result<SearchAnswer>)>> {
         let total = requests.len();
-        let queue = Arc::new((AtomicUsize::new(0), requests));
+        let queue = Arc::new(Mutex::new(requests.into_iter().enumerate()));
+        let work = |database: Self, queue: Arc<Mutex<Numbered>>| async move {
+            let mut answers = Vec::new();
+            loop {
+                let Some((number, request)) = next(&queue) else { return answers };
+                answers.push((number, database.search(principal, request).await));
+            }
+        };
         let mut tasks = JoinSet::new();
         for _ in 0..workers {
-            let (database, queue) = (self.clone(), queue.clone());
-            tasks.spawn(async move {
-                let mut answers = Vec::new();
-                loop {
-                    let number = queue.0.fetch_add(1, Ordering::Relaxed);
-                    let Some(request) = queue.1.get(number) else { return answers };
-                    answers.push((number, database.search(principal, request.clone()).await));
-                }
-            });
+            tasks.spawn(work(self.clone(), queue.clone()));
         }
         let mut answers = Vec::with_capacity(total);
         while let Some(done) = tasks.join_next().await {
@@ -128,6 +130,11 @@ impl Database {
             allow_partial: request.allow_partial,
         })
     }
+}
+
+/// The lock is held for no longer than this.
+fn next(queue: &Mutex<Numbered>) -> Option<(usize, SearchRequest)> {
+    queue.lock().next()
 }
 
 /// The stored vector of point `id`.

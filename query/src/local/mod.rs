@@ -26,7 +26,7 @@ use compute::Compute;
 use read::{CountJob, FetchJob, ScrollJob, VersionsJob};
 use recheck::RecheckJob;
 pub(crate) use recheck::Rechecked;
-use rows::Visibility;
+use rows::{Place, Visibility};
 use search::SearchJob;
 
 /// Searches shards that this process holds.
@@ -42,6 +42,8 @@ pub struct LocalSearcher {
 struct Held {
     snapshot: Arc<ShardSnapshot>,
     shown: Visibility,
+    /// Where its hits are, ascending by id.
+    places: Arc<[(PointId, Place)]>,
 }
 
 impl LocalSearcher {
@@ -117,24 +119,27 @@ impl ShardSearcher for LocalSearcher {
     async fn search(&self, request: ShardSearchRequest) -> Result<ShardHits> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(ShardHits::default()) };
         let shown = self.shown(&request.scope);
-        let held = Held { snapshot: snapshot.clone(), shown };
         let shards = request.shards;
-        let job = SearchJob { snapshot, shown, request };
-        let (hits, searched) = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
+        let job = SearchJob { snapshot: snapshot.clone(), shown, request };
+        let (found, searched) = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
+        let mut places: Vec<_> = found.iter().map(|placed| (placed.hit.id, placed.place)).collect();
+        places.sort_unstable_by_key(|(id, _)| *id);
+        let hits = found.into_iter().map(|placed| placed.hit).collect();
+        let held = Held { snapshot, shown, places: places.into() };
         Ok(ShardHits { hits, served: held.snapshot.applied, searched, pin: Pin(Some(Arc::new(held))) })
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<StoredPoint>> {
         let FetchRequest { scope, ids, selection, pin } = request;
         let held = pin.0.as_ref().and_then(|held| held.downcast_ref::<Held>());
-        let (snapshot, shown) = match held.filter(|held| held.snapshot.key == scope.shard) {
-            Some(held) => (held.snapshot.clone(), held.shown),
+        let (snapshot, shown, places) = match held.filter(|held| held.snapshot.key == scope.shard) {
+            Some(held) => (held.snapshot.clone(), held.shown, held.places.clone()),
             None => match self.snapshot(&scope).await? {
-                Some(snapshot) => (snapshot, self.shown(&scope)),
+                Some(snapshot) => (snapshot, self.shown(&scope), Arc::default()),
                 None => return Ok(Vec::new()),
             },
         };
-        let job = FetchJob { snapshot, shown, scope, ids, selection };
+        let job = FetchJob { snapshot, shown, scope, ids, selection, places };
         self.compute.run(job.work(), 1, move |_| job.run()).await
     }
 

@@ -8,7 +8,7 @@ use engram_storage::segment::run::Run;
 use engram_storage::shard::ShardSnapshot;
 
 use super::compute::{Work, check_deadline};
-use super::rows::{Rows, Visibility, locate, page};
+use super::rows::{Place, Rows, Visibility, locate, page};
 use super::search::FILTER_WORK;
 use crate::error::Result;
 use crate::filter::Filter;
@@ -82,6 +82,8 @@ pub(super) struct FetchJob {
     pub scope: ShardScope,
     pub ids: Vec<PointId>,
     pub selection: Arc<Selection>,
+    /// Where points of this very snapshot are known to be, ascending by id.
+    pub places: Arc<[(PointId, Place)]>,
 }
 
 impl FetchJob {
@@ -99,13 +101,23 @@ impl FetchJob {
             if i % ROWS_PER_DEADLINE_CHECK == 0 {
                 check_deadline(self.scope.deadline)?;
             }
-            let Some((run, ordinal)) = locate(&self.snapshot, id) else { continue };
+            let Some(Place { run, ordinal }) = self.place(id) else { continue };
             let run = &self.snapshot.runs[run].run;
             if self.shown.shows(&run.meta(ordinal)) {
                 points.push(shape.point(run, ordinal)?);
             }
         }
         Ok(points)
+    }
+}
+
+impl FetchJob {
+    /// A search has seen where its winners are; looking for them again in a large run would cost as much as a tenth of it.
+    fn place(&self, id: &PointId) -> Option<Place> {
+        match self.places.binary_search_by_key(id, |(id, _)| *id) {
+            Ok(at) => Some(self.places[at].1),
+            Err(_) => locate(&self.snapshot, id),
+        }
     }
 }
 

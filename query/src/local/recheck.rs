@@ -9,7 +9,7 @@ use engram_index::vector::SearchParams;
 use engram_storage::shard::RunView;
 
 use super::compute::{Compute, check_deadline};
-use super::search::{SearchJob, hits};
+use super::search::{SearchJob, hit};
 use crate::error::{QueryError, Result};
 use crate::merge::by_distance;
 use crate::searcher::ShardHit;
@@ -47,7 +47,7 @@ impl RecheckJob {
             ));
         }
         self.wait_for_idleness()?;
-        let (found, _) = self.search.run(false)?;
+        let found = self.search.run(false)?.0.into_iter().map(|placed| placed.hit).collect();
         let mut truth = Vec::new();
         for view in self.search.snapshot.runs.iter() {
             self.scan(view, &mut truth)?;
@@ -74,7 +74,7 @@ impl RecheckJob {
             let ordinal = |row: usize| u32::try_from(row).unwrap_or(u32::MAX);
             let part = rows.part(ordinal(first)..ordinal(end));
             let nearest = index.search(&request.vector, &params, Mask::Allow(&part))?;
-            truth.extend(hits(view, nearest));
+            truth.extend(nearest.into_iter().map(|n| hit(view, n)));
             truth.sort_by(by_distance);
             truth.truncate(request.k);
         }

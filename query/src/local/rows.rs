@@ -147,11 +147,20 @@ pub(super) fn page(
     Ok(rows)
 }
 
-/// The run (by position) and row of `id` in a snapshot, shown or not; `None` where it is not alive.
-pub(crate) fn locate(snapshot: &ShardSnapshot, id: &PointId) -> Option<(usize, u32)> {
+/// A row of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Position of its run.
+    pub run: usize,
+    /// Row of that run.
+    pub ordinal: u32,
+}
+
+/// Where `id` is alive in a snapshot, shown or not; `None` where it is not alive.
+pub(crate) fn locate(snapshot: &ShardSnapshot, id: &PointId) -> Option<Place> {
     // Newest first: recent points are the ones that are asked for.
     snapshot.runs.iter().enumerate().rev().find_map(|(at, view)| {
         let ordinal = view.run.find(id)?;
-        (!view.dead.contains(ordinal)).then_some((at, ordinal))
+        (!view.dead.contains(ordinal)).then_some(Place { run: at, ordinal })
     })
 }

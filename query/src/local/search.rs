@@ -7,7 +7,7 @@ use engram_storage::shard::{RunView, ShardSnapshot};
 use rayon::prelude::*;
 
 use super::compute::{Work, check_deadline};
-use super::rows::{Rows, Visibility};
+use super::rows::{Place, Rows, Visibility};
 use crate::error::Result;
 use crate::merge::by_distance;
 use crate::recall::{Effort, Searched};
@@ -20,8 +20,15 @@ const CANDIDATES_FOR_RECALL: usize = 128;
 /// What testing one row against a filter costs, in multiply-adds.
 pub(super) const FILTER_WORK: usize = 1_000;
 
+/// A hit and the row it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Placed {
+    pub hit: ShardHit,
+    pub place: Place,
+}
+
 /// Hits, and what was searched for them.
-pub(super) type Ranked = (Vec<ShardHit>, Searched);
+pub(super) type Ranked = (Vec<Placed>, Searched);
 
 /// A search of one snapshot.
 pub(super) struct SearchJob {
@@ -52,24 +59,25 @@ impl SearchJob {
     pub fn run(&self, on_pool: bool) -> Result<Ranked> {
         let runs = self.snapshot.runs.as_slice();
         let found: Vec<Ranked> = if on_pool && runs.len() > 1 {
-            runs.par_iter().map(|view| self.search_run(view)).collect::<Result<_>>()?
+            (0..runs.len()).into_par_iter().map(|run| self.search_run(run)).collect::<Result<_>>()?
         } else {
-            runs.iter().map(|view| self.search_run(view)).collect::<Result<_>>()?
+            (0..runs.len()).map(|run| self.search_run(run)).collect::<Result<_>>()?
         };
         let searched = found.iter().map(|run| run.1).fold(Searched::default(), Searched::and);
-        let mut lists: Vec<Vec<ShardHit>> =
+        let mut lists: Vec<Vec<Placed>> =
             found.into_iter().map(|run| run.0).filter(|list| !list.is_empty()).collect();
         if lists.len() <= 1 {
             return Ok((lists.pop().unwrap_or_default(), searched));
         }
         let mut all = lists.concat();
-        all.sort_by(by_distance);
+        all.sort_by(|a, b| by_distance(&a.hit, &b.hit));
         all.truncate(self.request.k);
         Ok((all, searched))
     }
 
     /// The nearest rows of one run. Rows are sorted by id, so the index's ties by ordinal are ties by id.
-    fn search_run(&self, view: &RunView) -> Result<Ranked> {
+    fn search_run(&self, run: usize) -> Result<Ranked> {
+        let Some(view) = self.snapshot.runs.get(run) else { return Ok(Ranked::default()) };
         check_deadline(self.request.scope.deadline)?;
         let Some(index) = view.run.vector_index(self.request.field) else { return Ok(Ranked::default()) };
         let rows = self.rows(view)?;
@@ -81,7 +89,8 @@ impl SearchJob {
         let neighbors = index.search(&self.request.vector, &params, rows.mask())?;
         let graph = view.run.has_graph(self.request.field) && !params.exact;
         let expected = if graph { index.expected_recall(&params) } else { Some(1.0) };
-        Ok((hits(view, neighbors), Searched::run(count, expected, graph)))
+        let placed = |n: Neighbor| Placed { hit: hit(view, n), place: Place { run, ordinal: n.ordinal } };
+        Ok((neighbors.into_iter().map(placed).collect(), Searched::run(count, expected, graph)))
     }
 
     /// Rows of a run that may be returned.
@@ -104,11 +113,6 @@ impl SearchJob {
 }
 
 /// What an index found in a run, as the coordinator sees it.
-pub(super) fn hits(view: &RunView, neighbors: Vec<Neighbor>) -> Vec<ShardHit> {
-    let hit = |n: Neighbor| ShardHit {
-        id: view.run.id(n.ordinal),
-        distance: n.distance,
-        version: view.run.meta(n.ordinal).version,
-    };
-    neighbors.into_iter().map(hit).collect()
+pub(super) fn hit(view: &RunView, n: Neighbor) -> ShardHit {
+    ShardHit { id: view.run.id(n.ordinal), distance: n.distance, version: view.run.meta(n.ordinal).version }
 }

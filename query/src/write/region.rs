@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Writer, write_shard};
 use crate::error::{QueryError, Result};
-use crate::local::rows::locate;
+use crate::local::rows::{Place, locate};
 
 /// Locks; a power of two.
 const STRIPES: usize = 1024;
@@ -80,7 +80,7 @@ pub(super) async fn homes(writer: &Writer, ids: &[PointId]) -> Result<HashMap<Po
             let snapshot = shard.snapshot();
             let cutoff = writer.schema.retention_cutoff(region, now);
             for id in &ids {
-                let Some((run, ordinal)) = locate(&snapshot, id) else { continue };
+                let Some(Place { run, ordinal }) = locate(&snapshot, id) else { continue };
                 let meta = snapshot.runs[run].run.meta(ordinal);
                 let shown =
                     cutoff.is_none_or(|c| meta.created_at >= c) && meta.expires_at.is_none_or(|at| at > now);
