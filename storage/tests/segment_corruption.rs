@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+use engram_index::Mask;
 use engram_index::payload::PayloadIndexKind;
-use engram_index::vector::Metric;
+use engram_index::vector::engine::build_graph;
 use engram_index::vector::hnsw::{HnswIndex, HnswParams};
+use engram_index::vector::{Metric, SearchParams};
 use engram_storage::manifest::{SegmentEntry, SegmentId};
 use engram_storage::object::{DurableStore, ObjectRef};
 use engram_storage::schema::{PayloadIndexSpec, VectorField};
@@ -171,4 +173,53 @@ async fn segment_headers_are_checked_behind_the_checksum() {
     let mut changed = entry.clone();
     changed.rows += 1;
     assert!(Segment::open(&store, &changed, &schema).await.is_err());
+}
+
+/// A graph of our own kind is not read whole when its segment is opened. Whatever is damaged in it, the segment is refused
+/// or its answers are rows at the distances they have.
+#[tokio::test]
+async fn segment_damage_of_a_graph_that_checks_itself_never_shows_in_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, schema) = (DurableStore::local(dir.path()).unwrap(), schema());
+    let mut entry = write(&store, &schema).await;
+    let run = Segment::open(&store, &entry, &schema).await.unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let (stop, params) = (std::sync::atomic::AtomicBool::new(false), HnswParams::default());
+    let set = run.vector_set(0).unwrap().clone();
+    let graph = build_graph(set.clone(), params, &pool, &stop).unwrap();
+    let writer =
+        SegmentWriter::new(store.clone(), schema.shard(&schema.default_region, 0), Arc::new(schema.clone()));
+    entry.blobs.remove("graph.0");
+    let object = writer.add_graph(&entry, 0, graph).await.unwrap();
+    entry.blobs.insert("graph.0".to_owned(), object.clone());
+    let file = dir.path().join(&object.path);
+    let good = std::fs::read(&file).unwrap();
+    let exact = SearchParams { k: 100, exact: true, ..SearchParams::default() };
+    let walk = SearchParams { k: 5, recall: Some(0.9), ..SearchParams::default() };
+    let (mut refused, mut noticed) = (0, 0);
+    for step in 0..400 {
+        let mut bad = good.clone();
+        bad[step * (good.len() - 1) / 399] ^= 0x10;
+        std::fs::write(&file, &bad).unwrap();
+        let run = match Segment::open(&store, &entry, &schema).await {
+            Ok(run) => run,
+            Err(StorageError::Corrupt { path, .. }) if path == object.path => {
+                refused += 1;
+                continue;
+            }
+            Err(e) => panic!("{e}"),
+        };
+        let index = run.vector_index(0).unwrap();
+        for query in (0..100).step_by(7).map(|at| set.vector(at)) {
+            let found = index.search(query, &walk, Mask::All).unwrap();
+            let all = index.search(query, &exact, Mask::All).unwrap();
+            assert!(found.len() == 5 && found.iter().all(|hit| all.contains(hit)), "flip {step}: {found:?}");
+        }
+        noticed += usize::from(index.damaged());
+    }
+    assert!(refused > 0 && noticed > 0, "{refused} refused, {noticed} noticed");
+    for at in [0, 40, good.len() / 2, good.len() - 1] {
+        std::fs::write(&file, &good[..at]).unwrap();
+        assert!(matches!(Segment::open(&store, &entry, &schema).await, Err(StorageError::Corrupt { .. })));
+    }
 }

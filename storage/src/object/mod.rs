@@ -296,12 +296,24 @@ impl DurableStore {
     /// # Errors
     /// `Corrupt` for one that is missing or damaged, naming it; `Io`.
     pub async fn map_verified(&self, objects: Vec<ObjectRef>) -> Result<Vec<Bytes>> {
+        self.map_checked(objects, ObjectRef::verify).await
+    }
+
+    /// As [`DurableStore::map_verified`], with another comparison.
+    ///
+    /// # Errors
+    /// Likewise, and those of `check`.
+    pub async fn map_checked(
+        &self,
+        objects: Vec<ObjectRef>,
+        check: fn(&ObjectRef, &Bytes) -> Result<()>,
+    ) -> Result<Vec<Bytes>> {
         let reads = objects.into_iter().map(|object| async move {
             let content = self.map(&object.path).await.map_err(|e| match e {
                 StorageError::NotFound(_) => StorageError::corrupt(&object.path, "the object is missing"),
                 other => other,
             })?;
-            blocking(move || object.verify(&content).map(|()| content)).await
+            blocking(move || check(&object, &content).map(|()| content)).await
         });
         futures::stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
     }

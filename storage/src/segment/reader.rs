@@ -19,14 +19,14 @@ use crate::schema::CollectionSchema;
 pub struct Segment;
 
 impl Segment {
-    /// The rows of a segment, mapped. Reads all its objects once to compare their checksums. Blobs of fields that the
-    /// schema no longer has are checked and left out.
+    /// The rows of a segment, mapped. Reads all its objects once to compare their checksums, but for graphs that compare
+    /// those of their own parts when they use them. Blobs of fields that the schema no longer has are checked and left out.
     ///
     /// # Errors
     /// `Corrupt`, naming the object that is missing or damaged; `Io`.
     pub async fn open(store: &DurableStore, entry: &SegmentEntry, schema: &CollectionSchema) -> Result<Run> {
         let objects: Vec<ObjectRef> = entry.objects().cloned().collect();
-        let mut files = store.map_verified(objects).await?.into_iter();
+        let mut files = store.map_checked(objects, blobs::verify).await?.into_iter();
         let parquet = files.next().unwrap_or_default();
         let blobs: BTreeMap<String, Bytes> = entry.blobs.keys().cloned().zip(files).collect();
         let (entry, schema) = (entry.clone(), schema.clone());
