@@ -17,4 +17,5 @@ pub mod report;
 pub mod samples;
 pub mod serving;
 pub mod shards;
+pub mod turnover;
 pub mod wire;

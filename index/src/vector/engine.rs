@@ -7,7 +7,13 @@ use rayon::ThreadPool;
 
 use super::{
     Metric, VectorIndex, VectorSet,
-    graph::{GraphIndex, GraphParams, Layout, build::Plan, is_graph, rows::MAX_DEGREE},
+    graph::{
+        GraphIndex, GraphParams, Layout,
+        build::Plan,
+        is_graph,
+        merge::{Earlier, Origin},
+        rows::MAX_DEGREE,
+    },
     hnsw::{HnswIndex, HnswParams},
 };
 use crate::Result;
@@ -29,6 +35,36 @@ pub fn build_graph(
         return Ok(Arc::new(HnswIndex::build(vectors, params, pool, cancel)?));
     }
     Ok(Arc::new(GraphIndex::build(vectors, &graph_params(params, layout), pool, cancel)?))
+}
+
+/// An index over earlier rows of a field.
+#[derive(Clone)]
+pub struct EarlierGraph {
+    /// The index.
+    pub index: Arc<dyn VectorIndex>,
+    /// See [`Earlier::numbering`].
+    pub numbering: Vec<u32>,
+}
+
+/// Builds the graph of a set, going on from an earlier one where it can be and is worth it.
+///
+/// # Errors
+/// Those of [`build_graph`] and [`GraphIndex::merge`].
+pub fn merge_graph(
+    vectors: Arc<VectorSet>,
+    earlier: &EarlierGraph,
+    params: HnswParams,
+    layout: Layout,
+    pool: &ThreadPool,
+    cancel: &AtomicBool,
+) -> Result<(Arc<dyn VectorIndex>, Origin)> {
+    params.check()?;
+    let Some(graph) = earlier.index.as_graph() else {
+        return Ok((build_graph(vectors, params, layout, pool, cancel)?, Origin::Built));
+    };
+    let earlier = Earlier { graph, numbering: &earlier.numbering };
+    let (index, origin) = GraphIndex::merge(vectors, earlier, &graph_params(params, layout), pool, cancel)?;
+    Ok((Arc::new(index), origin))
 }
 
 /// Our parameters for those of a layered graph.

@@ -73,4 +73,13 @@ pub trait VectorIndex: Send + Sync {
     fn damaged(&self) -> bool {
         false
     }
+    /// Whether it was repaired around vectors that are gone, or made from one that was. Its links and what it learned of
+    /// the data still tell of them: an erasure has to build it again.
+    fn repaired(&self) -> bool {
+        false
+    }
+    /// The graph that a build over a later state of the same rows can go on from.
+    fn as_graph(&self) -> Option<&graph::GraphIndex> {
+        None
+    }
 }

@@ -188,6 +188,12 @@ impl Codes {
         self.metas[i as usize]
     }
 
+    /// Adds codes of the same length at the end.
+    pub fn append(&mut self, other: &Self) {
+        self.bytes.extend_from_slice(&other.bytes);
+        self.metas.extend_from_slice(&other.metas);
+    }
+
     /// The parts in pieces of `count` codes, to be filled in parallel.
     pub fn pieces(&mut self, count: usize) -> impl Iterator<Item = (&mut [u8], &mut [Meta])> {
         self.bytes.chunks_mut(count * self.stride).zip(self.metas.chunks_mut(count))

@@ -1,15 +1,15 @@
 //! What recall costs on this graph, measured when it is built.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 
 use super::{
-    GraphIndex,
+    GraphIndex, check,
     search::{Effort, Walked},
 };
 use crate::{
-    IndexError, Result,
+    Result,
     vector::{
         kernel::Kernel,
         topk::{TopK, key, key_distance},
@@ -26,10 +26,6 @@ const BUDGET: usize = 24_000_000;
 const BLOCK: usize = 64;
 /// Rows that are searched for, at most and at least.
 const SAMPLE: (usize, usize) = (256, 48);
-
-fn check(cancel: &AtomicBool) -> Result<()> {
-    if cancel.load(Ordering::Relaxed) { Err(IndexError::Cancelled) } else { Ok(()) }
-}
 
 /// For each of `rows` the distance of its `K`-th nearest other. Goes through the vectors once for all: they may be in a file
 /// that does not fit in memory.

@@ -37,6 +37,7 @@ struct Header {
     sections: usize,
     sections_crc: u32,
     calibration: usize,
+    repaired: bool,
 }
 
 /// Bytes that [`write`] writes.
@@ -73,6 +74,7 @@ pub fn write(index: &GraphIndex, out: &mut dyn Write) -> std::io::Result<()> {
         sections.len() as u32,
         crc(&sections),
         index.calibration.len() as u32,
+        u32::from(index.repaired),
     ];
     let mut header = vec![0u8; PAGE];
     header[..8].copy_from_slice(MAGIC);
@@ -115,6 +117,8 @@ impl Header {
             sections: at(7) as usize,
             sections_crc: at(8),
             calibration: at(9) as usize,
+            // What is no number of ours counts as the one that asks for more care.
+            repaired: at(10) != 0,
         };
         if !shape.is_possible() || header.entry >= header.count.max(1) {
             return Err(corrupt("sizes of the header"));
@@ -133,6 +137,8 @@ pub struct Parts {
     pub metric: Metric,
     /// See [`GraphIndex`].
     pub entry: u32,
+    /// The same.
+    pub repaired: bool,
     /// The same.
     pub rows: Rows,
     /// The same.
@@ -176,7 +182,8 @@ pub fn open(blob: &Bytes) -> Result<Parts> {
         return Err(corrupt("its codes do not fit its dimension"));
     }
     let rows = Rows::open(header.shape, blob.slice(rows_start..), sums)?;
-    Ok(Parts { count, dimension, metric, entry: header.entry, rows, slots, space, calibration })
+    let Header { entry, repaired, .. } = header;
+    Ok(Parts { count, dimension, metric, entry, repaired, rows, slots, space, calibration })
 }
 
 /// Cuts sections off, in the order they were written.

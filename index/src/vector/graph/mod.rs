@@ -5,7 +5,10 @@
 
 use std::{
     io::Write,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -13,7 +16,7 @@ use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use self::{
-    build::{Builder, Plan},
+    build::{Builder, Links, Plan},
     calibration::Calibration,
     rows::{Rows, Shape},
     search::{Answer, Effort, Search, Walked, Way},
@@ -22,7 +25,9 @@ use self::{
 };
 use crate::{
     Column, IndexError, Mask, Result,
-    vector::{Neighbor, SearchParams, VectorIndex, VectorSet, exact, metric::check_dimension},
+    vector::{
+        Neighbor, SearchParams, VectorIndex, VectorSet, codes::int8::Codes, exact, metric::check_dimension,
+    },
 };
 
 pub mod build;
@@ -30,6 +35,7 @@ pub mod calibration;
 mod compact;
 mod file;
 pub use file::is_graph;
+pub mod merge;
 mod pool;
 pub mod rows;
 pub mod search;
@@ -80,6 +86,8 @@ pub struct GraphIndex {
     ordinals: Arc<OnceLock<Vec<u32>>>,
     /// Row that walks start from.
     entry: u32,
+    /// See [`VectorIndex::repaired`].
+    repaired: bool,
     calibration: Calibration,
 }
 
@@ -98,26 +106,33 @@ impl GraphIndex {
         space::check_metric(vectors.metric())?;
         params.plan.check()?;
         pool.install(|| {
-            let mut space = Space::learn(&vectors, params.head)?;
+            let space = Space::learn(&vectors, params.head, cancel)?;
             let (codes, heads) = space.encode_all(&vectors, cancel)?;
-            let mut shape = Shape { own: space.padded(), bits: space.head_len(), degree: params.plan.degree };
             let builder = Builder { codes: &codes, heads: &heads, plan: params.plan, cancel };
-            let (links, order) = builder.build(shape)?;
-            if params.layout == Layout::Compact {
-                shape.bits = 0;
-                space = space.without_head();
-            }
-            let rows = Rows::write(shape, &codes, &heads, &links.flat, &order)?;
-            let mut slots = vec![0u32; order.len()];
-            order.iter().enumerate().for_each(|(slot, &p)| slots[p as usize] = slot as u32);
-            let entry = slots.get(builder.entry() as usize).copied().unwrap_or(0);
-            drop((codes, heads, links));
-            let calibration = Calibration::default();
-            let (slots, ordinals) = (slots.into(), Arc::default());
-            let mut index = Self { vectors, space, rows, slots, entry, calibration, ordinals };
-            index.calibration = Calibration::measure(&index, cancel)?;
-            Ok(index)
+            let links = builder.links(space.shape(params.plan.degree))?;
+            // Codes of neighbours make the searches of a build fast; a compact graph goes without from here on.
+            let space = if params.layout == Layout::Compact { space.without_head() } else { space };
+            Self::seal(vectors, space, (codes, heads, links), cancel)
         })
+    }
+
+    /// Lays out the rows of links that are made, and measures what recall costs.
+    fn seal(
+        vectors: Arc<VectorSet>,
+        space: Space,
+        (codes, heads, mut links): (Codes, Vec<f32>, Links),
+        cancel: &AtomicBool,
+    ) -> Result<Self> {
+        let order = build::finish(&codes, &mut links, cancel)?;
+        let rows = Rows::write(space.shape(links.degree), &codes, &heads, &links.flat, &order, cancel)?;
+        let mut slots = vec![0u32; order.len()];
+        order.iter().enumerate().for_each(|(slot, &p)| slots[p as usize] = slot as u32);
+        let entry = slots.get(build::entry(&codes) as usize).copied().unwrap_or(0);
+        drop((codes, heads, links));
+        let (slots, ordinals, calibration) = (slots.into(), Arc::default(), Calibration::default());
+        let mut index = Self { vectors, space, rows, slots, entry, repaired: false, calibration, ordinals };
+        index.calibration = Calibration::measure(&index, cancel)?;
+        Ok(index)
     }
 
     /// Opens what [`VectorIndex::encode_to`] wrote for these vectors, without copying it. Reads the header and small
@@ -134,8 +149,8 @@ impl GraphIndex {
             let why = format!("made for {} vectors of {} x {:?}", parts.count, parts.dimension, parts.metric);
             return Err(IndexError::corrupt("graph", why));
         }
-        let file::Parts { entry, rows, slots, space, calibration, .. } = parts;
-        Ok(Self { vectors, space, rows, slots, entry, calibration, ordinals: Arc::default() })
+        let file::Parts { entry, repaired, rows, slots, space, calibration, .. } = parts;
+        Ok(Self { vectors, space, rows, slots, entry, repaired, calibration, ordinals: Arc::default() })
     }
 
     /// Sizes of a row.
@@ -257,6 +272,10 @@ impl GraphIndex {
     }
 }
 
+fn check(cancel: &AtomicBool) -> Result<()> {
+    if cancel.load(Ordering::Relaxed) { Err(IndexError::Cancelled) } else { Ok(()) }
+}
+
 fn effort(params: &SearchParams) -> Effort {
     match (params.recall, params.ef) {
         (Some(recall), _) => Effort::Recall(recall),
@@ -299,5 +318,13 @@ impl VectorIndex for GraphIndex {
 
     fn damaged(&self) -> bool {
         self.rows.damaged()
+    }
+
+    fn repaired(&self) -> bool {
+        self.repaired
+    }
+
+    fn as_graph(&self) -> Option<&GraphIndex> {
+        Some(self)
     }
 }

@@ -14,6 +14,7 @@ use crc_fast::{CrcAlgorithm, checksum};
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
+use super::check;
 use crate::{
     Column, IndexError, Result,
     vector::{
@@ -288,8 +289,15 @@ impl Rows {
     /// first, padded with the row's own position.
     ///
     /// # Errors
-    /// [`IndexError::Internal`] where there is no memory.
-    pub fn write(shape: Shape, codes: &Codes, heads: &[f32], links: &[u32], order: &[u32]) -> Result<Self> {
+    /// [`IndexError::Internal`] where there is no memory; [`IndexError::Cancelled`].
+    pub fn write(
+        shape: Shape,
+        codes: &Codes,
+        heads: &[f32],
+        links: &[u32],
+        order: &[u32],
+        cancel: &AtomicBool,
+    ) -> Result<Self> {
         let stride = shape.row();
         let mut slots = vec![0u32; order.len()];
         order.iter().enumerate().for_each(|(slot, &p)| slots[p as usize] = slot as u32);
@@ -297,9 +305,11 @@ impl Rows {
         let mut map = MmapMut::map_anon((order.len() * stride).max(1)).map_err(no_memory)?;
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        map.par_chunks_mut(PIECE * stride).zip(order.par_chunks(PIECE)).for_each(|(rows, order)| {
+        map.par_chunks_mut(PIECE * stride).zip(order.par_chunks(PIECE)).try_for_each(|(rows, order)| {
+            check(cancel)?;
             dispatch(Write { shape, codes, heads, links, slots: &slots, order, rows });
-        });
+            Ok(())
+        })?;
         let len = order.len() * stride;
         Ok(Self { shape, bytes: Bytes::from_owner(map).slice(..len), checks: None })
     }

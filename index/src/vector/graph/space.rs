@@ -1,11 +1,11 @@
 //! The space a segment is searched in: squared distances of centred, scaled and rotated vectors.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rayon::prelude::*;
 
-use super::file::Cut;
+use super::{check, file::Cut, rows::Shape};
 use crate::{
     IndexError, Result,
     vector::{
@@ -54,6 +54,16 @@ enum Coded {
     Principal(Head),
 }
 
+/// Norm of the longest vector.
+fn longest(set: &VectorSet, cancel: &AtomicBool) -> Result<f32> {
+    let norm = |p: usize| set.vector(p).iter().filter(|x| x.abs() < LARGEST).map(|x| x * x).sum::<f32>();
+    let pieces = (0..set.len().div_ceil(PIECE)).into_par_iter().map(|i| {
+        check(cancel)?;
+        Ok((i * PIECE..((i + 1) * PIECE).min(set.len())).map(norm).fold(0.0, f32::max))
+    });
+    Ok(pieces.try_reduce(|| 0.0, |a, b| Ok(f32::max(a, b)))?.sqrt())
+}
+
 /// Components for 1-bit codes where nobody says how many.
 fn default_head(padded: usize) -> usize {
     (padded * 2 / 3).next_multiple_of(64).clamp(64, 256).min(padded)
@@ -77,8 +87,8 @@ impl Space {
     /// 64), all where it is not smaller than the padded dimension.
     ///
     /// # Errors
-    /// [`IndexError::Internal`] where principal components are not found.
-    pub fn learn(set: &VectorSet, head: usize) -> Result<Self> {
+    /// [`IndexError::Internal`] where principal components are not found; [`IndexError::Cancelled`].
+    pub fn learn(set: &VectorSet, head: usize, cancel: &AtomicBool) -> Result<Self> {
         let dimension = set.dimension();
         let extra = usize::from(set.metric() == Metric::Dot);
         let rotation = Rotation::new(dimension + extra);
@@ -97,9 +107,7 @@ impl Space {
             return Ok(space);
         }
         if extra == 1 {
-            let norm =
-                |p: usize| set.vector(p).iter().filter(|x| x.abs() < LARGEST).map(|x| x * x).sum::<f32>();
-            space.reach = (0..set.len()).into_par_iter().map(norm).reduce(|| 0.0, f32::max).sqrt();
+            space.reach = longest(set, cancel)?;
         }
         let mut rng = SmallRng::seed_from_u64(set.len() as u64);
         let picks: Vec<usize> = if set.len() <= SAMPLE {
@@ -109,7 +117,11 @@ impl Space {
         };
         let mut sums = vec![0f64; dimension + extra];
         let mut row = vec![0.0; space.padded()];
-        for &p in &picks {
+        for (i, &p) in picks.iter().enumerate() {
+            // They may be in a file that is not in memory yet.
+            if i % PIECE == 0 {
+                check(cancel)?;
+            }
             space.lift(set.vector(p), &mut row);
             sums.iter_mut().zip(&row).for_each(|(s, x)| *s += f64::from(*x));
         }
@@ -121,12 +133,14 @@ impl Space {
             space.centre(row);
             space.rotation.apply(Portable, row);
         });
+        check(cancel)?;
         let squares: f64 = rows.par_iter().map(|x| f64::from(x * x)).sum();
         let unit = (squares / picks.len() as f64).sqrt() as f32;
         if unit > 0.0 && unit.is_finite() {
             space.unit = unit;
             rows.par_iter_mut().for_each(|x| *x /= unit);
         }
+        check(cancel)?;
         space.code_leading(&rows, head)?;
         Ok(space)
     }
@@ -207,6 +221,11 @@ impl Space {
         }
     }
 
+    /// Sizes of a row of a graph with so many neighbours.
+    pub fn shape(&self, degree: usize) -> Shape {
+        Shape { own: self.padded(), bits: self.head_len(), degree }
+    }
+
     /// Copies a row and adds the component of inner products.
     fn lift(&self, x: &[f32], out: &mut [f32]) {
         // Only damaged bytes are not finite: what is made of them must still be.
@@ -232,12 +251,7 @@ impl Space {
         self.rotation.apply(simd, row);
         let meta = int8::encode(row, code);
         out.query.set(code, meta);
-        out.head.clear();
-        match &self.coded {
-            Coded::None => {}
-            Coded::All => out.head.extend_from_slice(row),
-            Coded::Principal(head) => head.project(simd, &out.query, &mut out.head),
-        }
+        self.head_of(simd, &out.query, &mut out.head);
         meta
     }
 
@@ -246,35 +260,106 @@ impl Space {
     /// # Errors
     /// [`IndexError::Cancelled`].
     pub fn encode_all(&self, set: &VectorSet, cancel: &AtomicBool) -> Result<(Codes, Vec<f32>)> {
-        struct Rows<'a>(&'a Space, &'a VectorSet, usize, &'a mut [u8], &'a mut [Meta], &'a mut [f32]);
-        impl Work for Rows<'_> {
+        self.encode_picked(set, set.len(), |i| i, cancel)
+    }
+
+    /// `count` rows as codes, and their heads one after the other: those at the positions that `pick` gives.
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`].
+    pub fn encode_picked(
+        &self,
+        set: &VectorSet,
+        count: usize,
+        pick: impl Fn(usize) -> usize + Sync,
+        cancel: &AtomicBool,
+    ) -> Result<(Codes, Vec<f32>)> {
+        struct Rows<'a, P>(
+            &'a Space,
+            (&'a VectorSet, &'a P),
+            usize,
+            &'a mut [u8],
+            &'a mut [Meta],
+            &'a mut [f32],
+        );
+        impl<P: Fn(usize) -> usize> Work for Rows<'_, P> {
             type Output = ();
             #[inline(always)]
             fn run<S: Simd>(self, simd: S) {
-                let Rows(space, set, first, codes, metas, heads) = self;
+                let Rows(space, (set, pick), first, codes, metas, heads) = self;
                 let (mut row, mut out) = (vec![0.0; space.padded()], Prepared::default());
                 let rows = codes.chunks_exact_mut(space.padded()).zip(metas);
-                for (i, ((code, meta), head)) in
-                    rows.zip(heads.chunks_exact_mut(space.head_len())).enumerate()
-                {
-                    space.lift(set.vector(first + i), &mut row);
+                for (i, (code, meta)) in rows.enumerate() {
+                    space.lift(set.vector(pick(first + i)), &mut row);
                     space.centre(&mut row);
                     *meta = space.code(simd, &mut row, &mut out, code);
-                    head.copy_from_slice(&out.head);
+                    heads[i * out.head.len()..][..out.head.len()].copy_from_slice(&out.head);
                 }
             }
         }
-        let mut codes = Codes::with_len(set.len(), self.padded());
-        let mut heads = vec![0.0; set.len() * self.head_len()];
-        let pieces: Vec<_> = codes.pieces(PIECE).zip(heads.chunks_mut(PIECE * self.head_len())).collect();
+        let mut codes = Codes::with_len(count, self.padded());
+        let mut heads = vec![0.0; count * self.head_len()];
+        // Without heads there is nothing to cut into pieces, and each gets that.
+        let head_pieces = heads.chunks_mut((PIECE * self.head_len()).max(1));
+        let head_pieces = head_pieces.chain(std::iter::repeat_with(|| &mut [][..]));
+        let pieces: Vec<_> = codes.pieces(PIECE).zip(head_pieces).collect();
         pieces.into_par_iter().enumerate().try_for_each(|(i, ((codes, metas), heads))| {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(IndexError::Cancelled);
-            }
-            dispatch(Rows(self, set, i * PIECE, codes, metas, heads));
+            check(cancel)?;
+            dispatch(Rows(self, (set, &pick), i * PIECE, codes, metas, heads));
             Ok(())
         })?;
         Ok((codes, heads))
+    }
+
+    /// The heads of rows that are encoded already, one after the other.
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`].
+    pub fn heads(&self, codes: &Codes, cancel: &AtomicBool) -> Result<Vec<f32>> {
+        struct Heads<'a>(&'a Space, &'a Codes, usize, &'a mut [f32]);
+        impl Work for Heads<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) {
+                let Heads(space, codes, first, heads) = self;
+                let (mut query, mut out) = (Query::default(), Vec::new());
+                for (i, head) in heads.chunks_exact_mut(space.head_len().max(1)).enumerate() {
+                    let p = (first + i) as u32;
+                    query.set(codes.code(p), codes.meta(p));
+                    space.head_of(simd, &query, &mut out);
+                    head.copy_from_slice(&out);
+                }
+            }
+        }
+        let mut heads = vec![0.0; codes.len() * self.head_len()];
+        heads.par_chunks_mut((PIECE * self.head_len()).max(1)).enumerate().try_for_each(|(i, heads)| {
+            check(cancel)?;
+            dispatch(Heads(self, codes, i * PIECE, heads));
+            Ok(())
+        })?;
+        Ok(heads)
+    }
+
+    /// The head of a code.
+    #[inline(always)]
+    fn head_of<S: Simd>(&self, simd: S, query: &Query, out: &mut Vec<f32>) {
+        out.clear();
+        match &self.coded {
+            Coded::None => {}
+            Coded::All => {
+                out.extend(query.steps().iter().map(|&step| f32::from(step) * query.meta().scale));
+            }
+            Coded::Principal(head) => head.project(simd, query, out),
+        }
+    }
+
+    /// Whether rows of these vectors can be encoded in this space: an inner product longer than all it was learned from
+    /// has no last component.
+    pub fn holds(&self, set: &VectorSet, cancel: &AtomicBool) -> Result<bool> {
+        if set.metric() != self.metric || set.dimension() != self.dimension {
+            return Ok(false);
+        }
+        Ok(self.metric != Metric::Dot || longest(set, cancel)? <= self.reach)
     }
 
     /// Makes a query ready: of the dimension of the set, admitted.

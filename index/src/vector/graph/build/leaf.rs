@@ -17,20 +17,26 @@ const SHARED: usize = 64;
 /// For each vector the nearest others found so far, as sorted keys.
 #[derive(Debug)]
 pub struct Lists {
+    first: u32,
     length: usize,
     chunks: Vec<Mutex<Vec<Key>>>,
 }
 
 impl Lists {
-    /// Empty lists of at most `length` for `count` vectors.
-    pub fn new(count: usize, length: usize) -> Self {
+    /// Empty lists of at most `length` for `count` vectors from `first` on.
+    pub fn new(first: u32, count: usize, length: usize) -> Self {
         let chunk = || Mutex::new(vec![Key::MAX; SHARED * length]);
-        Self { length, chunks: (0..count.div_ceil(SHARED)).map(|_| chunk()).collect() }
+        Self { first, length, chunks: (0..count.div_ceil(SHARED)).map(|_| chunk()).collect() }
+    }
+
+    fn place(&self, vector: u32) -> (usize, usize) {
+        let at = (vector - self.first) as usize;
+        (at / SHARED, at % SHARED * self.length)
     }
 
     /// Merges sorted keys into the list of `vector`.
     fn merge(&self, vector: u32, keys: &[Key], merged: &mut Vec<Key>) {
-        let (chunk, at) = (vector as usize / SHARED, vector as usize % SHARED * self.length);
+        let (chunk, at) = self.place(vector);
         let mut chunk = self.chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner);
         let list = &mut chunk[at..at + self.length];
         merged.clear();
@@ -51,7 +57,7 @@ impl Lists {
 
     /// Copies the list of `vector` to `out`.
     pub fn read(&self, vector: u32, out: &mut Vec<Key>) {
-        let (chunk, at) = (vector as usize / SHARED, vector as usize % SHARED * self.length);
+        let (chunk, at) = self.place(vector);
         let chunk = self.chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner);
         out.clear();
         out.extend(chunk[at..at + self.length].iter().take_while(|&&k| k != Key::MAX));

@@ -1,6 +1,6 @@
 //! Building a graph: groups, nearest neighbours, pruning both ways, one round of searches, reachability, order.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{ops::Range, sync::atomic::AtomicBool};
 
 use rayon::prelude::*;
 
@@ -10,6 +10,7 @@ use self::{
     prune::{Pruner, Rule},
 };
 use super::{
+    check,
     rows::{MAX_DEGREE, Rows, Shape},
     walk::{Bounds, Scratch, walk},
 };
@@ -24,6 +25,7 @@ use crate::{
     },
 };
 
+pub mod change;
 mod leaf;
 mod order;
 pub mod partition;
@@ -115,51 +117,34 @@ pub struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn check(&self) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) { Err(IndexError::Cancelled) } else { Ok(()) }
-    }
-
     fn count(&self) -> usize {
         self.codes.len()
     }
 
-    /// The vector nearest to the mean.
-    pub fn entry(&self) -> u32 {
-        let norm = |i: &u32| key(self.codes.meta(*i).norm, *i);
-        (0..self.count() as u32).min_by_key(norm).unwrap_or(0)
+    fn entry(&self) -> u32 {
+        entry(self.codes)
     }
 
-    /// Builds the links and an order of slots.
+    /// Builds the links.
     ///
     /// # Errors
     /// [`IndexError::Cancelled`].
-    pub fn build(&self, shape: Shape) -> Result<(Links, Vec<u32>)> {
+    pub fn links(&self, shape: Shape) -> Result<Links> {
         let lists = self.nearest()?;
         let forward = self.first_links(&lists)?;
         drop(lists);
         let mut links = self.both_ways(&forward)?;
         for _ in 0..self.plan.rounds {
             let identity: Vec<u32> = (0..self.count() as u32).collect();
-            let rows = Rows::write(shape, self.codes, self.heads, &links.flat, &identity)?;
+            let rows = Rows::write(shape, self.codes, self.heads, &links.flat, &identity, self.cancel)?;
             let forward = self.searched_links(&rows, &links)?;
             links = self.both_ways(&forward)?;
         }
-        reach::connect(self.codes, &mut links, self.entry());
-        let order = order::order(&links, self.entry());
-        Ok((links, order))
+        Ok(links)
     }
 
     fn nearest(&self) -> Result<Lists> {
-        let Plan { group, fanout, per_group, candidates, .. } = self.plan;
-        let lists = Lists::new(self.count(), candidates);
-        let all = (0..self.count() as u32).collect();
-        let groups = partition::groups(self.codes, all, Cut { largest: group, fanout, seed: 1 });
-        groups.par_iter().try_for_each(|group| {
-            self.check()?;
-            AllPairs { codes: self.codes, group, most: per_group, lists: &lists }.go();
-            Ok(())
-        })?;
-        Ok(lists)
+        nearest(self.codes, 0, self.plan, self.cancel)
     }
 
     fn first_links(&self, lists: &Lists) -> Result<Vec<Vec<Key>>> {
@@ -175,16 +160,8 @@ impl Builder<'_> {
     }
 
     /// Runs `work` over all positions, piece by piece.
-    fn each_piece<T: Send>(&self, work: impl Fn(std::ops::Range<u32>) -> Vec<T> + Sync) -> Result<Vec<T>> {
-        let count = self.count();
-        let pieces: Vec<Vec<T>> = (0..count.div_ceil(PIECE))
-            .into_par_iter()
-            .map(|i| {
-                self.check()?;
-                Ok(work((i * PIECE) as u32..((i + 1) * PIECE).min(count) as u32))
-            })
-            .collect::<Result<_>>()?;
-        Ok(pieces.into_iter().flatten().collect())
+    fn each_piece<T: Send>(&self, work: impl Fn(Range<u32>) -> Vec<T> + Sync) -> Result<Vec<T>> {
+        each_piece(self.count(), self.cancel, work)
     }
 
     /// Adds to each row the rows that name it, and prunes again.
@@ -231,10 +208,57 @@ impl Builder<'_> {
     }
 }
 
+/// The vector nearest to the mean.
+pub fn entry(codes: &Codes) -> u32 {
+    let norm = |i: &u32| key(codes.meta(*i).norm, *i);
+    (0..codes.len() as u32).min_by_key(norm).unwrap_or(0)
+}
+
+/// Makes every vector reachable and gives the order of slots.
+///
+/// # Errors
+/// [`IndexError::Cancelled`].
+pub fn finish(codes: &Codes, links: &mut Links, cancel: &AtomicBool) -> Result<Vec<u32>> {
+    let entry = entry(codes);
+    reach::connect(codes, links, entry, cancel)?;
+    check(cancel)?;
+    Ok(order::order(links, entry))
+}
+
+/// For each vector from `first` on the nearest others of them, about.
+fn nearest(codes: &Codes, first: u32, plan: Plan, cancel: &AtomicBool) -> Result<Lists> {
+    let Plan { group, fanout, per_group, candidates, .. } = plan;
+    let lists = Lists::new(first, codes.len() - first as usize, candidates);
+    let all = (first..codes.len() as u32).collect();
+    let groups = partition::groups(codes, all, Cut { largest: group, fanout, seed: 1 }, cancel)?;
+    groups.par_iter().try_for_each(|group| {
+        check(cancel)?;
+        AllPairs { codes, group, most: per_group, lists: &lists }.go();
+        Ok(())
+    })?;
+    Ok(lists)
+}
+
+/// Runs `work` over `0..count`, piece by piece.
+fn each_piece<T: Send>(
+    count: usize,
+    cancel: &AtomicBool,
+    work: impl Fn(Range<u32>) -> Vec<T> + Sync,
+) -> Result<Vec<T>> {
+    let pieces: Vec<Vec<T>> = (0..count.div_ceil(PIECE))
+        .into_par_iter()
+        .map(|i| {
+            check(cancel)?;
+            Ok(work((i * PIECE) as u32..((i + 1) * PIECE).min(count) as u32))
+        })
+        .collect::<Result<_>>()?;
+    Ok(pieces.into_iter().flatten().collect())
+}
+
 /// Chooses neighbours for a piece of the vectors.
 struct Choose<'a, R> {
     codes: &'a Codes,
-    piece: std::ops::Range<u32>,
+    piece: Range<u32>,
     rule: Rule,
     read: R,
 }
@@ -259,7 +283,7 @@ struct Refine<'a> {
     builder: &'a Builder<'a>,
     rows: &'a Rows,
     links: &'a Links,
-    piece: std::ops::Range<u32>,
+    piece: Range<u32>,
     rule: Rule,
     entry: u32,
 }

@@ -4,15 +4,21 @@
 //! pairs are compared, which a processor does many times faster than the same number of scattered comparisons (the
 //! partition-based builds of HCNSG, arXiv 1908.10396, and PiPNN).
 
+use std::sync::atomic::AtomicBool;
+
 use rand::{SeedableRng, rngs::SmallRng, seq::index};
 use rayon::prelude::*;
 
-use crate::vector::{
-    codes::{
-        int8::{Codes, Meta, Query},
-        simd::{Simd, Work, dispatch},
+use super::super::check;
+use crate::{
+    Result,
+    vector::{
+        codes::{
+            int8::{Codes, Meta, Query},
+            simd::{Simd, Work, dispatch},
+        },
+        topk::{Key, key, key_position},
     },
-    topk::{Key, key, key_position},
 };
 
 /// Pivots of one split at most: beyond that, comparing with pivots costs more than comparing within groups.
@@ -32,19 +38,27 @@ pub struct Cut {
 }
 
 /// Groups of at most `cut.largest` members; every member is in at least one.
-pub fn groups(codes: &Codes, members: Vec<u32>, cut: Cut) -> Vec<Vec<u32>> {
+///
+/// # Errors
+/// [`IndexError::Cancelled`](crate::IndexError::Cancelled).
+pub fn groups(codes: &Codes, members: Vec<u32>, cut: Cut, cancel: &AtomicBool) -> Result<Vec<Vec<u32>>> {
+    check(cancel)?;
     if members.len() <= cut.largest {
-        return vec![members];
+        return Ok(vec![members]);
     }
     let wanted = (members.len() * cut.fanout).div_ceil(cut.largest / 2).clamp(2, MOST_PIVOTS);
     let mut rng = SmallRng::seed_from_u64(cut.seed);
     let picks = index::sample(&mut rng, members.len(), wanted);
     let pivots: Vec<u32> = picks.iter().map(|i| members[i]).collect();
     let fanout = cut.fanout.min(wanted - 1).max(1);
-    let near: Vec<u16> = members
+    let near: Vec<Vec<u16>> = members
         .par_chunks(PIECE)
-        .flat_map_iter(|piece| dispatch(Assign { codes, piece, pivots: &pivots, fanout }))
-        .collect();
+        .map(|piece| {
+            check(cancel)?;
+            Ok(dispatch(Assign { codes, piece, pivots: &pivots, fanout }))
+        })
+        .collect::<Result<_>>()?;
+    let near = near.concat();
     let mut found: Vec<Vec<u32>> = vec![Vec::new(); wanted];
     for (&member, pivots) in members.iter().zip(near.chunks_exact(fanout)) {
         pivots.iter().for_each(|&p| found[usize::from(p)].push(member));
@@ -67,26 +81,26 @@ pub fn groups(codes: &Codes, members: Vec<u32>, cut: Cut) -> Vec<Vec<u32>> {
         }
     }
     done.push(small);
-    let deeper: Vec<Vec<u32>> = large
+    let deeper: Vec<Vec<Vec<u32>>> = large
         .into_par_iter()
         .enumerate()
-        .flat_map_iter(|(i, group)| {
+        .map(|(i, group)| {
             let seed = cut.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(i as u64 + 1);
             // Equal vectors have the same pivots at every depth: such a group is cut anywhere.
             if group.len() >= total {
-                return group.chunks(cut.largest).map(<[u32]>::to_vec).collect();
+                return Ok(group.chunks(cut.largest).map(<[u32]>::to_vec).collect());
             }
             let fanout = if group.len() > 16 * cut.largest { 2 } else { 1 };
-            groups(codes, group, Cut { fanout, seed, ..cut })
+            groups(codes, group, Cut { fanout, seed, ..cut }, cancel)
         })
-        .collect();
-    done.extend(deeper);
+        .collect::<Result<_>>()?;
+    done.extend(deeper.into_iter().flatten());
     done.retain(|g| !g.is_empty());
     done.iter_mut().for_each(|g| {
         g.sort_unstable();
         g.dedup();
     });
-    done
+    Ok(done)
 }
 
 /// The nearest pivots of each member of a piece.

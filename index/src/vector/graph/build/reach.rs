@@ -1,6 +1,9 @@
 //! Every vector must be reachable from the entry.
 
-use super::Links;
+use std::sync::atomic::AtomicBool;
+
+use super::{super::check, Links};
+use crate::Result;
 use crate::vector::codes::int8::{Codes, Query};
 use crate::vector::codes::simd::{Simd, Work, dispatch};
 
@@ -22,10 +25,13 @@ fn spread(links: &Links, start: u32, parent: u32, parents: &mut [u32]) {
 ///
 /// The links by which positions were reached form a tree that is never cut, so each step only adds to what can be
 /// reached. A tree over n positions uses n - 1 of the `n * degree` links, so a link to give up is always found.
-pub fn connect(codes: &Codes, links: &mut Links, entry: u32) {
+///
+/// # Errors
+/// [`IndexError::Cancelled`](crate::IndexError::Cancelled).
+pub fn connect(codes: &Codes, links: &mut Links, entry: u32, cancel: &AtomicBool) -> Result<()> {
     let count = codes.len();
     if count == 0 {
-        return;
+        return Ok(());
     }
     let mut parents = vec![u32::MAX; count];
     spread(links, entry, entry, &mut parents);
@@ -34,6 +40,7 @@ pub fn connect(codes: &Codes, links: &mut Links, entry: u32) {
         if parents[position as usize] != u32::MAX {
             continue;
         }
+        check(cancel)?;
         // Its own neighbours are near, and some of them can usually be reached.
         let near: Vec<u32> =
             links.of(position).iter().copied().filter(|&n| parents[n as usize] != u32::MAX).collect();
@@ -47,6 +54,7 @@ pub fn connect(codes: &Codes, links: &mut Links, entry: u32) {
         links.flat[host as usize * links.degree + at] = position;
         spread(links, position, host, &mut parents);
     }
+    Ok(())
 }
 
 /// A place in the row of `host` that no position was reached by, from the end on.
@@ -99,7 +107,7 @@ mod tests {
             let next = |p: u32| if ring && p < 400 { (p + 1) % 400 } else { p };
             let flat: Vec<u32> = (0..count).flat_map(|p| [next(p), p]).collect();
             let mut links = Links { degree: 2, flat };
-            connect(&codes, &mut links, 7);
+            connect(&codes, &mut links, 7, &AtomicBool::new(false)).expect("nobody cancels");
             let mut parents = vec![u32::MAX; count as usize];
             spread(&links, 7, 7, &mut parents);
             assert!(parents.iter().all(|&p| p != u32::MAX), "ring {ring}");
