@@ -88,6 +88,8 @@ pub struct Metrics {
     flushes: Tallied,
     rewrites: Tallied,
     graphs: Tallied,
+    graph_merges: Tallied,
+    damaged_graphs: Counter,
     background_failures: Counter,
     shards_open: Gauge,
     shards_poisoned: Gauge,
@@ -114,6 +116,8 @@ impl Metrics {
             flushes: Tallied::default(),
             rewrites: Tallied::default(),
             graphs: Tallied::default(),
+            graph_merges: Tallied::default(),
+            damaged_graphs: Counter::default(),
             background_failures: Counter::default(),
             shards_open: Gauge::default(),
             shards_poisoned: Gauge::default(),
@@ -143,7 +147,17 @@ impl Metrics {
         self.log_appends.register(r, ("log_append", "log_appends"), "Appends to logs, each with one sync");
         self.flushes.register(r, ("flush", "flushes"), "Memtables written to segments");
         self.rewrites.register(r, ("rewrite", "rewrites"), "Segments merged or written anew");
-        self.graphs.register(r, ("graph_build", "graph_builds"), "Graphs built");
+        self.graphs.register(r, ("graph_build", "graph_builds"), "Graphs built from nothing");
+        self.graph_merges.register(
+            r,
+            ("graph_merge", "graph_merges"),
+            "Graphs made from that of an earlier segment",
+        );
+        r.register(
+            "damaged_graphs",
+            "Graphs that met damaged bytes and were built anew",
+            self.damaged_graphs.clone(),
+        );
         r.register(
             "background_failures",
             "Flushes and rewrites that failed and are tried again",
@@ -181,6 +195,8 @@ impl Metrics {
         self.flushes.set(&work.flushes);
         self.rewrites.set(&work.rewrites);
         self.graphs.set(&work.graphs);
+        self.graph_merges.set(&work.graph_merges);
+        self.damaged_graphs.inner().store(work.damaged_graphs.load(Ordering::Relaxed), Ordering::Relaxed);
         self.background_failures.inner().store(work.failures.load(Ordering::Relaxed), Ordering::Relaxed);
         let shards = engine.open_shards();
         let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

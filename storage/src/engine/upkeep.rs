@@ -1,14 +1,13 @@
 //! Background work of a node: memory pressure, idle shards, leftovers of an earlier run.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Engine;
 use crate::catalog::Receipt;
-use crate::point::FieldId;
-use crate::schema::{CollectionSchema, ShardKey};
+use crate::schema::CollectionSchema;
+use crate::shard::Shard;
 
 /// Time between two looks at idle shards.
 const TICK: Duration = Duration::from_secs(2);
@@ -35,7 +34,6 @@ impl Engine {
 
     /// Runs until the engine is shut down.
     pub(super) async fn upkeep(self: Arc<Self>) {
-        let mut told = HashSet::new();
         while !self.is_stopped() {
             tokio::select! {
                 () = self.stop.notified() => return,
@@ -43,8 +41,8 @@ impl Engine {
                 () = tokio::time::sleep(TICK) => {
                     self.relieve_memory();
                     self.flush_quiet();
+                    self.open_shards().iter().for_each(Shard::mend);
                     self.close_idle(self.options.max_open_shards);
-                    self.tell_damage(&mut told);
                 }
             }
         }
@@ -66,20 +64,6 @@ impl Engine {
             }
             over = over.saturating_sub(shard.unflushed_bytes());
             shard.want_flush();
-        }
-    }
-
-    /// Logs each damaged graph once: answers stay right, so nobody else would notice.
-    fn tell_damage(&self, told: &mut HashSet<(ShardKey, String, FieldId)>) {
-        for shard in self.open_shards() {
-            for (segment, field) in shard.damaged_graphs() {
-                if told.insert((shard.key().clone(), segment.clone(), field)) {
-                    tracing::error!(
-                        shard = %shard.key(), segment, field,
-                        "a graph is damaged: searches compare all vectors of its segment instead, which is right but slow; check the disk"
-                    );
-                }
-            }
         }
     }
 

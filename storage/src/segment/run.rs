@@ -151,6 +151,17 @@ impl Run {
         self.replace(fields, self.inner.payload_indexes.clone())
     }
 
+    /// The same rows with the exact scan instead of the graph of `field`.
+    #[must_use]
+    pub fn without_graph(&self, field: FieldId) -> Self {
+        let mut fields = self.inner.fields.clone();
+        for f in fields.iter_mut().filter(|f| f.id == field) {
+            f.index = Arc::new(ExactIndex::new(f.set.clone()));
+            f.graph = false;
+        }
+        self.replace(fields, self.inner.payload_indexes.clone())
+    }
+
     /// The same rows with `index` as the payload index of `path`.
     #[must_use]
     pub fn with_payload_index(&self, path: &str, index: FieldIndex) -> Self {
@@ -260,9 +271,19 @@ impl Run {
         self.field(field).map(|f| &f.index)
     }
 
-    /// Whether `field` has a graph.
+    /// Whether `field` has a graph. One that has met damaged bytes is none: it answers by the exact scan.
     pub fn has_graph(&self, field: FieldId) -> bool {
-        self.field(field).is_some_and(|f| f.graph)
+        self.field(field).is_some_and(|f| f.graph && !f.index.damaged())
+    }
+
+    /// Fields whose graph has met damaged bytes.
+    pub fn damaged_graphs(&self) -> impl Iterator<Item = FieldId> + '_ {
+        self.inner.fields.iter().filter(|f| f.graph && f.index.damaged()).map(|f| f.id)
+    }
+
+    /// Fields whose graph still tells of vectors that are gone (see [`VectorIndex::repaired`]).
+    pub fn repaired_graphs(&self) -> impl Iterator<Item = FieldId> + '_ {
+        self.inner.fields.iter().filter(|f| f.graph && f.index.repaired()).map(|f| f.id)
     }
 
     /// Vector fields of which some row has a vector, ascending.

@@ -139,7 +139,7 @@ impl SegmentWriter {
     }
 
     /// Writes the graph of one field of a segment; the caller puts it under `graph.{field}` into the entry's blobs
-    /// and publishes that.
+    /// and publishes that. A file that the entry names already stays what it is.
     ///
     /// # Errors
     /// `Io`; `Invalid` for a field the schema does not have.
@@ -149,15 +149,25 @@ impl SegmentWriter {
         field: FieldId,
         index: Arc<dyn VectorIndex>,
     ) -> Result<ObjectRef> {
-        let (writer, id, rows) = (self.clone(), entry.id.clone(), entry.rows);
+        let (writer, rows) = (self.clone(), entry.rows);
+        let path = self.graph_path(entry, field);
         blocking(move || {
-            let path = writer.blob_path(&id, &format!("graph.{field}"));
             let spec = writer.schema.vector_field_by_id(field);
             let spec =
                 spec.ok_or_else(|| StorageError::Invalid(format!("there is no vector field {field}")))?;
             blobs::write_graph(&writer.store, &path, rows, spec, index.as_ref())
         })
         .await
+    }
+
+    /// Where the next graph of a field goes: the manifest must not name a file whose content changes.
+    fn graph_path(&self, entry: &SegmentEntry, field: FieldId) -> String {
+        let name = format!("graph.{field}");
+        let first = self.blob_path(&entry.id, &name);
+        let Some(there) = entry.blobs.get(&name) else { return first };
+        let number =
+            there.path.strip_prefix(&first).and_then(|rest| rest.strip_prefix('.')?.parse::<u32>().ok());
+        format!("{first}.{}", number.unwrap_or(0).wrapping_add(1))
     }
 
     /// Builds the index of `spec` over the payloads of a segment and writes it. Returns the name it has among the

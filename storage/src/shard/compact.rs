@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use engram_index::vector::engine::build_graph;
+use engram_index::vector::engine::{EarlierGraph, build_graph, merge_graph};
+use engram_index::vector::graph::build::change::GONE;
+use engram_index::vector::graph::merge::Origin;
 use engram_index::vector::hnsw::HnswParams;
 use roaring::RoaringBitmap;
 
@@ -136,6 +138,14 @@ impl Shard {
         Ok(())
     }
 
+    /// Has graphs that met damaged bytes built anew.
+    pub(crate) fn mend(self: &Arc<Self>) {
+        let is_damaged = self.state.lock().runs.iter().any(|r| r.run.damaged_graphs().next().is_some());
+        if is_damaged {
+            self.want_compaction();
+        }
+    }
+
     fn segment_count(&self) -> usize {
         self.state.lock().manifest.segments.len()
     }
@@ -168,6 +178,7 @@ impl Shard {
     async fn rewrite_inner(self: &Arc<Self>, ids: &[SegmentId], with_graphs: bool) -> Result<()> {
         let schema = self.schema.load_full();
         let inputs = self.inputs(ids);
+        let runs: Vec<Run> = inputs.iter().map(|(run, _)| run.clone()).collect();
         let written = self.segment_writer(&schema).write(&SegmentId::new(self.epoch), inputs).await?;
         let mut output = None;
         if let Some(entry) = written.entry {
@@ -175,7 +186,8 @@ impl Shard {
             let mut segment = Output { entry, run };
             if with_graphs {
                 for field in missing_graphs(&segment.run, &schema) {
-                    self.add_graph(&mut segment, field).await?;
+                    let earlier = earlier_graph(&runs, &written.remap, &segment.run, field.id);
+                    self.add_graph(&mut segment, field, earlier).await?;
                 }
             }
             output = Some(segment);
@@ -253,8 +265,12 @@ impl Shard {
             segment.run = segment.run.with_payload_index(&spec.field, index);
             segment.entry.blobs.insert(name, object);
         }
+        for field in segment.run.damaged_graphs() {
+            tracing::warn!(shard = %self.key, segment = %id, field, "the graph met damaged bytes; searches compare with all vectors until it is built anew");
+            self.parts.work.damaged_graphs.fetch_add(1, Ordering::Relaxed);
+        }
         for field in missing_graphs(&segment.run, &schema) {
-            self.add_graph(&mut segment, field).await?;
+            self.add_graph(&mut segment, field, None).await?;
         }
 
         let _publishing = self.publishing.lock().await;
@@ -271,16 +287,29 @@ impl Shard {
         Ok(())
     }
 
-    async fn add_graph(self: &Arc<Self>, segment: &mut Output, field: VectorField) -> Result<()> {
+    /// Makes the graph of a field, from an earlier one where that can be.
+    async fn add_graph(
+        self: &Arc<Self>,
+        segment: &mut Output,
+        field: VectorField,
+        earlier: Option<EarlierGraph>,
+    ) -> Result<()> {
         let Some(set) = segment.run.vector_set(field.id).cloned() else { return Ok(()) };
         let params = HnswParams { m: field.hnsw_m, ef_construction: field.hnsw_ef_construction };
         let shard = self.clone();
         let start = Instant::now();
         let graph = tokio::task::spawn_blocking(move || {
-            build_graph(set, params, field.layout, &shard.parts.builders, &shard.cancel_builds)
+            let (pool, cancel) = (&shard.parts.builders, &shard.cancel_builds);
+            match earlier {
+                Some(earlier) => merge_graph(set, &earlier, params, field.layout, pool, cancel),
+                None => Ok((build_graph(set, params, field.layout, pool, cancel)?, Origin::Built)),
+            }
         });
-        let graph = graph.await.map_err(|e| StorageError::Internal(e.to_string()))??;
-        self.parts.work.graphs.add(start);
+        let (graph, origin) = graph.await.map_err(|e| StorageError::Internal(e.to_string()))??;
+        match origin {
+            Origin::Built => self.parts.work.graphs.add(start),
+            Origin::Merged => self.parts.work.graph_merges.add(start),
+        }
         let writer = self.segment_writer(&self.schema.load_full());
         let object = writer.add_graph(&segment.entry, field.id, graph.clone()).await?;
         segment.entry.blobs.insert(format!("graph.{}", field.id), object);
@@ -341,6 +370,20 @@ fn merge_before_graph(
     };
     let due = lacking.len() > 1 && rows <= options.max_rows && schema.vectors.iter().any(deserves);
     due.then(|| lacking.iter().map(|(id, _)| (*id).clone()).collect())
+}
+
+/// The largest graph among the inputs of a merge, with where its vectors went.
+fn earlier_graph(inputs: &[Run], remap: &Remap, merged: &Run, field: FieldId) -> Option<EarlierGraph> {
+    let with_graph = inputs.iter().enumerate().filter(|(_, run)| run.has_graph(field));
+    let (input, run) = with_graph.max_by_key(|(_, run)| vectors(run, field))?;
+    let (index, now) = (run.vector_index(field)?.clone(), merged.vector_set(field)?);
+    let then = index.vectors();
+    let position = |p| {
+        let row = remap.get(input, then.ordinal(p))?;
+        u32::try_from(now.position(row)?).ok()
+    };
+    let numbering = (0..then.len()).map(|p| position(p).unwrap_or(GONE)).collect();
+    Some(EarlierGraph { index, numbering })
 }
 
 fn vectors(run: &Run, field: FieldId) -> usize {

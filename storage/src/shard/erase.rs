@@ -7,7 +7,9 @@ use std::time::Instant;
 use super::state::Place;
 use super::{EraseReport, Shard};
 use crate::error::Result;
+use crate::manifest::SegmentId;
 use crate::op::{ConditionalOp, Op, OpBatch, OpOutcome};
+use crate::point::FieldId;
 
 /// What an erasure of one shard would reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +60,8 @@ impl Shard {
     }
 
     /// Rewrites every segment with dead rows, drops the old files and trims the log: afterwards no live file holds
-    /// bytes of deleted or replaced points. Graphs of rewritten segments are built anew in the background.
+    /// bytes of deleted or replaced points. Graphs of rewritten segments, and those that were repaired around points
+    /// deleted earlier, are built from nothing in the background.
     ///
     /// # Errors
     /// Those of the object store and the log; calling again goes on where it stopped.
@@ -79,6 +82,7 @@ impl Shard {
         for id in self.segments_with_dead_rows() {
             self.rewrite(&[id], false).await?;
         }
+        self.drop_repaired_graphs().await?;
         self.set_activity("erasing");
         // Every manifest up to here may name files that hold the bytes: only the newest stays.
         let removed = self.collect_garbage(true).await;
@@ -114,6 +118,40 @@ impl Shard {
         report.points_before = before;
         report.points_erased = erased;
         Ok(report)
+    }
+
+    /// Takes out the graphs that went on from one with points that are gone now: how the points beside those are linked,
+    /// and what the codes are centred on, tells of them. The caller holds `rewriting`.
+    async fn drop_repaired_graphs(&self) -> Result<()> {
+        let _publishing = self.publishing.lock().await;
+        let (mut next, dropped) = {
+            let state = self.state.lock();
+            let mut dropped: Vec<(SegmentId, FieldId)> = Vec::new();
+            for run in &state.runs {
+                if let Place::Segment(id) = &run.place {
+                    dropped.extend(run.run.repaired_graphs().map(|field| (id.clone(), field)));
+                }
+            }
+            (state.manifest.clone(), dropped)
+        };
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        for (id, field) in &dropped {
+            for entry in next.segments.iter_mut().filter(|s| s.id == *id) {
+                entry.blobs.remove(&format!("graph.{field}"));
+            }
+        }
+        let manifest = self.publish_manifest(next).await?;
+        let mut state = self.state.lock();
+        state.manifest = manifest;
+        for (id, field) in &dropped {
+            if let Some(run) = state.segment_mut(id) {
+                run.run = run.run.without_graph(*field);
+            }
+        }
+        self.publish_view(&state);
+        Ok(())
     }
 
     fn segment_files(&self) -> Vec<String> {

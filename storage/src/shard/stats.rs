@@ -1,11 +1,10 @@
 //! Figures of a shard.
 
+use super::Shard;
 use super::state::Place;
-use super::{RunSource, Shard};
 use crate::error::Result;
 use crate::log::Offset;
 use crate::manifest::SegmentEntry;
-use crate::point::FieldId;
 
 /// Figures of one segment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,19 +96,5 @@ impl Shard {
             stats.segments.push(segment);
         }
         Ok(stats)
-    }
-
-    /// Graphs in which a search has met damage, by segment and field. Searches of theirs compare all vectors since.
-    pub fn damaged_graphs(&self) -> Vec<(String, FieldId)> {
-        let mut damaged = Vec::new();
-        for view in self.view.load().runs.iter() {
-            let RunSource::Segment(segment) = &view.source else { continue };
-            let of_run = view
-                .run
-                .fields()
-                .filter(|field| view.run.vector_index(*field).is_some_and(|index| index.damaged()));
-            damaged.extend(of_run.map(|field| (segment.clone(), field)));
-        }
-        damaged
     }
 }

@@ -38,8 +38,12 @@ pub struct Work {
     pub flushes: Tally,
     /// Segments merged, or written anew without their dead rows.
     pub rewrites: Tally,
-    /// Graphs built.
+    /// Graphs built from nothing.
     pub graphs: Tally,
+    /// Graphs made from that of an earlier segment.
+    pub graph_merges: Tally,
+    /// Graphs that met damaged bytes and were built anew.
+    pub damaged_graphs: AtomicU64,
     /// Flushes and rewrites that failed and are tried again.
     pub failures: AtomicU64,
 }

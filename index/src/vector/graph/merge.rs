@@ -8,7 +8,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use rayon::ThreadPool;
 
 use super::{
-    GraphIndex, GraphParams,
+    GraphIndex, GraphParams, Layout,
     build::change::{GONE, MutableGraph},
     space::Space,
 };
@@ -86,6 +86,7 @@ impl Earlier<'_> {
         let worth = gone.len() as f64 <= MOST_GONE * numbering.len() as f64
             && inserted as f64 <= MOST_INSERTED * kept as f64
             && graph.shape().degree == params.plan.degree
+            && graph.shape().is_compact() == (params.layout == Layout::Compact)
             && graph.space.holds(vectors, cancel)?
             && fits(&graph.space, vectors, cancel)?;
         if !worth {

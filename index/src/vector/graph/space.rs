@@ -342,7 +342,7 @@ impl Space {
 
     /// The head of a code.
     #[inline(always)]
-    fn head_of<S: Simd>(&self, simd: S, query: &Query, out: &mut Vec<f32>) {
+    pub fn head_of<S: Simd>(&self, simd: S, query: &Query, out: &mut Vec<f32>) {
         out.clear();
         match &self.coded {
             Coded::None => {}

@@ -156,9 +156,15 @@ impl MutableGraph {
             }
         }
         let graph = &*self;
-        let changed = each_piece(self.len(), cancel, |piece| dispatch(Repair { graph, piece }))?;
+        let repaired = each_piece(self.len(), cancel, |piece| dispatch(Repair { graph, piece }))?;
+        let mut back = Vec::new();
+        for Repaired { position, new, .. } in &repaired {
+            back.extend(new.iter().map(|&k| turned(*position, k)));
+        }
+        let changed: Vec<_> = repaired.into_iter().map(|r| (r.position, r.keys)).collect();
         self.relink(&changed);
-        Ok(())
+        drop(changed);
+        self.link_back(back, cancel)
     }
 
     /// Adds the vectors of `set` at `picks`; they get the next positions in that order.
@@ -180,12 +186,34 @@ impl MutableGraph {
             return Ok(());
         };
         let lists = nearest(&self.codes, covering.end, self.plan, cancel)?;
-        let graph = &*self;
-        let near = Near { covering: &covering, heads: &heads, lists: &lists, first };
-        let chosen = each_piece(picks.len(), cancel, |piece| dispatch(Attach { graph, near, piece }))?;
-        drop(lists);
+        let targets: Vec<u32> = (first..self.codes.len() as u32).collect();
+        self.attach(&targets, &covering, &lists, cancel)?;
         self.rows = Some(covering);
-        self.link_back(first, chosen, cancel)
+        Ok(())
+    }
+
+    /// Searches for neighbours of `targets`, links to them and back.
+    fn attach(
+        &mut self,
+        targets: &[u32],
+        covering: &Covering,
+        lists: &Lists,
+        cancel: &AtomicBool,
+    ) -> Result<()> {
+        let graph = &*self;
+        let chosen = each_piece(targets.len(), cancel, |piece| {
+            let targets = &targets[piece.start as usize..piece.end as usize];
+            dispatch(Attach { graph, covering, lists, targets })
+        })?;
+        let mut back = Vec::new();
+        for (&position, chosen) in targets.iter().zip(&chosen) {
+            back.extend(chosen.keys[..chosen.diverse].iter().map(|&k| turned(position, k)));
+        }
+        let own: Vec<(u32, Vec<Key>)> =
+            targets.iter().copied().zip(chosen.into_iter().map(|c| c.keys)).collect();
+        self.relink(&own);
+        drop(own);
+        self.link_back(back, cancel)
     }
 
     /// Rows that cover most positions.
@@ -204,16 +232,8 @@ impl MutableGraph {
         Ok(Covering { rows, entry, end: count as u32 })
     }
 
-    /// Gives the vectors from `first` on the links they chose, and those they chose a chance to link back.
-    fn link_back(&mut self, first: u32, chosen: Vec<Chosen>, cancel: &AtomicBool) -> Result<()> {
-        let mut back: Vec<(u32, Key)> = Vec::new();
-        for (position, chosen) in (first..).zip(&chosen) {
-            let turned = |&k: &Key| (key_position(k), k & !0xFFFF_FFFF | Key::from(position));
-            back.extend(chosen.keys[..chosen.diverse].iter().map(turned));
-        }
-        let own: Vec<(u32, Vec<Key>)> = (first..).zip(chosen.into_iter().map(|c| c.keys)).collect();
-        self.relink(&own);
-        drop(own);
+    /// Lets each position choose again with the links that others have to it: pairs of a position and such a link.
+    fn link_back(&mut self, mut back: Vec<(u32, Key)>, cancel: &AtomicBool) -> Result<()> {
         check(cancel)?;
         back.par_sort_unstable();
         let groups: Vec<&[(u32, Key)]> = back.chunk_by(|a, b| a.0 == b.0).collect();
@@ -282,6 +302,11 @@ impl MutableGraph {
     }
 }
 
+/// The link from `position` to that of `key`, as seen from there.
+fn turned(position: u32, key: Key) -> (u32, Key) {
+    (key_position(key), key & !0xFFFF_FFFF | Key::from(position))
+}
+
 /// Adds the distances of `members` from what `query` was set to.
 #[inline(always)]
 fn measure<S: Simd>(simd: S, query: &Query, codes: &Codes, members: &[u32], keys: &mut Vec<Key>) {
@@ -294,8 +319,16 @@ struct Repair<'a> {
     piece: Range<u32>,
 }
 
+/// A vector that lost links, with those it has now.
+struct Repaired {
+    position: u32,
+    keys: Vec<Key>,
+    /// Those of them that were none before, without what only fills the row.
+    new: Vec<Key>,
+}
+
 impl Work for Repair<'_> {
-    type Output = Vec<(u32, Vec<Key>)>;
+    type Output = Vec<Repaired>;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
@@ -325,35 +358,27 @@ impl Work for Repair<'_> {
             keys.sort_unstable();
             keys.dedup();
             pruner.choose(simd, &graph.codes, &keys, graph.rule());
-            changed.push((position, pruner.chosen.clone()));
+            let (diverse, keys) = (&pruner.chosen[..pruner.diverse], pruner.chosen.clone());
+            let new = diverse.iter().copied().filter(|&k| !kept.contains(&key_position(k))).collect();
+            changed.push(Repaired { position, keys, new });
         }
         changed
     }
 }
 
-/// Where new vectors look for neighbours.
-#[derive(Clone, Copy)]
-struct Near<'a> {
-    covering: &'a Covering,
-    /// Of the new vectors, one after the other.
-    heads: &'a [f32],
-    /// Among what the rows do not cover.
-    lists: &'a Lists,
-    /// Position of the first new one.
-    first: u32,
-}
-
-/// What a new vector chose: first the diverse ones.
+/// What a vector chose: first the diverse ones.
 struct Chosen {
     keys: Vec<Key>,
     diverse: usize,
 }
 
-/// Chooses neighbours for a piece of the new vectors.
+/// Chooses neighbours for some vectors among what a walk and their groups know.
 struct Attach<'a> {
     graph: &'a MutableGraph,
-    near: Near<'a>,
-    piece: Range<u32>,
+    covering: &'a Covering,
+    /// Near ones among what the rows do not cover.
+    lists: &'a Lists,
+    targets: &'a [u32],
 }
 
 impl Work for Attach<'_> {
@@ -361,37 +386,38 @@ impl Work for Attach<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Vec<Chosen> {
-        let Self { graph, near: Near { covering, heads, lists, first }, piece } = self;
+        let Self { graph, covering, lists, targets } = self;
         let (rows, codes) = (&covering.rows, &graph.codes);
-        let bits = rows.shape().bits;
         let bounds = Bounds { k: graph.plan.ef.max(graph.plan.degree), slack: 1.0, hops: usize::MAX };
-        let (mut scratch, mut pruner, mut list) = (Scratch::default(), Pruner::default(), Vec::new());
-        piece
-            .map(|i| {
-                let position = first + i;
-                let head = &heads[i as usize * bits..][..bits];
-                scratch.prepared.set_row(simd, codes.code(position), codes.meta(position), head);
-                scratch.marks.prepare(rows.len());
-                walk(simd, rows, covering.entry, bounds, &mut scratch, |p| graph.is_live(p));
-                let found = &mut scratch.found;
-                for k in found.iter_mut() {
-                    *k = *k & !0xFFFF_FFFF | Key::from(rows.row(key_position(*k)).position());
-                }
-                lists.read(position, &mut list);
-                found.extend(list.iter().filter(|&&k| graph.is_live(key_position(k))));
-                found.sort_unstable();
-                found.dedup();
-                pruner.choose(simd, codes, found, graph.rule());
-                Chosen { keys: pruner.chosen.clone(), diverse: pruner.diverse }
-            })
-            .collect()
+        let (mut scratch, mut pruner, mut query) = (Scratch::default(), Pruner::default(), Query::default());
+        let (mut head, mut list) = (Vec::new(), Vec::new());
+        let choose = |&position: &u32| {
+            let (code, meta) = (codes.code(position), codes.meta(position));
+            query.set(code, meta);
+            graph.space.head_of(simd, &query, &mut head);
+            scratch.prepared.set_row(simd, code, meta, &head);
+            scratch.marks.prepare(rows.len());
+            walk(simd, rows, covering.entry, bounds, &mut scratch, |p| graph.is_live(p));
+            let found = &mut scratch.found;
+            for k in found.iter_mut() {
+                *k = *k & !0xFFFF_FFFF | Key::from(rows.row(key_position(*k)).position());
+            }
+            lists.read(position, &mut list);
+            found.extend(list.iter().filter(|&&k| graph.is_live(key_position(k))));
+            found.retain(|&k| key_position(k) != position);
+            found.sort_unstable();
+            found.dedup();
+            pruner.choose(simd, codes, found, graph.rule());
+            Chosen { keys: pruner.chosen.clone(), diverse: pruner.diverse }
+        };
+        targets.iter().map(choose).collect()
     }
 }
 
-/// Chooses again where new vectors want to be linked from.
+/// Chooses again where vectors want to be linked from.
 struct LinkBack<'a> {
     graph: &'a MutableGraph,
-    /// Position and the new vectors that chose it.
+    /// A position and the vectors that chose it.
     groups: &'a [&'a [(u32, Key)]],
 }
 
