@@ -186,7 +186,7 @@ async fn segment_damage_of_a_graph_that_checks_itself_never_shows_in_answers() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let (stop, params) = (std::sync::atomic::AtomicBool::new(false), HnswParams::default());
     let set = run.vector_set(0).unwrap().clone();
-    let graph = build_graph(set.clone(), params, &pool, &stop).unwrap();
+    let graph = build_graph(set.clone(), params, Default::default(), &pool, &stop).unwrap();
     let writer =
         SegmentWriter::new(store.clone(), schema.shard(&schema.default_region, 0), Arc::new(schema.clone()));
     entry.blobs.remove("graph.0");
