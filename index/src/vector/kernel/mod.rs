@@ -3,8 +3,8 @@
 //! All variants sum into the same 64 virtual lanes (lane `i mod 64` takes component `i`) with fused multiply-add, and
 //! fold the lanes in the same tree. So AVX-512, AVX2 and the portable code agree to the last bit, nodes with different
 //! processors give the same answer, and the exact scan, the graph and the memtable never disagree about a distance.
-//! Four 16-lane accumulators hide the latency of the multiply-add; `simsimd`, which has one, took 1.4 to 1.6 times as
-//! long where it was measured (384 dimensions: 16.6 against 23-26 ns, 784: 30.7 against 44 ns) and is the tests' oracle.
+//! Four 16-lane accumulators hide the latency of the multiply-add; `simsimd`, which has one, takes 1.3 to 1.4 times as
+//! long in cache (`benches/run micro`) and is the tests' oracle.
 //!
 //! One side is always f32. The other may be stored in half the bytes, as [`f16`] or [`bf16`]: its components are widened,
 //! which is exact, and summed in the same way, so that the distance has the bits of that of the widened vector.
@@ -159,7 +159,8 @@ impl<T: Component> Kernel<T> {
         self.finish(unsafe { (self.raw)(a, b) })
     }
 
-    /// The distances of four vectors from one, with the bits of [`Kernel::distance`].
+    /// The distances of four vectors from one, with the bits of [`Kernel::distance`]. Used by benchmarks and tests so far:
+    /// it pays where rows are in cache, and searches wait for memory.
     #[inline]
     pub fn distance4(&self, a: &[f32], b: [&[T]; 4]) -> [f32; 4] {
         // SAFETY: as in `distance`.

@@ -18,6 +18,17 @@ macro_rules! forward {
     )* };
 }
 
+/// An expression for each of four. Not `map`: a closure that is not inlined is not compiled for the instruction set.
+macro_rules! four {
+    ($x:ident in $all:expr => $one:expr) => {{
+        let mut four = [0; 4];
+        for (out, $x) in four.iter_mut().zip($all) {
+            *out = $one;
+        }
+        four
+    }};
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -39,13 +50,13 @@ pub trait Simd: Copy {
     /// The same for four vectors against one.
     #[inline(always)]
     fn dot4(self, a: [&[u8]; 4], b: &[i8]) -> [i32; 4] {
-        a.map(|a| self.dot(a, b))
+        four!(a in a => self.dot(a, b))
     }
 
     /// One vector against four.
     #[inline(always)]
     fn dot_by4(self, a: &[u8], b: [&[i8]; 4]) -> [i32; 4] {
-        b.map(|b| self.dot(a, b))
+        four!(b in b => self.dot(a, b))
     }
 
     /// Sum of `nibble[i] * steps[i]`, the nibbles of a 4-bit code as [`super::int4`] lays them out: one step per nibble, a
@@ -65,7 +76,7 @@ pub trait Simd: Copy {
     /// The same for four codes.
     #[inline(always)]
     fn dot_nibbles4(self, codes: [&[u8]; 4], steps: &[i8]) -> [i32; 4] {
-        codes.map(|code| self.dot_nibbles(code, steps))
+        four!(code in codes => self.dot_nibbles(code, steps))
     }
 
     /// Number of bits in which two codes differ; the lengths are equal and a multiple of 8 bytes.
@@ -78,7 +89,7 @@ pub trait Simd: Copy {
     /// The same for four codes against one.
     #[inline(always)]
     fn hamming4(self, a: [&[u8]; 4], b: &[u8]) -> [u32; 4] {
-        a.map(|a| self.hamming(a, b))
+        four!(a in a => self.hamming(a, b))
     }
 
     /// Sum over the bits set in `code` of the numbers whose bit `j` is in `planes[j]`; equal lengths, a multiple of 8 bytes.
@@ -97,7 +108,7 @@ pub trait Simd: Copy {
     /// The same for four codes.
     #[inline(always)]
     fn plane_sums4(self, codes: [&[u8]; 4], planes: [&[u8]; 4]) -> [u32; 4] {
-        codes.map(|code| self.plane_sum(code, planes))
+        four!(code in codes => self.plane_sum(code, planes))
     }
 
     /// For each of 32 codes the sum of the table entries its nibbles choose, see [`super::link::Table`]: `codes` holds
