@@ -11,6 +11,7 @@ use crate::samples::Samples;
 
 mod distance;
 mod filter;
+mod kernels;
 mod log;
 mod topk;
 
@@ -36,6 +37,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let mut report = Report::new("micro");
     distance::run(args, &mut report)?;
+    kernels::run(args, &mut report)?;
     topk::run(args, &mut report)?;
     filter::run(args, &mut report)?;
     log::run(args, &mut report)?;
