@@ -72,7 +72,7 @@ pub fn graph_params(params: HnswParams, layout: Layout) -> GraphParams {
     let usual = (Plan::default(), HnswParams::default());
     let degree = (2 * params.m).next_multiple_of(32).min(MAX_DEGREE);
     let ef = (usual.0.ef * params.ef_construction).div_ceil(usual.1.ef_construction).clamp(16, 1024);
-    GraphParams { plan: Plan { degree, ef, ..usual.0 }, head: 0, layout }
+    GraphParams { plan: Plan { degree, ef, ..usual.0 }, head: 0, layout, width: None }
 }
 
 /// Opens what [`VectorIndex::encode_to`] of a graph wrote for these vectors.

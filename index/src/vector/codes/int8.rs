@@ -93,6 +93,13 @@ impl Query {
         self.sum = sum;
     }
 
+    /// Writes the decoded vector.
+    #[inline(always)]
+    pub fn decode(&self, out: &mut Vec<f32>) {
+        out.clear();
+        out.extend(self.steps.iter().map(|&step| f32::from(step) * self.meta.scale));
+    }
+
     /// The steps, signed.
     pub fn steps(&self) -> &[i8] {
         &self.steps

@@ -1,7 +1,7 @@
 //! The walk over the compact layout: visit the nearest candidate, compare with the codes of all its neighbours, go on.
 
 use super::{
-    rows::{Block, Rows},
+    rows::{Block, Row, Rows},
     walk::{Bounds, End, Marks, Scratch},
 };
 use crate::vector::{
@@ -104,8 +104,7 @@ fn compare<S: Simd>(
         }
         let slots = [a, b, c, d];
         let [a, b, c, d] = [rows.row(a), rows.row(b), rows.row(c), rows.row(d)];
-        let codes = [a.code(), b.code(), c.code(), d.code()];
-        let compared = prepared.query.distance4(simd, codes, [a.meta(), b.meta(), c.meta(), d.meta()]);
+        let compared = Row::distance4(simd, &prepared.query, [a, b, c, d]);
         for i in 0..FOUR.min(batch.count - first) {
             distances[first + i] = compared[i];
             if compared[i] >= *limit {

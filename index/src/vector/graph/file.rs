@@ -7,14 +7,14 @@ use bytes::Bytes;
 use super::{
     GraphIndex,
     calibration::Calibration,
-    rows::{Rows, Shape, crc},
+    rows::{Rows, Shape, Width, crc},
     space::Space,
 };
 use crate::{Column, IndexError, Result, vector::Metric};
 
 const WHAT: &str = "graph";
 const MAGIC: &[u8; 8] = b"EGRGRAPH";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Rows begin at a page of the file.
 const PAGE: usize = 4096;
 /// Sections before them at a cache line.
@@ -67,7 +67,7 @@ pub fn write(index: &GraphIndex, out: &mut dyn Write) -> std::io::Result<()> {
         index.vectors.len() as u32,
         index.vectors.dimension() as u32,
         index.vectors.metric().code(),
-        shape.own as u32,
+        shape.components as u32,
         shape.bits as u32,
         shape.degree as u32,
         index.entry,
@@ -75,6 +75,7 @@ pub fn write(index: &GraphIndex, out: &mut dyn Write) -> std::io::Result<()> {
         crc(&sections),
         index.calibration.len() as u32,
         u32::from(index.repaired),
+        shape.width as u32,
     ];
     let mut header = vec![0u8; PAGE];
     header[..8].copy_from_slice(MAGIC);
@@ -106,7 +107,9 @@ impl Header {
             return Err(corrupt("checksum of the header"));
         }
         let at = |i: usize| word(16 + 4 * i);
-        let shape = Shape { own: at(3) as usize, bits: at(4) as usize, degree: at(5) as usize };
+        let width = Width::from_bits(at(11)).ok_or_else(|| corrupt("unknown code"))?;
+        let [components, bits, degree] = [3, 4, 5].map(|i| at(i) as usize);
+        let shape = Shape { components, width, bits, degree };
         let metric = Metric::from_code(at(2)).ok_or_else(|| corrupt("unknown metric"))?;
         let header = Self {
             count: at(0),
@@ -178,7 +181,7 @@ pub fn open(blob: &Bytes) -> Result<Parts> {
     }
     let (metric, dimension) = (header.metric, header.dimension as usize);
     let space = Space::decode(metric, dimension, header.shape.bits, &mut cut)?;
-    if space.padded() != header.shape.own || space.head_len() != header.shape.bits {
+    if space.padded() != header.shape.components || space.head_len() != header.shape.bits {
         return Err(corrupt("its codes do not fit its dimension"));
     }
     let rows = Rows::open(header.shape, blob.slice(rows_start..), sums)?;

@@ -10,6 +10,7 @@ use rayon::ThreadPool;
 use super::{
     GraphIndex, GraphParams, Layout,
     build::change::{GONE, MutableGraph},
+    rows::Width,
     space::Space,
 };
 use crate::{
@@ -86,6 +87,8 @@ impl Earlier<'_> {
         let worth = gone.len() as f64 <= MOST_GONE * numbering.len() as f64
             && inserted as f64 <= MOST_INSERTED * kept as f64
             && graph.shape().degree == params.plan.degree
+            // What 4 bits say is not enough to choose neighbours by.
+            && graph.shape().width == Width::Eight
             && graph.shape().is_compact() == (params.layout == Layout::Compact)
             && graph.space.holds(vectors, cancel)?
             && fits(&graph.space, vectors, cancel)?;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::{
     build::{Builder, Links, Plan},
     calibration::Calibration,
-    rows::{Rows, Shape},
+    rows::{Rows, Shape, Width},
     search::{Answer, Effort, Search, Walked, Way},
     space::Space,
     walk::{Bounds, Counts, End},
@@ -44,6 +44,8 @@ pub mod walk;
 
 /// Recall of searches that ask for none and for no number of candidates.
 pub const DEFAULT_RECALL: f32 = 0.98;
+/// Recall that 4-bit codes must reach with the vectors of a set, each left out of its own search, or it gets 8 bits.
+pub const HELD_RECALL: f32 = 0.99;
 /// Vectors whose codes are compared in the time of one hop, about; a hop estimates 32 neighbours.
 const SCANNED_PER_HOP: usize = 6;
 /// Rows that a walk visits on its way for each that a random mask refuses beside one it allows, as a share of those it would
@@ -61,6 +63,9 @@ pub struct GraphParams {
     pub head: usize,
     /// What the rows hold.
     pub layout: Layout,
+    /// Bits of a component of the rows' own codes. Where nobody says, those of the fast layout have 8 and those of the compact one
+    /// the fewest that reach [`HELD_RECALL`].
+    pub width: Option<Width>,
 }
 
 /// What to trade: see [`rows`].
@@ -111,27 +116,44 @@ impl GraphIndex {
             let builder = Builder { codes: &codes, heads: &heads, plan: params.plan, cancel };
             let links = builder.links(space.shape(params.plan.degree))?;
             // Codes of neighbours make the searches of a build fast; a compact graph goes without from here on.
-            let space = if params.layout == Layout::Compact { space.without_head() } else { space };
-            Self::seal(vectors, space, (codes, heads, links), cancel)
+            let (space, widths) = match params.layout {
+                Layout::Fast => (space, [Width::Eight].as_slice()),
+                Layout::Compact => (space.without_head(), [Width::Four, Width::Eight].as_slice()),
+            };
+            let widths = params.width.as_ref().map_or(widths, std::slice::from_ref);
+            Self::seal(vectors, space, (codes, heads, links), widths, cancel)
         })
     }
 
-    /// Lays out the rows of links that are made, and measures what recall costs.
+    /// Lays out the rows of links that are made, with codes of the first of `widths` that holds the recall or of the last,
+    /// and measures what recall costs.
     fn seal(
         vectors: Arc<VectorSet>,
         space: Space,
         (codes, heads, mut links): (Codes, Vec<f32>, Links),
+        widths: &[Width],
         cancel: &AtomicBool,
     ) -> Result<Self> {
         let order = build::finish(&codes, &mut links, cancel)?;
-        let rows = Rows::write(space.shape(links.degree), &codes, &heads, &links.flat, &order, cancel)?;
         let mut slots = vec![0u32; order.len()];
         order.iter().enumerate().for_each(|(slot, &p)| slots[p as usize] = slot as u32);
         let entry = slots.get(build::entry(&codes) as usize).copied().unwrap_or(0);
-        drop((codes, heads, links));
+        let shape = space.shape(links.degree);
+        let write =
+            |width| Rows::write(Shape { width, ..shape }, &codes, &heads, &links.flat, &order, cancel);
         let (slots, ordinals, calibration) = (slots.into(), Arc::default(), Calibration::default());
+        let (width, others) = widths.split_first().map_or((Width::default(), widths), |(&w, rest)| (w, rest));
+        let rows = write(width)?;
         let mut index = Self { vectors, space, rows, slots, entry, repaired: false, calibration, ordinals };
         index.calibration = Calibration::measure(&index, cancel)?;
+        for &width in others {
+            if index.calibration.slack_for(HELD_RECALL).recall >= HELD_RECALL || index.calibration.is_empty()
+            {
+                break;
+            }
+            index.rows = write(width)?;
+            index.calibration = Calibration::measure(&index, cancel)?;
+        }
         Ok(index)
     }
 

@@ -80,10 +80,6 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
-/// Results whose vectors are compared besides the `k` nearest by codes: those this much farther at most, five standard
-/// deviations of the error of 8 bits at 384 dimensions. Among far vectors, which lie close, those are many.
-const NEAR_TIE: f32 = 1.01;
-
 /// One search over a mask.
 #[derive(Clone, Copy)]
 pub(super) struct Search<'a> {
@@ -178,8 +174,8 @@ fn ordinal(ordinals: &[u32], slot: u32) -> u32 {
 /// The `k` nearest of what was found, by the vectors themselves.
 #[inline(always)]
 fn rescore(index: &GraphIndex, query: &[f32], k: usize, scratch: &mut Scratch) -> Vec<Neighbor> {
-    let found = &mut scratch.found;
-    drop_far(found, k);
+    let (found, near_tie) = (&mut scratch.found, index.rows.shape().width.near_tie());
+    drop_far(found, k, near_tie);
     scratch.work.rescored = found.len();
     let vectors = index.vectors.rows();
     for k in found.iter_mut() {
@@ -200,12 +196,12 @@ fn rescore(index: &GraphIndex, query: &[f32], k: usize, scratch: &mut Scratch) -
 }
 
 /// Drops what is not among the `k` nearest by codes nor so near to them that the vectors themselves have to decide.
-fn drop_far(found: &mut Vec<Key>, k: usize) {
+fn drop_far(found: &mut Vec<Key>, k: usize, near_tie: f32) {
     if k == 0 || k >= found.len() {
         return;
     }
     let (_, kth, _) = found.select_nth_unstable(k - 1);
-    let bound = key(NEAR_TIE * key_distance(*kth), u32::MAX);
+    let bound = key(near_tie * key_distance(*kth), u32::MAX);
     let mut kept = k;
     for i in k..found.len() {
         if found[i] <= bound {
@@ -216,7 +212,7 @@ fn drop_far(found: &mut Vec<Key>, k: usize) {
     found.truncate(kept);
 }
 
-/// Fills `scratch.found` with the nearest of all that the mask allows, by 8-bit codes.
+/// Fills `scratch.found` with the nearest of all that the mask allows, by codes.
 #[inline(always)]
 fn scan_codes<S: Simd>(
     simd: S,
@@ -226,19 +222,19 @@ fn scan_codes<S: Simd>(
 ) -> End {
     let Scratch { prepared, found, .. } = scratch;
     found.clear();
-    let rows = &index.rows;
+    let (rows, near_tie) = (&index.rows, index.rows.shape().width.near_tie());
     let mut sound = true;
     let mut waiting = [0u32; AHEAD];
     let mut seen = 0usize;
     let mut full = KEPT.max(4 * k);
     let mut compare = |slot: u32| {
         if found.len() >= full {
-            drop_far(found, k);
+            drop_far(found, k, near_tie);
             full = KEPT.max(4 * k).max(2 * found.len());
         }
         sound &= rows.is_sound(slot);
         let row = rows.row(slot);
-        found.push(key(prepared.query.distance(simd, row.code(), row.meta()), slot));
+        found.push(key(row.distance(simd, &prepared.query), slot));
     };
     each_allowed(index, mask, |slot| {
         let place = &mut waiting[seen % AHEAD];
@@ -259,7 +255,7 @@ fn scan_codes<S: Simd>(
 #[inline(always)]
 fn fetch_code(index: &GraphIndex, slot: u32) {
     let raw = index.rows.raw(slot);
-    prefetch(&raw[..index.rows.shape().own], WHOLE);
+    prefetch(&raw[..index.rows.shape().own()], WHOLE);
     prefetch(&raw[raw.len() - 64..], 1);
 }
 

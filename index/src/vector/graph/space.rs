@@ -5,7 +5,11 @@ use std::sync::atomic::AtomicBool;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rayon::prelude::*;
 
-use super::{check, file::Cut, rows::Shape};
+use super::{
+    check,
+    file::Cut,
+    rows::{Shape, Width},
+};
 use crate::{
     IndexError, Result,
     vector::{
@@ -223,7 +227,7 @@ impl Space {
 
     /// Sizes of a row of a graph with so many neighbours.
     pub fn shape(&self, degree: usize) -> Shape {
-        Shape { own: self.padded(), bits: self.head_len(), degree }
+        Shape { components: self.padded(), width: Width::default(), bits: self.head_len(), degree }
     }
 
     /// Copies a row and adds the component of inner products.
@@ -346,9 +350,7 @@ impl Space {
         out.clear();
         match &self.coded {
             Coded::None => {}
-            Coded::All => {
-                out.extend(query.steps().iter().map(|&step| f32::from(step) * query.meta().scale));
-            }
+            Coded::All => query.decode(out),
             Coded::Principal(head) => head.project(simd, query, out),
         }
     }

@@ -207,7 +207,7 @@ pub fn walk<S: Simd>(
             return End::Damaged;
         }
         let row = rows.row(slot);
-        let base = prepared.query.distance(simd, row.code(), row.meta());
+        let base = row.distance(simd, &prepared.query);
         work.hops += 1;
         if admits(slot) {
             found.push(key(base, slot));

@@ -28,7 +28,7 @@ use crate::{
         },
         graph::{
             GraphIndex, check,
-            rows::Rows,
+            rows::{Rows, Width},
             space::Space,
             walk::{Bounds, Scratch, walk},
         },
@@ -102,8 +102,7 @@ impl MutableGraph {
                 if !rows.is_sound(slot) || row.position() as usize != position {
                     return Err(IndexError::corrupt("graph", format!("row {slot}")));
                 }
-                code.copy_from_slice(row.code());
-                *meta = row.meta();
+                *meta = row.copy_code(code);
                 for (link, neighbor) in links.iter_mut().zip(row.neighbors()) {
                     // One that names no row would be damage under a right checksum.
                     *link = positions
@@ -280,7 +279,8 @@ impl MutableGraph {
         })?;
         drop((old, links));
         let heads = space.heads(&codes, cancel)?;
-        let mut index = GraphIndex::seal(vectors, space, (codes, heads, Links { degree, flat }), cancel)?;
+        let links = Links { degree, flat };
+        let mut index = GraphIndex::seal(vectors, space, (codes, heads, links), &[Width::Eight], cancel)?;
         index.repaired = repaired;
         Ok(index)
     }
