@@ -285,11 +285,12 @@ impl GraphIndex {
         };
         let hops = hops.max(wanted);
         let scan = allowed / SCANNED_PER_HOP;
-        if allowed == len {
-            return (hops < scan).then_some(usize::MAX);
+        let refused = len - allowed;
+        // It visits no more than all of those on top: without a mask, or where few are deleted, there is nothing to lose.
+        if hops + refused < scan {
+            return Some(usize::MAX);
         }
-        let refused = (len - allowed) as f32 / allowed as f32;
-        let expected = (hops as f32 * (1.0 + detour * refused)) as usize;
+        let expected = (hops as f32 * (1.0 + detour * refused as f32 / allowed as f32)) as usize;
         (3 * expected < scan).then_some((scan / 4).max(expected + expected / 2))
     }
 }

@@ -124,7 +124,7 @@ impl Work for Scratched<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Walked {
         let Self { search, bounds, scratch } = self;
-        let Search { index, query, k, .. } = search;
+        let Search { index, query, mask, k, .. } = search;
         index.space.prepare(simd, query, &mut scratch.prepared);
         scratch.work = Counts::default();
         let length = scratch.prepared.query.meta().norm;
@@ -133,9 +133,9 @@ impl Work for Scratched<'_> {
         }
         let end = match bounds {
             Some(bounds) => walk_masked(simd, search, bounds, scratch),
-            None => scan_codes(simd, index, (search.mask, k), scratch),
+            None => scan_codes(simd, index, (mask, k), scratch),
         };
-        Walked { found: rescore(index, query, k, scratch), end, work: scratch.work }
+        Walked { found: rescore(search, scratch), end, work: scratch.work }
     }
 }
 
@@ -173,7 +173,8 @@ fn ordinal(ordinals: &[u32], slot: u32) -> u32 {
 
 /// The `k` nearest of what was found, by the vectors themselves.
 #[inline(always)]
-fn rescore(index: &GraphIndex, query: &[f32], k: usize, scratch: &mut Scratch) -> Vec<Neighbor> {
+fn rescore(search: Search<'_>, scratch: &mut Scratch) -> Vec<Neighbor> {
+    let Search { index, query, k, mask, .. } = search;
     let (found, near_tie) = (&mut scratch.found, index.rows.shape().width.near_tie());
     drop_far(found, k, near_tie);
     scratch.work.rescored = found.len();
@@ -184,8 +185,12 @@ fn rescore(index: &GraphIndex, query: &[f32], k: usize, scratch: &mut Scratch) -
         *k = u64::from(position);
     }
     let kernel = Kernel::new(index.vectors.metric());
-    // A row of a file that passed its checksum and still names no vector would have no distance.
-    found.retain(|&k| (key_position(k) as usize) < index.vectors.len());
+    // A row of a file that passed its checksum and still names no vector would have no distance; one that names another than
+    // its slot belongs to might be refused.
+    found.retain(|&k| {
+        let position = key_position(k) as usize;
+        position < index.vectors.len() && mask.allows(index.vectors.ordinal(position))
+    });
     for k in found.iter_mut() {
         let position = key_position(*k);
         *k = key(kernel.distance(query, vectors.get(position as usize)), position);

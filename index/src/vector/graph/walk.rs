@@ -222,16 +222,11 @@ pub fn walk<S: Simd>(
             while rest != 0 {
                 let i = rest.trailing_zeros();
                 rest &= rest - 1;
-                let better = marks.improves(block.slot(i as usize), estimates[i as usize]);
+                let (slot, estimate) = (block.slot(i as usize), &mut estimates[i as usize]);
+                let better = marks.improves(slot, *estimate);
                 near &= !(u32::from(!better) << i);
-            }
-            if bounds.slack > 1.0 {
-                let mut rest = near;
-                while rest != 0 {
-                    let i = rest.trailing_zeros();
-                    rest &= rest - 1;
-                    let factor = if admits(block.slot(i as usize)) { 1.0 } else { bounds.slack };
-                    estimates[i as usize] *= factor;
+                if !admits(slot) {
+                    *estimate *= bounds.slack;
                 }
             }
             work.inserted += near.count_ones() as usize;
