@@ -37,7 +37,7 @@ impl Kind {
     }
 }
 
-/// All rows in three orders for one pivot; a predicate takes the first of one of them.
+/// All rows in two orders for one pivot; a predicate takes the first or the last of one of them.
 #[derive(Debug)]
 struct Orders {
     shuffled: Vec<u32>,
