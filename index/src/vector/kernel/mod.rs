@@ -3,7 +3,7 @@
 //! All variants sum into the same 64 virtual lanes (lane `i mod 64` takes component `i`) with fused multiply-add, and
 //! fold the lanes in the same tree. So AVX-512, AVX2 and the portable code agree to the last bit, nodes with different
 //! processors give the same answer, and the exact scan, the graph and the memtable never disagree about a distance.
-//! Four 16-lane accumulators hide the latency of the multiply-add; `simsimd`, which has one, takes 1.3 to 1.4 times as
+//! Four 16-lane accumulators hide the latency of the multiply-add; `simsimd`, which has one, takes 1.25 to 1.4 times as
 //! long in cache (`benches/run micro`) and is the tests' oracle.
 //!
 //! One side is always f32. The other may be stored in half the bytes, as [`f16`] or [`bf16`]: its components are widened,
