@@ -39,6 +39,9 @@ use crate::{
 /// No position.
 pub const GONE: u32 = u32::MAX;
 
+/// Neighbours of a dead one that may take its place, the nearest. Of each: the nearest of all would never replace a link
+/// that leads far.
+const HEIRS: usize = 8;
 /// Rows are written anew for inserts when those they do not cover are more than one in this many.
 const UNCOVERED: usize = 2;
 
@@ -342,18 +345,18 @@ impl Work for Repair<'_> {
             }
             kept.clear();
             kept.extend(links.iter().copied().filter(|&n| graph.is_live(n) && n != position));
-            near.clear();
-            let dead = links.iter().filter(|&&n| !graph.is_live(n));
-            near.extend(
-                dead.flat_map(|&n| graph.links.of(n)).filter(|&&n| graph.is_live(n) && n != position),
-            );
-            near.sort_unstable();
-            near.dedup();
             query.set(graph.codes.code(position), graph.codes.meta(position));
             keys.clear();
-            measure(simd, &query, &graph.codes, &near, &mut keys);
-            keys.sort_unstable();
-            keys.truncate(graph.plan.candidates);
+            for &dead in links.iter().filter(|&&n| !graph.is_live(n)) {
+                near.clear();
+                near.extend(
+                    graph.links.of(dead).iter().copied().filter(|&n| graph.is_live(n) && n != position),
+                );
+                let first = keys.len();
+                measure(simd, &query, &graph.codes, &near, &mut keys);
+                keys[first..].sort_unstable();
+                keys.truncate(first + HEIRS);
+            }
             measure(simd, &query, &graph.codes, &kept, &mut keys);
             keys.sort_unstable();
             keys.dedup();
