@@ -18,7 +18,7 @@ use bytes::Bytes;
 use engram_index::Mask;
 use engram_index::payload::PayloadIndexKind;
 use engram_index::vector::engine::build_graph;
-use engram_index::vector::graph::search::Effort;
+use engram_index::vector::graph::{Layout, search::Effort};
 use engram_index::vector::hnsw::HnswParams;
 use engram_index::vector::{Metric, SearchParams, VectorIndex};
 use engram_storage::catalog::redb::RedbCatalog;
@@ -475,7 +475,7 @@ async fn recall_survives_turnover_through_flushes_and_compactions() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         let never = AtomicBool::new(false);
         let params = HnswParams { m: 8, ef_construction: 50 };
-        let fresh = build_graph(index.vectors().clone(), params, &pool, &never).unwrap();
+        let fresh = build_graph(index.vectors().clone(), params, Layout::Fast, &pool, &never).unwrap();
         let recall = |index: &dyn VectorIndex| {
             let hits = (0..300u64).map(|n| {
                 let query = drawn(1 << 40, n);
