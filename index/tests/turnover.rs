@@ -149,7 +149,7 @@ fn what_is_not_worth_it_is_built_anew() {
     drifted.extend(vectors(Metric::Euclid, 1_000, 5, 3.0));
     let (_, origin) = merge(&set(Metric::Euclid, &drifted), &graph, &keep);
     assert_eq!(origin, Origin::Built, "the new ones lie elsewhere");
-    let params = GraphParams { plan: Plan { degree: 64, ..Plan::default() }, head: 0 };
+    let params = GraphParams { plan: Plan { degree: 64, ..Plan::default() }, ..GraphParams::default() };
     let earlier = Earlier { graph: &graph, numbering: &keep };
     let vectors = set(Metric::Euclid, &all[..1_600]);
     let (wide, origin) = GraphIndex::merge(vectors, earlier, &params, &pool(), &NO).unwrap();
