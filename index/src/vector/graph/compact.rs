@@ -56,22 +56,21 @@ pub fn walk<S: Simd>(
     admits: impl Fn(u32) -> bool,
 ) -> End {
     scratch.begin(bounds.k);
-    let mut limit = f32::INFINITY;
     scratch.marks.visit(entry);
-    let first = Batch { slots: [entry; BLOCK], count: 1 };
-    if !compare(simd, rows, &first, bounds.slack, &mut limit, scratch, &admits) {
+    let mut walk = Walk { rows, slack: bounds.slack, limit: f32::INFINITY, scratch, admits };
+    if !walk.compare(simd, &Batch { slots: [entry; BLOCK], count: 1 }) {
         return End::Damaged;
     }
-    while let Some(candidate) = scratch.pool.nearest(simd).filter(|c| c.distance < limit) {
-        if scratch.work.hops >= bounds.hops {
+    while let Some(candidate) = walk.scratch.pool.nearest(simd).filter(|c| c.distance < walk.limit) {
+        if walk.scratch.work.hops >= bounds.hops {
             return End::Spent;
         }
-        scratch.work.hops += 1;
-        scratch.pool.take(simd, candidate);
-        scratch.pool.tidy(simd, limit);
+        walk.scratch.work.hops += 1;
+        walk.scratch.pool.take(simd, candidate);
+        walk.scratch.pool.tidy(simd, walk.limit);
         for b in 0..rows.shape().degree / BLOCK {
-            let batch = Batch::new(rows, &mut scratch.marks, &rows.row(candidate.slot).block(b));
-            if !compare(simd, rows, &batch, bounds.slack, &mut limit, scratch, &admits) {
+            let batch = Batch::new(rows, &mut walk.scratch.marks, &rows.row(candidate.slot).block(b));
+            if !walk.compare(simd, &batch) {
                 return End::Damaged;
             }
         }
@@ -79,52 +78,57 @@ pub fn walk<S: Simd>(
     End::Done
 }
 
-/// Compares the query with a batch: adds what is nearer than `limit` to the candidates and, where it is admitted, to what
-/// was found. False where a row is damaged.
-#[inline(always)]
-fn compare<S: Simd>(
-    simd: S,
-    rows: &Rows,
-    batch: &Batch,
+/// A walk that is under way.
+struct Walk<'a, A> {
+    rows: &'a Rows,
     slack: f32,
-    limit: &mut f32,
-    scratch: &mut Scratch,
-    admits: &impl Fn(u32) -> bool,
-) -> bool {
-    let Scratch { prepared, pool, found, work, top, .. } = scratch;
-    let mut distances = [f32::INFINITY; BLOCK];
-    let mut near = 0u32;
-    // Its neighbours are read next, unless a nearer one comes.
-    let mut best = pool.nearest(simd).map_or(f32::INFINITY, |c| c.distance);
-    for first in (0..batch.count).step_by(FOUR) {
-        // Not `map`: that of arrays is a call of its own.
-        let [a, b, c, d] = batch.four(first);
-        if !(rows.is_sound(a) && rows.is_sound(b) && rows.is_sound(c) && rows.is_sound(d)) {
-            return false;
+    /// What is this far or farther is of no interest.
+    limit: f32,
+    scratch: &'a mut Scratch,
+    admits: A,
+}
+
+impl<A: Fn(u32) -> bool> Walk<'_, A> {
+    /// Compares the query with a batch: adds what is nearer than the limit to the candidates and, where it is admitted, to
+    /// what was found. False where a row is damaged.
+    #[inline(always)]
+    fn compare<S: Simd>(&mut self, simd: S, batch: &Batch) -> bool {
+        let rows = self.rows;
+        let Scratch { prepared, pool, found, work, top, .. } = &mut *self.scratch;
+        let mut distances = [f32::INFINITY; BLOCK];
+        let mut near = 0u32;
+        // Its neighbours are read next, unless a nearer one comes.
+        let mut best = pool.nearest(simd).map_or(f32::INFINITY, |c| c.distance);
+        for first in (0..batch.count).step_by(FOUR) {
+            // Not `map`: that of arrays is a call of its own.
+            let slots = batch.four(first);
+            let [a, b, c, d] = slots;
+            if !(rows.is_sound(a) && rows.is_sound(b) && rows.is_sound(c) && rows.is_sound(d)) {
+                return false;
+            }
+            let four = [rows.row(a), rows.row(b), rows.row(c), rows.row(d)];
+            let compared = Row::distance4(simd, &prepared.query, four);
+            for i in 0..FOUR.min(batch.count - first) {
+                distances[first + i] = compared[i];
+                if compared[i] >= self.limit {
+                    continue;
+                }
+                near |= 1 << (first + i);
+                if compared[i] < best {
+                    best = compared[i];
+                    prefetch(rows.raw_slots(slots[i]), usize::MAX);
+                }
+                if (self.admits)(slots[i]) {
+                    found.push(key(compared[i], slots[i]));
+                    self.limit = self.slack * top.offer(compared[i]);
+                } else {
+                    distances[first + i] *= self.slack;
+                }
+            }
         }
-        let slots = [a, b, c, d];
-        let [a, b, c, d] = [rows.row(a), rows.row(b), rows.row(c), rows.row(d)];
-        let compared = Row::distance4(simd, &prepared.query, [a, b, c, d]);
-        for i in 0..FOUR.min(batch.count - first) {
-            distances[first + i] = compared[i];
-            if compared[i] >= *limit {
-                continue;
-            }
-            near |= 1 << (first + i);
-            if compared[i] < best {
-                best = compared[i];
-                prefetch(rows.raw_slots(slots[i]), usize::MAX);
-            }
-            if admits(slots[i]) {
-                found.push(key(compared[i], slots[i]));
-                *limit = slack * top.offer(compared[i]);
-            } else {
-                distances[first + i] *= slack;
-            }
-        }
+        work.compared += batch.count;
+        work.inserted += near.count_ones() as usize;
+        pool.add(simd, near, &distances, bytemuck::cast_slice(&batch.slots));
+        true
     }
-    work.compared += batch.count;
-    work.inserted += near.count_ones() as usize;
-    pool.add(simd, near, &distances, bytemuck::cast_slice(&batch.slots));
-    true
 }
