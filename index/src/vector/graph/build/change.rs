@@ -42,6 +42,8 @@ pub const GONE: u32 = u32::MAX;
 /// Neighbours of a dead one that may take its place, the nearest. Of each: the nearest of all would never replace a link
 /// that leads far.
 const HEIRS: usize = 8;
+/// Candidates of the search for a new vector, times those of a build: nobody but it will look for its neighbours.
+const SEARCHED: (usize, usize) = (3, 2);
 /// Rows are written anew for inserts when those they do not cover are more than one in this many.
 const UNCOVERED: usize = 2;
 
@@ -207,12 +209,12 @@ impl MutableGraph {
             let targets = &targets[piece.start as usize..piece.end as usize];
             dispatch(Attach { graph, covering, lists, targets })
         })?;
+        // Also what only fills a row is told: whoever is not searched for again hears of new ones in no other way.
         let mut back = Vec::new();
         for (&position, chosen) in targets.iter().zip(&chosen) {
-            back.extend(chosen.keys[..chosen.diverse].iter().map(|&k| turned(position, k)));
+            back.extend(chosen.iter().map(|&k| turned(position, k)));
         }
-        let own: Vec<(u32, Vec<Key>)> =
-            targets.iter().copied().zip(chosen.into_iter().map(|c| c.keys)).collect();
+        let own: Vec<(u32, Vec<Key>)> = targets.iter().copied().zip(chosen).collect();
         self.relink(&own);
         drop(own);
         self.link_back(back, cancel)
@@ -326,7 +328,7 @@ struct Repair<'a> {
 struct Repaired {
     position: u32,
     keys: Vec<Key>,
-    /// Those of them that were none before, without what only fills the row.
+    /// Those of them that were none before.
     new: Vec<Key>,
 }
 
@@ -361,18 +363,12 @@ impl Work for Repair<'_> {
             keys.sort_unstable();
             keys.dedup();
             pruner.choose(simd, &graph.codes, &keys, graph.rule());
-            let (diverse, keys) = (&pruner.chosen[..pruner.diverse], pruner.chosen.clone());
-            let new = diverse.iter().copied().filter(|&k| !kept.contains(&key_position(k))).collect();
+            let keys = pruner.chosen.clone();
+            let new = keys.iter().copied().filter(|&k| !kept.contains(&key_position(k))).collect();
             changed.push(Repaired { position, keys, new });
         }
         changed
     }
-}
-
-/// What a vector chose: first the diverse ones.
-struct Chosen {
-    keys: Vec<Key>,
-    diverse: usize,
 }
 
 /// Chooses neighbours for some vectors among what a walk and their groups know.
@@ -385,13 +381,17 @@ struct Attach<'a> {
 }
 
 impl Work for Attach<'_> {
-    type Output = Vec<Chosen>;
+    type Output = Vec<Vec<Key>>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Vec<Chosen> {
+    fn run<S: Simd>(self, simd: S) -> Vec<Vec<Key>> {
         let Self { graph, covering, lists, targets } = self;
         let (rows, codes) = (&covering.rows, &graph.codes);
-        let bounds = Bounds { k: graph.plan.ef.max(graph.plan.degree), slack: 1.0, hops: usize::MAX };
+        let bounds = Bounds {
+            k: (graph.plan.ef * SEARCHED.0 / SEARCHED.1).max(graph.plan.degree),
+            slack: 1.0,
+            hops: usize::MAX,
+        };
         let (mut scratch, mut pruner, mut query) = (Scratch::default(), Pruner::default(), Query::default());
         let (mut head, mut list) = (Vec::new(), Vec::new());
         let choose = |&position: &u32| {
@@ -411,7 +411,7 @@ impl Work for Attach<'_> {
             found.sort_unstable();
             found.dedup();
             pruner.choose(simd, codes, found, graph.rule());
-            Chosen { keys: pruner.chosen.clone(), diverse: pruner.diverse }
+            pruner.chosen.clone()
         };
         targets.iter().map(choose).collect()
     }

@@ -19,8 +19,6 @@ pub struct Pruner {
     left_out: Vec<Key>,
     /// What was chosen last, nearest first within each part: first the diverse ones, then the fill.
     pub chosen: Vec<Key>,
-    /// How many of them are diverse.
-    pub diverse: usize,
 }
 
 /// How to choose.
@@ -54,7 +52,6 @@ impl Pruner {
             self.queries[self.chosen.len()].set(code, meta);
             self.chosen.push(candidate);
         }
-        self.diverse = self.chosen.len();
         if rule.fill {
             let room = rule.degree - self.chosen.len();
             self.chosen.extend(self.left_out.iter().take(room));
