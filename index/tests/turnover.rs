@@ -217,7 +217,7 @@ fn a_graph_grows_from_nothing() {
     let all = vectors(Metric::Euclid, 4_000, 10, 0.0);
     let whole = set(Metric::Euclid, &all);
     let space = Space::learn(&whole, 0, &NO).unwrap();
-    let mut graph = MutableGraph::new(space, Plan::default());
+    let mut graph = MutableGraph::new(space, Plan::default()).unwrap();
     assert!(graph.is_empty());
     let mut dead = Vec::new();
     for start in (0..4_000u32).step_by(500) {

@@ -5,6 +5,7 @@
 //! codes is a true distance of two points, errors shrink with it and it is never below zero.
 
 use super::simd::Simd;
+use crate::{Result, vector::graph::buffer::Buffer};
 
 /// What belongs to a code beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -155,17 +156,21 @@ impl Query {
 }
 
 /// Codes of many vectors, one after the other, with 8 or 4 bits.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Codes {
     stride: usize,
-    bytes: Vec<u8>,
+    bytes: Buffer<u8>,
     metas: Vec<Meta>,
 }
 
 impl Codes {
     /// Room for `count` codes of `stride` bytes: a multiple of 64, or of 32 for 4-bit codes.
-    pub fn with_len(count: usize, stride: usize) -> Self {
-        Self { stride, bytes: vec![128; count * stride], metas: vec![Meta::default(); count] }
+    ///
+    /// # Errors
+    /// [`crate::IndexError::Internal`] where there is no memory.
+    pub fn with_len(count: usize, stride: usize) -> Result<Self> {
+        let bytes = Buffer::zeroed(count.saturating_mul(stride))?;
+        Ok(Self { stride, bytes, metas: vec![Meta::default(); count] })
     }
 
     /// Bytes of a code.
@@ -196,9 +201,17 @@ impl Codes {
     }
 
     /// Adds codes of the same length at the end.
-    pub fn append(&mut self, other: &Self) {
-        self.bytes.extend_from_slice(&other.bytes);
+    ///
+    /// # Errors
+    /// As [`Codes::with_len`].
+    pub fn append(&mut self, other: &Self) -> Result<()> {
+        let old = self.bytes.len();
+        let mut bytes = Buffer::zeroed(old + other.bytes.len())?;
+        bytes[..old].copy_from_slice(&self.bytes);
+        bytes[old..].copy_from_slice(&other.bytes);
+        self.bytes = bytes;
         self.metas.extend_from_slice(&other.metas);
+        Ok(())
     }
 
     /// The parts in pieces of `count` codes, to be filled in parallel.

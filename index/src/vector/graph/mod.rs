@@ -16,6 +16,7 @@ use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use self::{
+    buffer::Buffer,
     build::{Builder, Links, Plan},
     calibration::Calibration,
     rows::{Rows, Shape, Width},
@@ -30,6 +31,7 @@ use crate::{
     },
 };
 
+pub mod buffer;
 pub mod build;
 pub mod calibration;
 mod compact;
@@ -130,7 +132,7 @@ impl GraphIndex {
     fn seal(
         vectors: Arc<VectorSet>,
         space: Space,
-        (codes, heads, mut links): (Codes, Vec<f32>, Links),
+        (codes, heads, mut links): (Codes, Buffer<f32>, Links),
         widths: &[Width],
         cancel: &AtomicBool,
     ) -> Result<Self> {

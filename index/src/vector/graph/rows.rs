@@ -11,10 +11,9 @@ use std::sync::{
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
-use memmap2::MmapMut;
 use rayon::prelude::*;
 
-use super::check;
+use super::{buffer::Buffer, check};
 use crate::{
     Column, IndexError, Result,
     vector::{
@@ -372,17 +371,13 @@ impl Rows {
         let stride = shape.row();
         let mut slots = vec![0u32; order.len()];
         order.iter().enumerate().for_each(|(slot, &p)| slots[p as usize] = slot as u32);
-        let no_memory = |e: std::io::Error| IndexError::Internal(format!("memory for a graph: {e}"));
-        let mut map = MmapMut::map_anon((order.len() * stride).max(1)).map_err(no_memory)?;
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        map.par_chunks_mut(PIECE * stride).zip(order.par_chunks(PIECE)).try_for_each(|(rows, order)| {
+        let mut bytes = Buffer::<u8>::zeroed(order.len() * stride)?;
+        bytes.par_chunks_mut(PIECE * stride).zip(order.par_chunks(PIECE)).try_for_each(|(rows, order)| {
             check(cancel)?;
             dispatch(Write { shape, codes, heads, links, slots: &slots, order, rows });
             Ok(())
         })?;
-        let len = order.len() * stride;
-        Ok(Self { shape, bytes: Bytes::from_owner(map).slice(..len), checks: None })
+        Ok(Self { shape, bytes: bytes.into_bytes(), checks: None })
     }
 }
 

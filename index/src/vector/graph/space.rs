@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rayon::prelude::*;
 
 use super::{
+    buffer::Buffer,
     check,
     file::Cut,
     rows::{Shape, Width},
@@ -263,7 +264,7 @@ impl Space {
     ///
     /// # Errors
     /// [`IndexError::Cancelled`].
-    pub fn encode_all(&self, set: &VectorSet, cancel: &AtomicBool) -> Result<(Codes, Vec<f32>)> {
+    pub fn encode_all(&self, set: &VectorSet, cancel: &AtomicBool) -> Result<(Codes, Buffer<f32>)> {
         self.encode_picked(set, set.len(), |i| i, cancel)
     }
 
@@ -277,7 +278,7 @@ impl Space {
         count: usize,
         pick: impl Fn(usize) -> usize + Sync,
         cancel: &AtomicBool,
-    ) -> Result<(Codes, Vec<f32>)> {
+    ) -> Result<(Codes, Buffer<f32>)> {
         struct Rows<'a, P>(
             &'a Space,
             (&'a VectorSet, &'a P),
@@ -301,8 +302,8 @@ impl Space {
                 }
             }
         }
-        let mut codes = Codes::with_len(count, self.padded());
-        let mut heads = vec![0.0; count * self.head_len()];
+        let mut codes = Codes::with_len(count, self.padded())?;
+        let mut heads = Buffer::zeroed(count * self.head_len())?;
         // Without heads there is nothing to cut into pieces, and each gets that.
         let head_pieces = heads.chunks_mut((PIECE * self.head_len()).max(1));
         let head_pieces = head_pieces.chain(std::iter::repeat_with(|| &mut [][..]));
@@ -319,7 +320,7 @@ impl Space {
     ///
     /// # Errors
     /// [`IndexError::Cancelled`].
-    pub fn heads(&self, codes: &Codes, cancel: &AtomicBool) -> Result<Vec<f32>> {
+    pub fn heads(&self, codes: &Codes, cancel: &AtomicBool) -> Result<Buffer<f32>> {
         struct Heads<'a>(&'a Space, &'a Codes, usize, &'a mut [f32]);
         impl Work for Heads<'_> {
             type Output = ();
@@ -335,7 +336,7 @@ impl Space {
                 }
             }
         }
-        let mut heads = vec![0.0; codes.len() * self.head_len()];
+        let mut heads = Buffer::zeroed(codes.len() * self.head_len())?;
         heads.par_chunks_mut((PIECE * self.head_len()).max(1)).enumerate().try_for_each(|(i, heads)| {
             check(cancel)?;
             dispatch(Heads(self, codes, i * PIECE, heads));

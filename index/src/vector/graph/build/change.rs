@@ -72,10 +72,13 @@ struct Covering {
 
 impl MutableGraph {
     /// A graph of nothing. `plan` has passed [`Plan::check`].
-    pub fn new(space: Space, plan: Plan) -> Self {
-        let codes = Codes::with_len(0, space.padded());
+    ///
+    /// # Errors
+    /// [`IndexError::Internal`] without memory.
+    pub fn new(space: Space, plan: Plan) -> Result<Self> {
+        let codes = Codes::with_len(0, space.padded())?;
         let links = Links { degree: plan.degree, flat: Vec::new() };
-        Self { space, plan, codes, links, live: Vec::new(), rows: None, repaired: false }
+        Ok(Self { space, plan, codes, links, live: Vec::new(), rows: None, repaired: false })
     }
 
     /// Takes over a sealed graph, without encoding anything again: positions stay those of its vectors.
@@ -90,7 +93,7 @@ impl MutableGraph {
             return Err(IndexError::InvalidParameter(why));
         }
         let count = index.vectors.len();
-        let mut codes = Codes::with_len(count, index.space.padded());
+        let mut codes = Codes::with_len(count, index.space.padded())?;
         let mut flat = vec![0u32; count * degree];
         let mut positions = vec![GONE; count];
         for (position, &slot) in index.slots.iter().enumerate() {
@@ -179,7 +182,7 @@ impl MutableGraph {
         let (codes, heads) = self.space.encode_picked(set, picks.len(), |i| picks[i] as usize, cancel)?;
         let first = self.codes.len() as u32;
         let covering = if first == 0 { None } else { Some(self.covering(cancel)?) };
-        self.codes.append(&codes);
+        self.codes.append(&codes)?;
         drop(codes);
         self.live.resize(self.codes.len(), true);
         let own = first..self.codes.len() as u32;
@@ -189,7 +192,8 @@ impl MutableGraph {
             self.links = builder.links(self.space.shape(self.plan.degree))?;
             return Ok(());
         };
-        let lists = nearest(&self.codes, covering.end, self.plan, cancel)?;
+        let mut room = Lists::room(self.codes.len() - covering.end as usize, self.plan.candidates)?;
+        let lists = nearest(&self.codes, covering.end, self.plan, &mut room, cancel)?;
         let targets: Vec<u32> = (first..self.codes.len() as u32).collect();
         self.attach(&targets, &covering, &lists, cancel)?;
         self.rows = Some(covering);
@@ -201,7 +205,7 @@ impl MutableGraph {
         &mut self,
         targets: &[u32],
         covering: &Covering,
-        lists: &Lists,
+        lists: &Lists<'_>,
         cancel: &AtomicBool,
     ) -> Result<()> {
         let graph = &*self;
@@ -267,7 +271,7 @@ impl MutableGraph {
     pub fn seal(self, vectors: Arc<VectorSet>, numbering: &[u32], cancel: &AtomicBool) -> Result<GraphIndex> {
         let from = self.sources(vectors.len(), numbering)?;
         let Self { space, codes: old, links: Links { degree, flat: links }, repaired, .. } = self;
-        let mut codes = Codes::with_len(from.len(), space.padded());
+        let mut codes = Codes::with_len(from.len(), space.padded())?;
         let mut flat = vec![0u32; from.len() * degree];
         let pieces: Vec<_> = codes.pieces(super::PIECE).zip(flat.chunks_mut(super::PIECE * degree)).collect();
         let work = pieces.into_par_iter().zip(from.par_chunks(super::PIECE));
@@ -372,15 +376,15 @@ impl Work for Repair<'_> {
 }
 
 /// Chooses neighbours for some vectors among what a walk and their groups know.
-struct Attach<'a> {
+struct Attach<'a, 'l> {
     graph: &'a MutableGraph,
     covering: &'a Covering,
     /// Near ones among what the rows do not cover.
-    lists: &'a Lists,
+    lists: &'a Lists<'l>,
     targets: &'a [u32],
 }
 
-impl Work for Attach<'_> {
+impl Work for Attach<'_, '_> {
     type Output = Vec<Vec<Key>>;
 
     #[inline(always)]
@@ -400,7 +404,8 @@ impl Work for Attach<'_> {
             graph.space.head_of(simd, &query, &mut head);
             scratch.prepared.set_row(simd, code, meta, &head);
             scratch.marks.prepare(rows.len());
-            walk(simd, rows, covering.entry, bounds, &mut scratch, |p| graph.is_live(p));
+            let is_live = |slot: u32| graph.is_live(rows.row(slot).position());
+            walk(simd, rows, covering.entry, bounds, &mut scratch, is_live);
             let found = &mut scratch.found;
             for k in found.iter_mut() {
                 *k = *k & !0xFFFF_FFFF | Key::from(rows.row(key_position(*k)).position());

@@ -2,13 +2,19 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use rayon::prelude::*;
+
 use super::partition::{Nearest, each_distance};
-use crate::vector::{
-    codes::{
-        int8::{Codes, Query},
-        simd::{Simd, Work, dispatch},
+use crate::{
+    Result,
+    vector::{
+        codes::{
+            int8::{Codes, Query},
+            simd::{Simd, Work, dispatch},
+        },
+        graph::buffer::Buffer,
+        topk::{Key, key},
     },
-    topk::{Key, key},
 };
 
 /// Vectors whose lists share a lock.
@@ -16,17 +22,26 @@ const SHARED: usize = 64;
 
 /// For each vector the nearest others found so far, as sorted keys.
 #[derive(Debug)]
-pub struct Lists {
+pub struct Lists<'a> {
     first: u32,
     length: usize,
-    chunks: Vec<Mutex<Vec<Key>>>,
+    chunks: Vec<Mutex<&'a mut [Key]>>,
 }
 
-impl Lists {
-    /// Empty lists of at most `length` for `count` vectors from `first` on.
-    pub fn new(first: u32, count: usize, length: usize) -> Self {
-        let chunk = || Mutex::new(vec![Key::MAX; SHARED * length]);
-        Self { first, length, chunks: (0..count.div_ceil(SHARED)).map(|_| chunk()).collect() }
+impl<'a> Lists<'a> {
+    /// Room for lists of `count` vectors.
+    ///
+    /// # Errors
+    /// [`crate::IndexError::Internal`] where there is no memory.
+    pub fn room(count: usize, length: usize) -> Result<Buffer<Key>> {
+        let mut room = Buffer::zeroed(count * length)?;
+        room.par_chunks_mut((SHARED * length).max(1)).for_each(|chunk| chunk.fill(Key::MAX));
+        Ok(room)
+    }
+
+    /// Empty lists of at most `length` for vectors from `first` on, in what [`Lists::room`] gave.
+    pub fn new(first: u32, length: usize, room: &'a mut Buffer<Key>) -> Self {
+        Self { first, length, chunks: room.chunks_mut((SHARED * length).max(1)).map(Mutex::new).collect() }
     }
 
     fn place(&self, vector: u32) -> (usize, usize) {
@@ -65,7 +80,7 @@ impl Lists {
 }
 
 /// Compares all pairs of a group and merges the `most` nearest of each member into the lists.
-pub struct AllPairs<'a> {
+pub struct AllPairs<'a, 'l> {
     /// Codes of all vectors.
     pub codes: &'a Codes,
     /// Members of the group.
@@ -73,10 +88,10 @@ pub struct AllPairs<'a> {
     /// Neighbours taken per member.
     pub most: usize,
     /// Where they go.
-    pub lists: &'a Lists,
+    pub lists: &'a Lists<'l>,
 }
 
-impl Work for AllPairs<'_> {
+impl Work for AllPairs<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -100,7 +115,7 @@ impl Work for AllPairs<'_> {
     }
 }
 
-impl AllPairs<'_> {
+impl AllPairs<'_, '_> {
     /// Does it with the best instruction set.
     pub fn go(self) {
         dispatch(self);

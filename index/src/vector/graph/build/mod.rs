@@ -10,6 +10,7 @@ use self::{
     prune::{Pruner, Rule},
 };
 use super::{
+    buffer::Buffer,
     check,
     rows::{MAX_DEGREE, Rows, Shape},
     walk::{Bounds, Scratch, walk},
@@ -130,9 +131,7 @@ impl Builder<'_> {
     /// # Errors
     /// [`IndexError::Cancelled`].
     pub fn links(&self, shape: Shape) -> Result<Links> {
-        let lists = self.nearest()?;
-        let forward = self.first_links(&lists)?;
-        drop(lists);
+        let forward = self.first_links()?;
         let mut links = self.both_ways(&forward)?;
         for _ in 0..self.plan.rounds {
             let identity: Vec<u32> = (0..self.count() as u32).collect();
@@ -143,68 +142,88 @@ impl Builder<'_> {
         Ok(links)
     }
 
-    fn nearest(&self) -> Result<Lists> {
-        nearest(self.codes, 0, self.plan, self.cancel)
+    fn first_links(&self) -> Result<Chosen> {
+        let mut room = Lists::room(self.count(), self.plan.candidates)?;
+        let lists = nearest(self.codes, 0, self.plan, &mut room, self.cancel)?;
+        let (codes, rule) = (self.codes, self.rule(false));
+        let read = |p, out: &mut Vec<Key>| lists.read(p, out);
+        self.choose(|piece, out| dispatch(Choose { codes, piece, rule, read: &read, out }))
     }
 
-    fn first_links(&self, lists: &Lists) -> Result<Vec<Vec<Key>>> {
-        let rule = Rule { degree: self.plan.degree, alpha: self.plan.alpha, fill: false };
-        self.each_piece(|piece| {
-            dispatch(Choose {
-                codes: self.codes,
-                piece,
-                rule,
-                read: |p, out: &mut Vec<Key>| lists.read(p, out),
-            })
-        })
+    fn rule(&self, fill: bool) -> Rule {
+        Rule { degree: self.plan.degree, alpha: self.plan.alpha, fill }
     }
 
-    /// Runs `work` over all positions, piece by piece.
-    fn each_piece<T: Send>(&self, work: impl Fn(Range<u32>) -> Vec<T> + Sync) -> Result<Vec<T>> {
-        each_piece(self.count(), self.cancel, work)
+    /// Lets `work` write what all positions choose, piece by piece.
+    fn choose(&self, work: impl Fn(Range<u32>, &mut [Key]) + Sync) -> Result<Chosen> {
+        let degree = self.plan.degree;
+        let mut keys = Buffer::zeroed(self.count() * degree)?;
+        keys.par_chunks_mut(PIECE * degree).enumerate().try_for_each(|(i, out)| {
+            check(self.cancel)?;
+            out.fill(Key::MAX);
+            let start = (i * PIECE) as u32;
+            work(start..start + (out.len() / degree) as u32, out);
+            Ok(())
+        })?;
+        Ok(Chosen { degree, keys })
     }
 
     /// Adds to each row the rows that name it, and prunes again.
-    fn both_ways(&self, forward: &[Vec<Key>]) -> Result<Links> {
+    fn both_ways(&self, forward: &Chosen) -> Result<Links> {
         let mut counts = vec![0u32; self.count() + 1];
-        forward.iter().flatten().for_each(|&k| counts[key_position(k) as usize + 1] += 1);
+        let all = 0..self.count() as u32;
+        for p in all.clone() {
+            forward.of(p).iter().for_each(|&k| counts[key_position(k) as usize + 1] += 1);
+        }
         for i in 1..counts.len() {
             counts[i] += counts[i - 1];
         }
-        let mut reverse = vec![0 as Key; forward.iter().map(Vec::len).sum()];
+        let mut reverse = Buffer::<Key>::zeroed(counts.last().map_or(0, |&all| all as usize))?;
         let mut next = counts.clone();
-        for (position, row) in forward.iter().enumerate() {
-            for &k in row {
+        for position in all {
+            for &k in forward.of(position) {
                 let to = key_position(k) as usize;
-                reverse[next[to] as usize] = (k & !0xFFFF_FFFF) | position as Key;
+                reverse[next[to] as usize] = (k & !0xFFFF_FFFF) | Key::from(position);
                 next[to] += 1;
             }
         }
-        let rule = Rule { degree: self.plan.degree, alpha: self.plan.alpha, fill: true };
         let read = |p: u32, out: &mut Vec<Key>| {
-            let p = p as usize;
             out.clear();
-            out.extend_from_slice(&forward[p]);
+            out.extend_from_slice(forward.of(p));
+            let p = p as usize;
             out.extend_from_slice(&reverse[counts[p] as usize..counts[p + 1] as usize]);
             out.sort_unstable();
             out.dedup();
         };
-        let rows =
-            self.each_piece(|piece| dispatch(Choose { codes: self.codes, piece, rule, read: &read }))?;
+        let (codes, rule) = (self.codes, self.rule(true));
+        let rows = self.choose(|piece, out| dispatch(Choose { codes, piece, rule, read: &read, out }))?;
         let degree = self.plan.degree;
         let mut flat = Vec::with_capacity(self.count() * degree);
-        for (position, row) in rows.iter().enumerate() {
-            flat.extend(row.iter().map(|&k| key_position(k)));
-            flat.resize((position + 1) * degree, position as u32);
+        for position in 0..self.count() as u32 {
+            flat.extend(rows.of(position).iter().map(|&k| key_position(k)));
+            flat.resize((position as usize + 1) * degree, position);
         }
         Ok(Links { degree, flat })
     }
 
     /// Searches for each vector in the graph so far and chooses among what the walk has seen.
-    fn searched_links(&self, rows: &Rows, links: &Links) -> Result<Vec<Vec<Key>>> {
-        let rule = Rule { degree: self.plan.degree, alpha: self.plan.alpha, fill: false };
-        let entry = self.entry();
-        self.each_piece(|piece| dispatch(Refine { builder: self, rows, links, piece, rule, entry }))
+    fn searched_links(&self, rows: &Rows, links: &Links) -> Result<Chosen> {
+        let (rule, entry) = (self.rule(false), self.entry());
+        self.choose(|piece, out| dispatch(Refine { builder: self, rows, links, piece, rule, entry, out }))
+    }
+}
+
+/// What each position chose, nearest first within each part.
+struct Chosen {
+    degree: usize,
+    /// Unused places hold the largest key.
+    keys: Buffer<Key>,
+}
+
+impl Chosen {
+    fn of(&self, position: u32) -> &[Key] {
+        let row = &self.keys[position as usize * self.degree..][..self.degree];
+        &row[..row.iter().position(|&k| k == Key::MAX).unwrap_or(row.len())]
     }
 }
 
@@ -226,9 +245,15 @@ pub fn finish(codes: &Codes, links: &mut Links, cancel: &AtomicBool) -> Result<V
 }
 
 /// For each vector from `first` on the nearest others of them, about.
-fn nearest(codes: &Codes, first: u32, plan: Plan, cancel: &AtomicBool) -> Result<Lists> {
+fn nearest<'a>(
+    codes: &Codes,
+    first: u32,
+    plan: Plan,
+    room: &'a mut Buffer<Key>,
+    cancel: &AtomicBool,
+) -> Result<Lists<'a>> {
     let Plan { group, fanout, per_group, candidates, .. } = plan;
-    let lists = Lists::new(first, codes.len() - first as usize, candidates);
+    let lists = Lists::new(first, candidates, room);
     let all = (first..codes.len() as u32).collect();
     let groups = partition::groups(codes, all, Cut { largest: group, fanout, seed: 1 }, cancel)?;
     groups.par_iter().try_for_each(|group| {
@@ -261,21 +286,20 @@ struct Choose<'a, R> {
     piece: Range<u32>,
     rule: Rule,
     read: R,
+    out: &'a mut [Key],
 }
 
 impl<R: Fn(u32, &mut Vec<Key>)> Work for Choose<'_, R> {
-    type Output = Vec<Vec<Key>>;
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Vec<Vec<Key>> {
+    fn run<S: Simd>(self, simd: S) {
         let (mut pruner, mut list) = (Pruner::default(), Vec::new());
-        self.piece
-            .map(|position| {
-                (self.read)(position, &mut list);
-                pruner.choose(simd, self.codes, &list, self.rule);
-                pruner.chosen.clone()
-            })
-            .collect()
+        for (position, out) in self.piece.zip(self.out.chunks_exact_mut(self.rule.degree)) {
+            (self.read)(position, &mut list);
+            pruner.choose(simd, self.codes, &list, self.rule);
+            out[..pruner.chosen.len()].copy_from_slice(&pruner.chosen);
+        }
     }
 }
 
@@ -286,34 +310,33 @@ struct Refine<'a> {
     piece: Range<u32>,
     rule: Rule,
     entry: u32,
+    out: &'a mut [Key],
 }
 
 impl Work for Refine<'_> {
-    type Output = Vec<Vec<Key>>;
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Vec<Vec<Key>> {
-        let Self { builder, rows, links, piece, rule, entry } = self;
+    fn run<S: Simd>(self, simd: S) {
+        let Self { builder, rows, links, piece, rule, entry, out } = self;
         let (codes, bits) = (builder.codes, rows.shape().bits);
         let (mut scratch, mut pruner, mut query) = (Scratch::default(), Pruner::default(), Query::default());
-        piece
-            .map(|position| {
-                let head = &builder.heads[position as usize * bits..][..bits];
-                scratch.prepared.set_row(simd, codes.code(position), codes.meta(position), head);
-                let bounds = Bounds { k: builder.plan.ef, slack: 1.0, hops: usize::MAX };
-                scratch.marks.prepare(rows.len());
-                walk(simd, rows, entry, bounds, &mut scratch, |_| true);
-                let found = &mut scratch.found;
-                query.set(codes.code(position), codes.meta(position));
-                for &n in links.of(position) {
-                    found.push(key(query.distance(simd, codes.code(n), codes.meta(n)), n));
-                }
-                found.retain(|&k| key_position(k) != position);
-                found.sort_unstable();
-                found.dedup();
-                pruner.choose(simd, codes, found, rule);
-                pruner.chosen.clone()
-            })
-            .collect()
+        for (position, out) in piece.zip(out.chunks_exact_mut(rule.degree)) {
+            let head = &builder.heads[position as usize * bits..][..bits];
+            scratch.prepared.set_row(simd, codes.code(position), codes.meta(position), head);
+            let bounds = Bounds { k: builder.plan.ef, slack: 1.0, hops: usize::MAX };
+            scratch.marks.prepare(rows.len());
+            walk(simd, rows, entry, bounds, &mut scratch, |_| true);
+            let found = &mut scratch.found;
+            query.set(codes.code(position), codes.meta(position));
+            for &n in links.of(position) {
+                found.push(key(query.distance(simd, codes.code(n), codes.meta(n)), n));
+            }
+            found.retain(|&k| key_position(k) != position);
+            found.sort_unstable();
+            found.dedup();
+            pruner.choose(simd, codes, found, rule);
+            out[..pruner.chosen.len()].copy_from_slice(&pruner.chosen);
+        }
     }
 }

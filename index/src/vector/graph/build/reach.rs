@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn regress_t36_unlinked_positions_are_linked_in() {
         let count = 500u32;
-        let codes = Codes::with_len(count as usize, 64);
+        let codes = Codes::with_len(count as usize, 64).unwrap();
         for ring in [false, true] {
             let next = |p: u32| if ring && p < 400 { (p + 1) % 400 } else { p };
             let flat: Vec<u32> = (0..count).flat_map(|p| [next(p), p]).collect();
