@@ -13,6 +13,8 @@ use engram_index::{
         graph::{
             GraphIndex, GraphParams, Layout,
             build::Plan,
+            merge::{Earlier, Origin},
+            rows::Width,
             search::{Effort, Way},
             walk::End,
         },
@@ -303,13 +305,15 @@ fn seal(blob: &mut [u8]) {
 fn regress_t08_lengths_are_checked_before_memory_is_taken() {
     for layout in LAYOUTS {
         let (set, _, blob) = built(layout);
-        for at in (16..56).step_by(4) {
+        for at in (16..64).step_by(4) {
             for value in [u32::MAX, 0xBE00_0000, 0x7FFF_FFFF, 1 << 20, 64, 1, 0] {
                 let mut bad = blob.clone();
                 bad[at..at + 4].copy_from_slice(&value.to_le_bytes());
                 seal(&mut bad);
                 // Whatever it says of itself: no panic, and nothing larger than the file is taken.
-                let _ = GraphIndex::open(Arc::clone(set), &Bytes::from(bad));
+                let Ok(index) = GraphIndex::open(Arc::clone(set), &Bytes::from(bad)) else { continue };
+                let params = SearchParams { k: 10, ..SearchParams::default() };
+                assert_eq!(index.search(set.vector(0), &params, Mask::All).unwrap().len(), 10);
             }
         }
     }
@@ -352,6 +356,50 @@ proptest! {
             let params = SearchParams { k: 10, ..SearchParams::default() };
             prop_assert_eq!(index.search(set.vector(0), &params, Mask::All).unwrap().len(), 10);
         }
+    }
+}
+
+/// Rows that lead nowhere, under right checksums: searches keep the contract, with masks too, and a merge builds anew.
+#[test]
+fn forged_rows_are_harmless() {
+    for layout in LAYOUTS {
+        let (set, index, blob) = built(layout);
+        let (rows, row, count) = (index.row_bytes(), index.shape().row(), set.len());
+        let mut bad = blob.clone();
+        let start = bad.len() - rows;
+        // All of each row but its code: factors, slots, scale, norm and position.
+        for (i, byte) in bad[start..].iter_mut().enumerate() {
+            if i % row >= index.shape().own() && i / row % 7 == 3 {
+                *byte = 0xFF;
+            }
+        }
+        let sums: Vec<u8> = bad[start..]
+            .chunks(index.shape().rows_per_check() * row)
+            .flat_map(|block| {
+                (crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, block) as u32).to_le_bytes()
+            })
+            .collect();
+        let at = 4096 + (index.calibration().len() * 12).next_multiple_of(64);
+        bad[at..at + sums.len()].copy_from_slice(&sums);
+        seal(&mut bad);
+        let forged = GraphIndex::open(Arc::clone(set), &Bytes::from(bad)).unwrap();
+        let odd: RoaringBitmap = (0..count as u32).filter(|p| p % 2 == 1).collect();
+        for (mask, allowed) in [(Mask::All, 10), (Mask::Allow(&odd), 10), (Mask::Deny(&odd), 10)] {
+            for p in [0, 17, 3_000] {
+                let params = SearchParams { k: 10, ..SearchParams::default() };
+                let found = forged.search(set.vector(p), &params, mask).unwrap();
+                assert_eq!(found.len(), allowed);
+                assert!(found.iter().all(|n| mask.allows(n.ordinal)));
+            }
+        }
+        assert!(!forged.damaged(), "the checksums are right");
+        let numbering: Vec<u32> = (0..count as u32).collect();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let earlier = Earlier { graph: &forged, numbering: &numbering };
+        let params = GraphParams { layout, width: Some(Width::Eight), ..GraphParams::default() };
+        let (merged, origin) =
+            GraphIndex::merge(Arc::clone(set), earlier, &params, &pool, &AtomicBool::new(false)).unwrap();
+        assert_eq!((origin, merged.unreachable()), (Origin::Built, 0));
     }
 }
 

@@ -104,8 +104,17 @@ impl Opening<'_> {
             let Some(spec) = self.schema.vector_field_by_id(id) else { continue };
             let mut field = RunField::exact(id, blobs::open_vectors(path, file, rows, spec)?);
             if let Some((_, path, file)) = self.numbered::<FieldId>("graph").find(|(of, ..)| *of == id) {
-                field.index = blobs::open_graph(path, file, rows, spec, &field.set)?;
-                field.graph = true;
+                match blobs::open_graph(path, file, rows, spec, &field.set) {
+                    Ok(index) => {
+                        field.index = index;
+                        field.graph = true;
+                    }
+                    // All of a graph can be made again from what is beside it; until then the vectors are compared.
+                    Err(e) if matches!(e, StorageError::Corrupt { .. }) => {
+                        tracing::warn!(path, error = %e, "a graph cannot be read and is built anew");
+                    }
+                    Err(e) => return Err(e),
+                }
             }
             fields.push(field);
         }

@@ -281,9 +281,9 @@ impl Run {
         self.inner.fields.iter().filter(|f| f.graph && f.index.damaged()).map(|f| f.id)
     }
 
-    /// Fields whose graph still tells of vectors that are gone (see [`VectorIndex::repaired`]).
-    pub fn repaired_graphs(&self) -> impl Iterator<Item = FieldId> + '_ {
-        self.inner.fields.iter().filter(|f| f.graph && f.index.repaired()).map(|f| f.id)
+    /// Whether `field` has a graph that tells of no vectors that are gone (see [`VectorIndex::repaired`]).
+    pub fn has_clean_graph(&self, field: FieldId) -> bool {
+        self.field(field).is_some_and(|f| f.graph && !f.index.repaired())
     }
 
     /// Vector fields of which some row has a vector, ascending.

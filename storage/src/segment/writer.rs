@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engram_index::payload::FieldIndex;
 use engram_index::vector::VectorIndex;
 use roaring::RoaringBitmap;
+use uuid::Uuid;
 
 use super::blobs;
 use super::builder::index_payloads;
@@ -126,6 +127,14 @@ impl SegmentWriter {
         })
     }
 
+    /// Removes what was written of a segment that nothing will name.
+    pub async fn discard_segment(&self, entry: &SegmentEntry) {
+        let paths = entry.objects().map(|o| o.path.clone()).collect();
+        if let Err(e) = self.store.delete_all(paths).await {
+            tracing::warn!(error = %e, "left objects of a failed segment; the next collection removes them");
+        }
+    }
+
     /// Removes objects of a segment that did not come about.
     fn discard(&self, paths: Vec<String>) {
         let removal = self.store.delete_all(paths.to_vec());
@@ -160,14 +169,10 @@ impl SegmentWriter {
         .await
     }
 
-    /// Where the next graph of a field goes: the manifest must not name a file whose content changes.
+    /// Where the next graph of a field goes: never where one was before, since older manifests and receipts name that.
     fn graph_path(&self, entry: &SegmentEntry, field: FieldId) -> String {
-        let name = format!("graph.{field}");
-        let first = self.blob_path(&entry.id, &name);
-        let Some(there) = entry.blobs.get(&name) else { return first };
-        let number =
-            there.path.strip_prefix(&first).and_then(|rest| rest.strip_prefix('.')?.parse::<u32>().ok());
-        format!("{first}.{}", number.unwrap_or(0).wrapping_add(1))
+        let (moment, _) = Uuid::now_v7().as_u64_pair();
+        self.blob_path(&entry.id, &format!("graph.{field}.{moment}"))
     }
 
     /// Builds the index of `spec` over the payloads of a segment and writes it. Returns the name it has among the

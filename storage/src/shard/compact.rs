@@ -179,6 +179,7 @@ impl Shard {
         let schema = self.schema.load_full();
         let inputs = self.inputs(ids);
         let runs: Vec<Run> = inputs.iter().map(|(run, _)| run.clone()).collect();
+        let damaged: u64 = ids.iter().zip(&runs).map(|(id, run)| self.tell_damage(id, run)).sum();
         let written = self.segment_writer(&schema).write(&SegmentId::new(self.epoch), inputs).await?;
         let mut output = None;
         if let Some(entry) = written.entry {
@@ -187,12 +188,17 @@ impl Shard {
             if with_graphs {
                 for field in missing_graphs(&segment.run, &schema) {
                     let earlier = earlier_graph(&runs, &written.remap, &segment.run, field.id);
-                    self.add_graph(&mut segment, field, earlier).await?;
+                    if let Err(e) = self.add_graph(&mut segment, field, earlier).await {
+                        self.segment_writer(&schema).discard_segment(&segment.entry).await;
+                        return Err(e);
+                    }
                 }
             }
             output = Some(segment);
         }
-        self.publish_rewrite(ids, output, &written.remap).await
+        self.publish_rewrite(ids, output, &written.remap).await?;
+        self.parts.work.damaged_graphs.fetch_add(damaged, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The runs of these segments with their dead rows at the checkpoint.
@@ -265,10 +271,7 @@ impl Shard {
             segment.run = segment.run.with_payload_index(&spec.field, index);
             segment.entry.blobs.insert(name, object);
         }
-        for field in segment.run.damaged_graphs() {
-            tracing::warn!(shard = %self.key, segment = %id, field, "the graph met damaged bytes; searches compare with all vectors until it is built anew");
-            self.parts.work.damaged_graphs.fetch_add(1, Ordering::Relaxed);
-        }
+        let damaged = self.tell_damage(id, &segment.run);
         for field in missing_graphs(&segment.run, &schema) {
             self.add_graph(&mut segment, field, None).await?;
         }
@@ -284,7 +287,16 @@ impl Shard {
             state.run = segment.run;
         }
         self.publish_view(&state);
+        self.parts.work.damaged_graphs.fetch_add(damaged, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Logs damaged graphs of a segment, when what comes in their place is about to be made. Their number.
+    fn tell_damage(&self, id: &SegmentId, run: &Run) -> u64 {
+        let told = run.damaged_graphs().inspect(|field| {
+            tracing::warn!(shard = %self.key, segment = %id, field, "the graph met damaged bytes; searches compare with all vectors until it is built anew");
+        });
+        told.count() as u64
     }
 
     /// Makes the graph of a field, from an earlier one where that can be.

@@ -121,16 +121,18 @@ impl Shard {
     }
 
     /// Takes out the graphs that went on from one with points that are gone now: how the points beside those are linked,
-    /// and what the codes are centred on, tells of them. The caller holds `rewriting`.
+    /// and what the codes are centred on, tells of them. So may those that cannot be read. The caller holds `rewriting`.
     async fn drop_repaired_graphs(&self) -> Result<()> {
         let _publishing = self.publishing.lock().await;
         let (mut next, dropped) = {
             let state = self.state.lock();
             let mut dropped: Vec<(SegmentId, FieldId)> = Vec::new();
             for run in &state.runs {
-                if let Place::Segment(id) = &run.place {
-                    dropped.extend(run.run.repaired_graphs().map(|field| (id.clone(), field)));
-                }
+                let Place::Segment(id) = &run.place else { continue };
+                let Some(entry) = state.manifest.segments.iter().find(|s| s.id == *id) else { continue };
+                let named =
+                    entry.blobs.keys().filter_map(|n| n.strip_prefix("graph.")?.parse::<FieldId>().ok());
+                dropped.extend(named.filter(|&f| !run.run.has_clean_graph(f)).map(|f| (id.clone(), f)));
             }
             (state.manifest.clone(), dropped)
         };

@@ -7,7 +7,7 @@ use engram_tests::corpus::Corpus;
 use engram_tests::{Client, Server, ServerOptions, wait, wire};
 use tonic::{Code, Status};
 
-use crate::{DIMENSION, loaded};
+use crate::{DIMENSION, SEED, loaded};
 
 const SEARCHES: usize = 20;
 
@@ -49,7 +49,9 @@ async fn live_recall_is_measured_in_idle_time_and_goes_with_its_collection() {
     let id = client.list().await.unwrap().remove(0).id;
     assert_eq!(counter(&metrics(&server), "engram_recall_checked_total", &id), None);
 
-    let mut corpus = Corpus::new(7, DIMENSION, &[]);
+    // More of what is there: rows are all that the calibration of a graph knows of queries.
+    let mut corpus = Corpus::new(SEED, DIMENSION, &[]);
+    corpus.docs(0..3_000);
     for _ in 0..SEARCHES {
         let answer = search(&client, &corpus.vector(), by(0.95)).await.unwrap();
         assert!(answer.hits.len() == 10 && answer.expected_recall.is_some_and(|r| r > 0.9 && r <= 1.0));
@@ -63,7 +65,7 @@ async fn live_recall_is_measured_in_idle_time_and_goes_with_its_collection() {
     .unwrap();
     assert_eq!(counter(&text, "engram_recall_checked_total", &id), Some(all), "each search once");
     let hits = counter(&text, "engram_recall_hits_total", &id).unwrap();
-    assert!(hits <= all && hits >= all * 8 / 10, "{hits} of {all}");
+    assert!(hits <= all && hits >= all * 9 / 10, "{hits} of {all}");
     assert!(!text.contains("secret-name"));
 
     client.drop_collection("secret-name").await.unwrap();

@@ -285,15 +285,16 @@ impl GraphIndex {
             Effort::Candidates(ef) => (ef, 1.0),
             Effort::Slack(_) => (4 * wanted, DETOUR),
         };
-        let hops = hops.max(wanted);
+        // Numbers out of a file may be anything.
+        let hops = hops.clamp(wanted, len.max(wanted));
         let scan = allowed / SCANNED_PER_HOP;
         let refused = len - allowed;
         // It visits no more than all of those on top: without a mask, or where few are deleted, there is nothing to lose.
         if hops + refused < scan {
             return Some(usize::MAX);
         }
-        let expected = (hops as f32 * (1.0 + detour * refused as f32 / allowed as f32)) as usize;
-        (3 * expected < scan).then_some((scan / 4).max(expected + expected / 2))
+        let expected = hops as f64 * (1.0 + f64::from(detour) * refused as f64 / allowed as f64);
+        (3.0 * expected < scan as f64).then(|| (scan / 4).max((1.5 * expected) as usize))
     }
 }
 

@@ -335,7 +335,7 @@ impl Rows {
         &self.bytes
     }
 
-    /// Row `slot`; the last one past the end, which only damaged bytes ask for.
+    /// Row `slot`, which [`Rows::len`] is larger than.
     #[inline(always)]
     pub fn row(&self, slot: u32) -> Row<'_> {
         let stride = self.shape.row();

@@ -256,11 +256,15 @@ fn scan_codes<S: Simd>(
     if sound { End::Done } else { End::Damaged }
 }
 
-/// Asks for what a comparison with the code of a row reads: its first lines and, with scale and norm, its last.
+/// Asks for what a comparison with the code of a row reads: the code, and scale and norm, which lie behind it in a compact row
+/// and at the end of a fast one.
 #[inline(always)]
 fn fetch_code(index: &GraphIndex, slot: u32) {
-    let raw = index.rows.raw(slot);
-    prefetch(&raw[..index.rows.shape().own()], WHOLE);
+    let (raw, shape) = (index.rows.raw(slot), index.rows.shape());
+    if shape.is_compact() {
+        return prefetch(&raw[..shape.compared_bytes()], WHOLE);
+    }
+    prefetch(&raw[..shape.own()], WHOLE);
     prefetch(&raw[raw.len() - 64..], 1);
 }
 

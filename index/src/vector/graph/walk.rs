@@ -226,7 +226,7 @@ pub fn walk<S: Simd>(
                 let better = marks.improves(slot, *estimate);
                 near &= !(u32::from(!better) << i);
                 if !admits(slot) {
-                    *estimate *= bounds.slack;
+                    *estimate = estimate.max(0.0) * bounds.slack;
                 }
             }
             work.inserted += near.count_ones() as usize;

@@ -68,6 +68,8 @@ struct Covering {
     entry: u32,
     /// Positions from here on came later.
     end: u32,
+    /// Position of each slot.
+    positions: Vec<u32>,
 }
 
 impl MutableGraph {
@@ -113,16 +115,14 @@ impl MutableGraph {
                 *meta = row.copy_code(code);
                 for (link, neighbor) in links.iter_mut().zip(row.neighbors()) {
                     // One that names no row would be damage under a right checksum.
-                    *link = positions
-                        .get(neighbor as usize)
-                        .copied()
-                        .filter(|&p| p != GONE)
-                        .unwrap_or(position as u32);
+                    let to = positions.get(neighbor as usize).copied().filter(|&p| p != GONE);
+                    *link =
+                        to.ok_or_else(|| IndexError::corrupt("graph", format!("a link of row {slot}")))?;
                 }
             }
             Ok(())
         })?;
-        let covering = Covering { rows: rows.clone(), entry: index.entry, end: count as u32 };
+        let covering = Covering { rows: rows.clone(), entry: index.entry, end: count as u32, positions };
         Ok(Self {
             space: index.space.clone(),
             plan,
@@ -237,7 +237,7 @@ impl MutableGraph {
         let rows = Rows::write(shape, &self.codes, &heads, &self.links.flat, &identity, cancel)?;
         let norm = |p: &u32| key(self.codes.meta(*p).norm, *p);
         let entry = (0..count as u32).filter(|&p| self.is_live(p)).min_by_key(norm).unwrap_or(0);
-        Ok(Covering { rows, entry, end: count as u32 })
+        Ok(Covering { rows, entry, end: count as u32, positions: identity })
     }
 
     /// Lets each position choose again with the links that others have to it: pairs of a position and such a link.
@@ -404,11 +404,11 @@ impl Work for Attach<'_, '_> {
             graph.space.head_of(simd, &query, &mut head);
             scratch.prepared.set_row(simd, code, meta, &head);
             scratch.marks.prepare(rows.len());
-            let is_live = |slot: u32| graph.is_live(rows.row(slot).position());
+            let is_live = |slot: u32| graph.is_live(covering.positions[slot as usize]);
             walk(simd, rows, covering.entry, bounds, &mut scratch, is_live);
             let found = &mut scratch.found;
             for k in found.iter_mut() {
-                *k = *k & !0xFFFF_FFFF | Key::from(rows.row(key_position(*k)).position());
+                *k = *k & !0xFFFF_FFFF | Key::from(covering.positions[key_position(*k) as usize]);
             }
             lists.read(position, &mut list);
             found.extend(list.iter().filter(|&&k| graph.is_live(key_position(k))));
