@@ -96,7 +96,8 @@ fn graph(data: &Data, report: &mut Report) -> Result<GraphIndex> {
     let params = GraphParams::default();
     let index = GraphIndex::build(data.base.clone(), &params, &pool, &AtomicBool::new(false))?;
     let took = start.elapsed().as_secs_f64();
-    let text = format!("{took:.1} s with {threads} threads, {params:?}");
+    let text =
+        format!("{took:.1} s with {threads} threads, {} links a vector, fast layout", params.plan.degree);
     report.add("build", "graph built in", text, json!({ "seconds": took, "threads": threads }));
     Ok(index)
 }

@@ -136,9 +136,11 @@ impl Watch {
             if warm && self.now() == self.target {
                 break;
             }
+            // A look at the counters, with a deadline: phases are as short as a millisecond, so a longer step would miss them.
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
-        // Phases last from a millisecond to a second: both scales are hit.
+        // Phases last from a millisecond to a second: both scales are hit. The kill comes at any moment of them; nothing is
+        // waited for.
         let longest = if rng.random_bool(0.5) { 2_000 } else { 40_000 };
         tokio::time::sleep(Duration::from_micros(rng.random_range(0..longest))).await;
         self.now()

@@ -118,6 +118,7 @@ async fn one_client(
             Err(_) if Instant::now() < until => note("connection refused".into()),
             Err(_) => return Ok(()),
         }
+        // What a client does before it tries again, as the one that was told to try later below: part of the load.
         tokio::time::sleep(Duration::from_millis(rng.random_range(10..100))).await;
     };
     while Instant::now() < until {
