@@ -3,6 +3,7 @@
 //! The machine may be shared with others: figures are medians, things that are compared run in turns in the same
 //! process where that can be done, and every report states the load average before and after.
 
+pub mod against_server;
 pub mod clients;
 pub mod data;
 pub mod filtered;

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use serde_json::json;
 
+use crate::against_server::AgainstServer;
 use crate::data::{self, Data, metric_named};
-use crate::inside::{self, Settings};
+use crate::inside::Settings;
 use crate::loading::{self, COLLECTION};
 use crate::process::{self, Server};
 use crate::report::{self, Report};
@@ -37,21 +38,14 @@ pub struct Args {
     /// `wordnet`, `fashion`, `wordnet-5k`, or a folder with *base.parquet, *queries.parquet and *truth.parquet.
     #[arg(long, default_value = "wordnet")]
     data: String,
-    /// Distance of the vectors of a folder.
-    #[arg(long, default_value = "cosine")]
-    metric: String,
+    #[command(flatten)]
+    common: AgainstServer,
     /// Numbers of clients of the load generator.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 64])]
     clients: Vec<usize>,
     /// Numbers of Python clients, each a process of its own.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8])]
     python_clients: Vec<usize>,
-    /// Candidate list of searches; the server's default recall where absent.
-    #[arg(long)]
-    ef: Option<usize>,
-    /// Most queries that are used.
-    #[arg(long, default_value_t = 2_000)]
-    queries: usize,
     /// Laps of each number of clients, in turns; medians count.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -64,15 +58,6 @@ pub struct Args {
     /// Databases of the Python clients.
     #[arg(long, value_delimiter = ',', default_values_t = ["engram", "pgvector", "chroma"].map(String::from))]
     databases: Vec<String>,
-    /// Where temporary data directories are made; it should be on a disk.
-    #[arg(long, env = "ENGRAM_BENCH_DIR")]
-    dir: Option<PathBuf>,
-    /// Also write the figures here, as JSON.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// A setting of the server that is not its default, such as `index.search_threads=1`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
     /// Do nothing but open a data directory and search once, and print the times; for the child process of a run.
     #[arg(long, hide = true, value_name = "DIR")]
     only_open: Option<PathBuf>,
@@ -89,12 +74,12 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn ask(&self) -> Ask {
-        Ask { collection: COLLECTION.to_owned(), k: data::K, ef: self.args.ef, exact: false }
+        Ask { collection: COLLECTION.to_owned(), k: data::K, ef: self.args.common.ef, exact: false }
     }
 
     /// How far searches look.
     fn effort(&self) -> String {
-        self.args.ef.map_or_else(|| "the server's default recall".to_owned(), |ef| format!("ef {ef}"))
+        self.args.common.ef.map_or_else(|| "the server's default recall".to_owned(), |ef| format!("ef {ef}"))
     }
 
     fn lap(&self) -> Duration {
@@ -111,17 +96,17 @@ impl Run<'_> {
 /// # Errors
 /// What failed; not, that another database cannot be had.
 pub fn run(args: &Args) -> Result<()> {
-    let set = data::find(&args.data, metric_named(&args.metric)?)?;
+    let set = data::find(&args.data, metric_named(&args.common.metric)?)?;
     if let Some(folder) = &args.only_open {
-        return opening::only(folder, &set, &inside::settings(&args.settings)?, args.ef);
+        return opening::only(folder, &set, &args.common.settings()?, args.common.ef);
     }
-    let data = Data::load(set, args.queries)?;
+    let data = Data::load(set, args.common.queries)?;
     let mut report = Report::new(&format!("clients, {}", args.data));
     report.add("data", "data", data.describe(), data.describe());
-    let home = temporary(args.dir.as_deref())?;
-    let settings = inside::settings(&args.settings)?;
+    let home = temporary(args.common.dir.as_deref())?;
+    let settings = args.common.settings()?;
     let mut run = Run { args, data: &data, settings, home: home.path(), report };
-    let text: Vec<_> = std::iter::once(run.effort()).chain(args.settings.iter().cloned()).collect();
+    let text: Vec<_> = std::iter::once(run.effort()).chain(args.common.settings.iter().cloned()).collect();
     let text = text.join(", ");
     run.report.add("settings", "settings", &text, text.as_str());
     let mut server = loaded(&mut run)?;
@@ -131,7 +116,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     server.stop()?;
     opening::run(&mut run)?;
-    report::write(&run.report.finish(), args.out.as_deref())
+    report::write(&run.report.finish(), args.common.out.as_deref())
 }
 
 /// A server with the set in it, with nothing left to build.

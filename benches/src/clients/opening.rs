@@ -49,10 +49,10 @@ fn child(run: &Run<'_>) -> Result<Value> {
     let mut command = process::command(&std::env::current_exe()?);
     command.args(["--data", &run.args.data, "--metric", metric_name(run.data.set.metric)]);
     command.arg("--only-open").arg(run.home.join("data"));
-    if let Some(ef) = run.args.ef {
+    if let Some(ef) = run.args.common.ef {
         command.arg("--ef").arg(ef.to_string());
     }
-    run.args.settings.iter().for_each(|setting| {
+    run.args.common.settings.iter().for_each(|setting| {
         command.args(["--set", setting]);
     });
     let ended = process::run(command, run.home, WITHIN, &mut [])?;

@@ -73,7 +73,7 @@ fn job(run: &Run<'_>, server: &Server) -> Result<Value> {
         "engram": server.url.trim_start_matches("http://"),
         "collection": COLLECTION,
         "settings": format!("{}; no payload, no vectors", run.effort()),
-        "ef": run.args.ef,
+        "ef": run.args.common.ef,
         "proto": proto,
         "base": set.base,
         "queries": set.queries,

@@ -1,14 +1,15 @@
 //! From a file to answers: load, graphs, memory, recall and latency, each beside what it should be compared with.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::against_server::AgainstServer;
 use crate::data::{self, Data, metric_named};
-use crate::inside::{self, Settings};
+use crate::inside::Settings;
 use crate::loading::COLLECTION;
 use crate::machine::cores;
 use crate::process::{self, Server};
@@ -28,27 +29,11 @@ pub struct Args {
     /// `wordnet`, `fashion`, `both`, `wordnet-5k`, or a folder with *base.parquet, *queries.parquet and *truth.parquet.
     #[arg(long, default_value = "both")]
     data: String,
-    /// Distance of the vectors of a folder.
-    #[arg(long, default_value = "cosine")]
-    metric: String,
-    /// Candidate list of searches; the server's default where absent.
-    #[arg(long)]
-    ef: Option<usize>,
-    /// Most queries that are used.
-    #[arg(long, default_value_t = 2_000)]
-    queries: usize,
+    #[command(flatten)]
+    common: AgainstServer,
     /// Passes over the queries, and loads whose rate is taken.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Where temporary data directories are made; it should be on a disk.
-    #[arg(long, env = "ENGRAM_BENCH_DIR")]
-    dir: Option<PathBuf>,
-    /// Also write the figures here, as JSON.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// A setting of the server that is not its default, such as `storage.memtable_bytes=268435456`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
     /// Leave out the bare build with hnsw_rs, which takes about as long as the server's.
     #[arg(long)]
     skip_bare_build: bool,
@@ -83,7 +68,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// A search in this collection.
     fn ask(&self, exact: bool) -> Ask {
-        Ask { collection: COLLECTION.to_owned(), k: data::K, ef: self.args.ef, exact }
+        Ask { collection: COLLECTION.to_owned(), k: data::K, ef: self.args.common.ef, exact }
     }
 
     /// One line of times.
@@ -109,7 +94,7 @@ impl Run<'_> {
 /// # Errors
 /// What failed, or that no set could be had.
 pub fn run(args: &Args) -> Result<()> {
-    let metric = metric_named(&args.metric)?;
+    let metric = metric_named(&args.common.metric)?;
     if let Some(distance) = &args.only_bare_build {
         return bare::only(&data::find(&args.data, metric)?, distance);
     }
@@ -118,7 +103,7 @@ pub fn run(args: &Args) -> Result<()> {
     for name in args.sets() {
         match data::find(name, metric) {
             Ok(set) => {
-                all.insert(name.to_owned(), one(args, name, &Data::load(set, args.queries)?)?);
+                all.insert(name.to_owned(), one(args, name, &Data::load(set, args.common.queries)?)?);
                 measured += 1;
             }
             Err(why) => {
@@ -127,7 +112,7 @@ pub fn run(args: &Args) -> Result<()> {
             }
         }
         // After each set: a later one that fails must not take the figures of this one along.
-        report::write(&Value::Object(all.clone()), args.out.as_deref())?;
+        report::write(&Value::Object(all.clone()), args.common.out.as_deref())?;
     }
     ensure!(measured > 0, "no data set could be had");
     Ok(())
@@ -136,14 +121,13 @@ pub fn run(args: &Args) -> Result<()> {
 fn one(args: &Args, name: &str, data: &Data) -> Result<Value> {
     let mut report = Report::new(&format!("serving, {name}"));
     report.add("data", "data", data.describe(), data.describe());
-    let ef = args.ef.map_or_else(|| "default".to_owned(), |ef| ef.to_string());
+    let ef = args.common.ef.map_or_else(|| "default".to_owned(), |ef| ef.to_string());
     let mut settings = format!("ef {ef}, M {}, ef_construction {}", bare::M, bare::EF_CONSTRUCTION);
     settings.push_str(&format!(", {} build threads", cores()));
-    args.settings.iter().for_each(|s| settings.push_str(&format!(", {s}")));
+    args.common.settings.iter().for_each(|s| settings.push_str(&format!(", {s}")));
     report.add("settings", "settings", &settings, settings.as_str());
-    let home = temporary(args.dir.as_deref())?;
-    let mut run =
-        Run { args, name, data, settings: inside::settings(&args.settings)?, home: home.path(), report };
+    let home = temporary(args.common.dir.as_deref())?;
+    let mut run = Run { args, name, data, settings: args.common.settings()?, home: home.path(), report };
     let bare = if args.skip_bare_build { None } else { bare::measure(&mut run)? };
     let mut server = run.server(home.path())?;
     let indexed = load::run(&mut run, &mut server)?;

@@ -34,7 +34,7 @@ fn rate(run: &mut Run<'_>, one_region: bool, key: &str, label: &str) -> Result<(
 }
 
 fn once(run: &Run<'_>, one_region: bool) -> Result<Duration> {
-    let home = super::temporary(run.args.dir.as_deref())?;
+    let home = super::temporary(run.args.common.dir.as_deref())?;
     // Killed when it goes: the graphs that it would build do not disturb the next load.
     let server = run.server(home.path())?;
     let loader = loading::command(&run.data.set, home.path(), &server, one_region)?;

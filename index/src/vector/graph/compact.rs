@@ -2,7 +2,7 @@
 
 use super::{
     rows::{Block, Row, Rows},
-    walk::{Bounds, End, Marks, Scratch},
+    walk::{End, Marks, Route, Scratch},
 };
 use crate::vector::{
     codes::simd::{BLOCK, Simd},
@@ -44,19 +44,11 @@ impl Batch {
     }
 }
 
-/// See [`super::walk::walk`]. Each row is compared once and no distance is an estimate, so the limit holds from the
-/// comparison on and not only from the visit.
+/// See [`super::walk::walk`], which has visited the entry. Each row is compared once and no distance is an estimate, so the limit
+/// holds from the comparison on and not only from the visit.
 #[inline(always)]
-pub fn walk<S: Simd>(
-    simd: S,
-    rows: &Rows,
-    entry: u32,
-    bounds: Bounds,
-    scratch: &mut Scratch,
-    admits: impl Fn(u32) -> bool,
-) -> End {
-    scratch.begin(bounds.k);
-    scratch.marks.visit(entry);
+pub fn walk<S: Simd>(simd: S, route: Route<'_>, scratch: &mut Scratch, admits: impl Fn(u32) -> bool) -> End {
+    let Route { rows, entry, bounds } = route;
     let mut walk = Walk { rows, slack: bounds.slack, limit: f32::INFINITY, scratch, admits };
     if !walk.compare(simd, &Batch { slots: [entry; BLOCK], count: 1 }) {
         return End::Damaged;

@@ -35,6 +35,7 @@ pub mod buffer;
 pub mod build;
 pub mod calibration;
 mod compact;
+mod fast;
 mod file;
 pub use file::is_graph;
 pub mod merge;

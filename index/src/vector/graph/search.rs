@@ -6,7 +6,7 @@ use roaring::RoaringBitmap;
 
 use super::{
     GraphIndex,
-    walk::{Bounds, Counts, End, Scratch, walk},
+    walk::{Bounds, Counts, End, Route, Scratch, walk},
 };
 use crate::{
     Mask,
@@ -151,16 +151,16 @@ fn walk_masked<S: Simd>(simd: S, search: Search<'_>, bounds: Bounds, scratch: &m
         }
         None => index.entry,
     };
-    let rows = &index.rows;
+    let route = Route { rows: &index.rows, entry, bounds };
     match mask {
-        Mask::All => walk(simd, rows, entry, bounds, scratch, |_| true),
+        Mask::All => walk(simd, route, scratch, |_| true),
         Mask::Allow(set) => {
             let ordinals = index.ordinals();
-            walk(simd, rows, entry, bounds, scratch, |slot| set.contains(ordinal(ordinals, slot)))
+            walk(simd, route, scratch, |slot| set.contains(ordinal(ordinals, slot)))
         }
         Mask::Deny(set) => {
             let ordinals = index.ordinals();
-            walk(simd, rows, entry, bounds, scratch, |slot| !set.contains(ordinal(ordinals, slot)))
+            walk(simd, route, scratch, |slot| !set.contains(ordinal(ordinals, slot)))
         }
     }
 }

@@ -1,19 +1,7 @@
-//! Walks, and that over the fast layout: visit the nearest candidate, estimate all its neighbours, go on.
+//! Walks: what they know and remember, when they end. How they go on depends on the layout: [`fast`], [`compact`].
 
-use super::{
-    compact,
-    pool::{Candidate, Pool},
-    rows::Rows,
-    space::Prepared,
-};
-use crate::vector::{
-    codes::simd::{BLOCK, Factors, Simd},
-    kernel::prefetch,
-    topk::{Key, key},
-};
-
-/// Rows that are fetched while one is compared.
-const DEPTH: usize = 3;
+use super::{compact, fast, pool::Pool, rows::Rows, space::Prepared};
+use crate::vector::{codes::simd::Simd, topk::Key};
 
 /// What a walk knows of each slot: the best estimate seen so far, or that it has been visited.
 ///
@@ -64,7 +52,7 @@ impl Marks {
 
     /// Whether an estimate is better than all before it for a slot that has not been visited.
     #[inline(always)]
-    fn improves(&mut self, slot: u32, estimate: f32) -> bool {
+    pub(super) fn improves(&mut self, slot: u32, estimate: f32) -> bool {
         let Some(mark) = self.marks.get_mut(slot as usize) else { return false };
         // Never 0, which says visited; negative estimates are all alike.
         let new = self.walk << 16 | (estimate.max(f32::MIN_POSITIVE).to_bits() >> 16);
@@ -92,7 +80,7 @@ pub struct Scratch {
 
 impl Scratch {
     /// Empties all but the query and the marks.
-    pub(super) fn begin(&mut self, k: usize) {
+    fn begin(&mut self, k: usize) {
         self.pool.clear();
         self.top.reset(k);
         self.found.clear();
@@ -122,6 +110,17 @@ pub struct Bounds {
     pub slack: f32,
     /// Most rows visited.
     pub hops: usize,
+}
+
+/// Where a walk goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// Through these.
+    pub rows: &'a Rows,
+    /// From this slot.
+    pub entry: u32,
+    /// So far.
+    pub bounds: Bounds,
 }
 
 /// The distances of the `k` nearest visited, ascending.
@@ -168,7 +167,7 @@ pub enum End {
     Astray,
 }
 
-/// Walks from `entry`. Fills `scratch.found` with the rows it visited whose slot `admits` lets through.
+/// Walks a route, on marks that are prepared. Fills `scratch.found` with the rows it visited whose slot `admits` lets through.
 ///
 /// The rule that ends it is that of "Distance adaptive beam search" (arXiv 2505.15636): visit candidates while they are
 /// nearer than `slack` times the `k`-th nearest so far. Hard queries get more visits than easy ones.
@@ -177,118 +176,12 @@ pub enum End {
 /// and only while nearer than the `k`-th nearest itself. Without that, a walk to one row in ten visits three times as many,
 /// and one whose nearest rows are all refused goes through all of them first.
 #[inline(always)]
-pub fn walk<S: Simd>(
-    simd: S,
-    rows: &Rows,
-    entry: u32,
-    bounds: Bounds,
-    scratch: &mut Scratch,
-    admits: impl Fn(u32) -> bool,
-) -> End {
-    if rows.shape().is_compact() {
-        return compact::walk(simd, rows, entry, bounds, scratch, admits);
-    }
-    scratch.begin(bounds.k);
-    let Scratch { prepared, pool, marks, found, work, top } = scratch;
-    let (scale, bias) = (prepared.table.scale(), prepared.table.bias());
-    let blocks = rows.shape().degree / BLOCK;
-    let mut estimates = [0.0f32; BLOCK];
-    let mut limit = f32::INFINITY;
-    let mut coming = Coming::default();
-    marks.visit(entry);
-    coming.push(entry);
-    while let Some(slot) = coming.pop() {
-        let full = limit < f32::INFINITY;
-        // Most often the next row is known before this one is read; then its bytes come meanwhile.
-        if !full && let Some(next) = next_unvisited(simd, pool, marks) {
-            prefetch(rows.raw(next.slot), 64);
-        }
-        if !rows.is_sound(slot) {
-            return End::Damaged;
-        }
-        let row = rows.row(slot);
-        let base = row.distance(simd, &prepared.query);
-        work.hops += 1;
-        if admits(slot) {
-            found.push(key(base, slot));
-            limit = bounds.slack * top.offer(base);
-        }
-        for b in 0..blocks {
-            let block = row.block(b);
-            let sums = simd.table_sums(block.codes, prepared.table.entries());
-            let factors = Factors { add: block.add, mul: block.mul, base, scale, bias, bound: limit };
-            let near = simd.estimates(&sums, &factors, &mut estimates);
-            let (mut rest, mut near) = (near, near);
-            while rest != 0 {
-                let i = rest.trailing_zeros();
-                rest &= rest - 1;
-                let (slot, estimate) = (block.slot(i as usize), &mut estimates[i as usize]);
-                let better = marks.improves(slot, *estimate);
-                near &= !(u32::from(!better) << i);
-                if !admits(slot) {
-                    *estimate = estimate.max(0.0) * bounds.slack;
-                }
-            }
-            work.inserted += near.count_ones() as usize;
-            pool.add(simd, near, &estimates, block.slots);
-        }
-        // Far from the query the next row is better than the second next: only near it do both get visited.
-        let wanted = if full { DEPTH } else { 1 };
-        while coming.len() < wanted {
-            let Some(next) = next_unvisited(simd, pool, marks).filter(|c| c.distance < limit) else { break };
-            pool.take(simd, next);
-            marks.visit(next.slot);
-            if full {
-                prefetch(rows.raw(next.slot), 64);
-            }
-            coming.push(next.slot);
-        }
-        if work.hops >= bounds.hops && coming.len() > 0 {
-            return End::Spent;
-        }
-        pool.tidy(simd, limit);
-    }
-    End::Done
-}
-
-/// Rows that are on their way from memory, first come first served.
-#[derive(Debug, Default)]
-struct Coming {
-    slots: [u32; DEPTH],
-    first: usize,
-    end: usize,
-}
-
-impl Coming {
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.end - self.first
-    }
-
-    #[inline(always)]
-    fn push(&mut self, slot: u32) {
-        self.slots[self.end % DEPTH] = slot;
-        self.end += 1;
-    }
-
-    #[inline(always)]
-    fn pop(&mut self) -> Option<u32> {
-        if self.first == self.end {
-            return None;
-        }
-        self.first += 1;
-        Some(self.slots[(self.first - 1) % DEPTH])
-    }
-}
-
-/// The nearest candidate that has not been visited; those that have been are dropped.
-#[inline(always)]
-fn next_unvisited<S: Simd>(simd: S, pool: &mut Pool, marks: &Marks) -> Option<Candidate> {
-    loop {
-        let candidate = pool.nearest(simd)?;
-        if !marks.visited(candidate.slot) {
-            return Some(candidate);
-        }
-        pool.take(simd, candidate);
+pub fn walk<S: Simd>(simd: S, route: Route<'_>, scratch: &mut Scratch, admits: impl Fn(u32) -> bool) -> End {
+    scratch.begin(route.bounds.k);
+    scratch.marks.visit(route.entry);
+    if route.rows.shape().is_compact() {
+        compact::walk(simd, route, scratch, admits)
+    } else {
+        fast::walk(simd, route, scratch, admits)
     }
 }

@@ -30,7 +30,7 @@ use crate::{
             GraphIndex, check,
             rows::{Rows, Width},
             space::Space,
-            walk::{Bounds, Scratch, walk},
+            walk::{Bounds, Route, Scratch, walk},
         },
         topk::{Key, key, key_position},
     },
@@ -405,7 +405,7 @@ impl Work for Attach<'_, '_> {
             scratch.prepared.set_row(simd, code, meta, &head);
             scratch.marks.prepare(rows.len());
             let is_live = |slot: u32| graph.is_live(covering.positions[slot as usize]);
-            walk(simd, rows, covering.entry, bounds, &mut scratch, is_live);
+            walk(simd, Route { rows, entry: covering.entry, bounds }, &mut scratch, is_live);
             let found = &mut scratch.found;
             for k in found.iter_mut() {
                 *k = *k & !0xFFFF_FFFF | Key::from(covering.positions[key_position(*k) as usize]);

@@ -13,7 +13,7 @@ use super::{
     buffer::Buffer,
     check,
     rows::{MAX_DEGREE, Rows, Shape},
-    walk::{Bounds, Scratch, walk},
+    walk::{Bounds, Route, Scratch, walk},
 };
 use crate::{
     IndexError, Result,
@@ -326,7 +326,7 @@ impl Work for Refine<'_> {
             scratch.prepared.set_row(simd, codes.code(position), codes.meta(position), head);
             let bounds = Bounds { k: builder.plan.ef, slack: 1.0, hops: usize::MAX };
             scratch.marks.prepare(rows.len());
-            walk(simd, rows, entry, bounds, &mut scratch, |_| true);
+            walk(simd, Route { rows, entry, bounds }, &mut scratch, |_| true);
             let found = &mut scratch.found;
             query.set(codes.code(position), codes.meta(position));
             for &n in links.of(position) {
