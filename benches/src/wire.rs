@@ -94,14 +94,18 @@ impl Client {
         Ok((numbers(&answer)?, time, inside))
     }
 
-    /// Many searches in one call.
+    /// Many searches in one call, with the server's own time.
     ///
     /// # Errors
     /// What the server says.
-    pub async fn batch_search(&mut self, searches: Vec<v1::SearchRequest>) -> Result<Vec<Vec<u64>>> {
+    pub async fn batch_search(
+        &mut self,
+        searches: Vec<v1::SearchRequest>,
+    ) -> Result<(Vec<Vec<u64>>, Duration)> {
         let request = v1::BatchSearchRequest { searches };
         let answer = self.points.batch_search(request).await.map_err(refused)?.into_inner();
-        answer.results.iter().map(numbers).collect()
+        let took = answer.results.first().map_or(0, |answer| answer.took_us);
+        Ok((answer.results.iter().map(numbers).collect::<Result<_>>()?, Duration::from_micros(took)))
     }
 
     /// Number of points of a collection.

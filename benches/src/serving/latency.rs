@@ -119,13 +119,14 @@ async fn turns(
 async fn batches(run: &mut Run<'_>, ways: &mut Ways<'_>) -> Result<()> {
     run.report.section("batches and exact mode");
     let ask = run.ask(false);
-    let (mut grpc, mut local) = (Samples::default(), Samples::default());
+    let (mut grpc, mut local, mut took) = (Samples::default(), Samples::default(), Samples::default());
     for _ in 0..run.args.rounds.max(1) {
         for chunk in run.data.queries.chunks_exact(BATCH.min(run.data.queries.len())) {
             let call: Vec<_> = chunk.iter().map(|query| ask.wire(query)).collect();
             let start = Instant::now();
-            ways.client.batch_search(call).await?;
+            let (_, inside) = ways.client.batch_search(call).await?;
             grpc.push(start.elapsed());
+            took.push(inside);
             let call = chunk.iter().map(|query| request(&ask, query)).collect();
             local.push(inside::batch(ways.runtime, ways.database, call).await?.0);
         }
@@ -143,6 +144,7 @@ async fn batches(run: &mut Run<'_>, ways: &mut Ways<'_>) -> Result<()> {
         text,
         json!({ "grpc_qps": over, "inside_qps": within, "share": share }),
     );
+    run.times("batch_took", "  of a batch over gRPC: the server says", &took);
     Ok(())
 }
 

@@ -67,14 +67,14 @@ impl Database {
         answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect()
     }
 
-    /// Runs `requests` on so many tasks; each takes the next one when it is free. Dropped with the caller.
+    /// Runs `requests` on so many tasks, this one among them; each takes the next one when it is free. Dropped with the
+    /// caller.
     async fn run_many(
         &self,
         principal: Principal,
         requests: Vec<SearchRequest>,
         workers: usize,
     ) -> Result<Vec<(usize, Result<SearchAnswer>)>> {
-        let total = requests.len();
         let queue = Arc::new(Mutex::new(requests.into_iter().enumerate()));
         let work = |database: Self, queue: Arc<Mutex<Numbered>>| async move {
             let mut answers = Vec::new();
@@ -84,10 +84,10 @@ impl Database {
             }
         };
         let mut tasks = JoinSet::new();
-        for _ in 0..workers {
+        for _ in 1..workers {
             tasks.spawn(work(self.clone(), queue.clone()));
         }
-        let mut answers = Vec::with_capacity(total);
+        let mut answers = work(self.clone(), queue).await;
         while let Some(done) = tasks.join_next().await {
             answers.extend(done.map_err(|e| QueryError::Internal(format!("a search was stopped: {e}")))?);
         }
