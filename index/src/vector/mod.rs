@@ -13,9 +13,11 @@ pub mod kernel;
 pub mod metric;
 pub mod set;
 pub mod topk;
+pub mod value;
 
 pub use metric::Metric;
 pub use set::VectorSet;
+pub use value::{MultiVector, SparseVector, VectorValue};
 
 /// Largest dimension of a vector field.
 pub const MAX_DIMENSION: usize = 16_384;
