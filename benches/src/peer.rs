@@ -18,7 +18,7 @@ use engram_index::vector::graph::search::Effort;
 use engram_index::vector::graph::{GraphIndex, Layout};
 use engram_index::vector::hnsw::HnswParams;
 use engram_index::vector::{Metric, VectorSet, metric};
-use hnsw_rs::prelude::{DistDot, DistL2, Distance, Hnsw};
+use hnsw_rs::prelude::{DistL2, Distance, Hnsw};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -157,8 +157,9 @@ fn build(args: &Args, data: &Data) -> Result<(Box<dyn Peer>, Value)> {
             Box::new(GraphIndex::build(data.base.clone(), &params, &pool, &AtomicBool::new(false))?)
         }
         Engine::HnswRs => match data.set.metric {
-            Metric::Cosine => Box::new(layered(&data.base, &pool, DistDot)),
-            Metric::Euclid => Box::new(layered(&data.base, &pool, DistL2)),
+            // Vectors are of length one, so both rank alike. Its inner product ends the process where one minus the product of
+            // such vectors is rounded to below zero.
+            Metric::Cosine | Metric::Euclid => Box::new(layered(&data.base, &pool, DistL2)),
             other => bail!("benches/peers compares cosine and euclid, not {other:?}"),
         },
     };
