@@ -1,4 +1,4 @@
-"""python -m clients [langchain|quickstarts|congruence ...]: each part against a server of its own; `tests/clients` prepares."""
+"""python -m clients [langchain|quickstarts|cookbook|congruence ...]: each part against a server of its own; `tests/clients` prepares."""
 
 from __future__ import annotations
 
@@ -44,9 +44,22 @@ def congruence(url: str, _: Path) -> bool:
     return module("congruence", "--url", url, "--operations", operations, "--seed", seed)
 
 
+def cookbook(url: str, _: Path) -> bool:
+    """Each snippet of the cookbook, a process of its own."""
+    text = (server.REPOSITORY / "node" / "COOKBOOK.md").read_text()
+    snippets = re.findall(r"^## (.+?)$.*?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    failed = 0
+    for title, snippet in snippets:
+        status = subprocess.run([sys.executable, "-c", snippet], env=os.environ | {"ENGRAM_URL": url}).returncode
+        print(f"cookbook, {title}: {'ok' if status == 0 else 'FAILED'}", flush=True)
+        failed += status != 0
+    return failed == 0 and bool(snippets)
+
+
 PARTS: dict[str, Callable[[str, Path], bool]] = {
     "langchain": langchain,
     "quickstarts": quickstarts,
+    "cookbook": cookbook,
     "congruence": congruence,
 }
 
