@@ -42,7 +42,7 @@ def main() -> int:
     engram = QdrantClient(":memory:") if arguments.url == ":memory:" else QdrantClient(arguments.url, timeout=60)
     for left in engram.get_collections().collections:
         engram.delete_collection(left.name)
-    world = World(arguments.seed)
+    world = World(arguments.seed, memory)
     done, refused, differ = collections.Counter(), 0, collections.Counter()
     why, shown = collections.Counter(), 0
     for number in range(arguments.operations):

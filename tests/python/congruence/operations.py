@@ -42,40 +42,41 @@ def upsert(world: World, c: Collection, most: int = 6) -> Operation:
     return Operation("upsert", {"collection_name": c.name, "points": points, "wait": True}, kind="upsert")
 
 
-def selector(world: World) -> Any:
+def selector(world: World, c: Collection) -> Any:
     """Points by id or by filter."""
-    return world.some_ids(4) if world.chance(0.7) else models.FilterSelector(filter=filters.filter(world))
+    return world.present(c, 4) if world.chance(0.7) else models.FilterSelector(filter=filters.filter(world))
 
 
 def write(world: World, c: Collection) -> Operation:
     """A change of points."""
     rng = world.rng
     base = {"collection_name": c.name, "wait": True}
-    vectors = lambda: world.vectors(c, 0.6) or {}  # noqa: E731
-    kind = rng.randrange(8)
+    vectors = lambda: world.vectors(c, 0.6) or {name: world.dense(size) for name, (size, _) in c.dense.items()}  # noqa: E731
+    present = world.present(c, 3)
+    kind = rng.randrange(8) if present else 7
     if kind == 0:
-        return Operation("delete", {**base, "points_selector": selector(world)}, kind="delete")
+        return Operation("delete", {**base, "points_selector": selector(world, c)}, kind="delete")
     if kind == 1:
         key = rng.choice([None, None, "deep", "deep.er"])
         return Operation(
-            "set_payload", {**base, "payload": world.payload(), "points": selector(world), "key": key}, kind="set_payload"
+            "set_payload", {**base, "payload": world.payload(), "points": selector(world, c), "key": key}, kind="set_payload"
         )
     if kind == 2:
         return Operation(
-            "overwrite_payload", {**base, "payload": world.payload(), "points": selector(world)}, kind="overwrite_payload"
+            "overwrite_payload", {**base, "payload": world.payload(), "points": selector(world, c)}, kind="overwrite_payload"
         )
     if kind == 3:
         keys = rng.sample(["color", "count", "deep.er", "nest[].n", "nothing", "text"], 2)
-        return Operation("delete_payload", {**base, "keys": keys, "points": selector(world)}, kind="delete_payload")
+        return Operation("delete_payload", {**base, "keys": keys, "points": selector(world, c)}, kind="delete_payload")
     if kind == 4:
-        return Operation("clear_payload", {**base, "points_selector": selector(world)}, kind="clear_payload")
+        return Operation("clear_payload", {**base, "points_selector": selector(world, c)}, kind="clear_payload")
     if kind == 5:
-        update = models.PointVectors(id=world.id(), vector=vectors())
+        update = models.PointVectors(id=present[0], vector=vectors())
         return Operation("update_vectors", {**base, "points": [update]}, kind="update_vectors")
     if kind == 6 and len(c.dense) + len(c.sparse) + len(c.multi) > 1:
         names = [name for name in [*c.dense, *c.sparse, *c.multi] if name]
         return Operation(
-            "delete_vectors", {**base, "vectors": [rng.choice(names)], "points": world.some_ids(3)}, kind="delete_vectors"
+            "delete_vectors", {**base, "vectors": [rng.choice(names)], "points": present}, kind="delete_vectors"
         )
     return upsert(world, c, 3)
 

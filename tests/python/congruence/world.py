@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 COLORS = ["red", "green", "blue", "amber", "grey"]
 WORDS = ["river", "bank", "stone", "light", "water", "paper", "engine", "garden"]
@@ -47,7 +47,8 @@ class Collection:
 class World:
     """Random values; the same seed makes the same ones."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, memory: QdrantClient) -> None:
+        self.memory = memory
         self.rng = random.Random(seed)
         self.collections: list[Collection] = []
         self.serial = 0
@@ -79,6 +80,11 @@ class World:
     def some_ids(self, most: int) -> list[Any]:
         """Distinct ids."""
         return self.rng.sample(self.ids, self.rng.randint(1, most))
+
+    def present(self, c: Collection, most: int) -> list[Any]:
+        """Ids of points that are there: the in-memory client breaks off in the middle of a write where one is not."""
+        points = self.memory.scroll(c.name, limit=1_000, with_payload=False)[0]
+        return [point.id for point in self.rng.sample(points, min(len(points), self.rng.randint(1, most)))]
 
     def dense(self, size: int) -> list[float]:
         """A vector that is not zero, of numbers that are exact in 32 bits."""
