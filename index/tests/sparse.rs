@@ -91,7 +91,7 @@ proptest! {
                 prop_assert_eq!(index.ordinals().allowed(mask), allowed.count());
             }
             for (ordinal, vector) in &rows {
-                prop_assert_eq!(index.vector(*ordinal).map(SparseRow::to_vector).as_ref(), Some(vector));
+                prop_assert_eq!(index.vector(*ordinal), Some(SparseRow::from(vector)));
             }
         }
     }
