@@ -43,6 +43,9 @@ impl SearchJob {
     /// Estimated work.
     pub fn work(&self) -> Work {
         let of = |view: &RunView| {
+            if !view.run.has_vectors(self.request.field) {
+                return 0;
+            }
             let filter = if self.request.filter.is_some() { view.run.len() * FILTER_WORK } else { 0 };
             filter.saturating_add(self.work_of(view))
         };
