@@ -173,11 +173,18 @@ mod tests {
         let present = Bytes::from_static(&[1, 0, 1]);
         let columns = vec![
             v1::VectorColumn { sparse: vec![sparse(4), sparse(5)], present, ..Default::default() },
-            v1::VectorColumn { field: "m".into(), multi: [1.0, 2.0, 3.0].map(multi).into(), ..Default::default() },
+            v1::VectorColumn {
+                field: "m".into(),
+                multi: [1.0, 2.0, 3.0].map(multi).into(),
+                ..Default::default()
+            },
         ];
         let rows = points(v1::BulkUpsertRequest { vectors: columns.clone(), ..batch() }).unwrap();
         let kinds = rows.iter().map(|p| p.vectors.iter().map(|(_, v)| v.kind()).collect::<Vec<_>>());
-        assert_eq!(kinds.collect::<Vec<_>>(), [vec!["sparse", "multi"], vec!["multi"], vec!["sparse", "multi"]]);
+        assert_eq!(
+            kinds.collect::<Vec<_>>(),
+            [vec!["sparse", "multi"], vec!["multi"], vec!["sparse", "multi"]]
+        );
         assert_eq!(rows[2].vectors[0].1, vector::sparse(sparse(5)).into());
         for (column, remove) in [(0, 1), (1, 2)] {
             let mut short = columns.clone();

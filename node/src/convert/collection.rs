@@ -6,7 +6,8 @@ use engram_proto::v1;
 use engram_query::database::CollectionChange;
 use engram_storage::engine::NewCollection;
 use engram_storage::schema::{
-    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, SparseModifier, TenantId, VectorField, VectorKind,
+    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, SparseModifier, TenantId, VectorField,
+    VectorKind,
 };
 use tonic::Status;
 
@@ -148,7 +149,10 @@ fn space(name: &str, wire: &v1::VectorField) -> Result<(usize, Metric), Status> 
 fn sparse_space(name: &str, wire: &v1::VectorField) -> Result<(usize, Metric), Status> {
     let metric = known_enum::<v1::Metric>(&format!("{name}.metric"), wire.metric)?;
     if wire.dimension != 0 || !matches!(metric, v1::Metric::Unspecified | v1::Metric::Dot) {
-        return Err(invalid(name, "is sparse; leave out dimension and metric, it is compared by inner product"));
+        return Err(invalid(
+            name,
+            "is sparse; leave out dimension and metric, it is compared by inner product",
+        ));
     }
     Ok((0, Metric::Dot))
 }
