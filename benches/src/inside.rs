@@ -39,7 +39,7 @@ pub type Hits = Vec<(u64, f32)>;
 pub fn request(ask: &Ask, query: &[f32]) -> SearchRequest {
     SearchRequest {
         collection: ask.collection.clone(),
-        query: QueryVector::Vector(query.to_vec()),
+        query: QueryVector::Vector(query.to_vec().into()),
         field: String::new(),
         filter: None,
         k: ask.k,

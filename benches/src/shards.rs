@@ -135,6 +135,7 @@ fn collection(data: &Data, name: &str, regions: &[&str], shards: u32) -> Result<
         hnsw_ef_construction: 128,
         graph_threshold: u32::MAX as usize,
         layout: Default::default(),
+        kind: Default::default(),
     };
     Ok(NewCollection {
         tenant: DEFAULT_TENANT,
@@ -185,7 +186,7 @@ async fn flush(database: &Arc<Database>) -> Result<()> {
 fn point(data: &Data, row: usize, regions: &[&str]) -> NewPoint {
     NewPoint {
         id: Some(PointId::Num(data.ids[row])),
-        vectors: vec![(String::new(), data.base.vector(row).to_vec())],
+        vectors: vec![(String::new(), data.base.vector(row).to_vec().into())],
         region: Some(regions[row % regions.len()].to_owned()),
         ..NewPoint::default()
     }

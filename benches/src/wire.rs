@@ -34,7 +34,7 @@ impl Ask {
         let ef = self.ef.map_or(0, |ef| u32::try_from(ef).unwrap_or(u32::MAX));
         v1::SearchRequest {
             collection: self.collection.clone(),
-            vector: Some(v1::Vector { f32le: bytes.into(), values: Vec::new() }),
+            vector: Some(v1::Vector { f32le: bytes.into(), ..Default::default() }),
             k: u32::try_from(self.k).unwrap_or(u32::MAX),
             params: Some(v1::SearchParams { ef, exact: self.exact, recall: None }),
             ..Default::default()

@@ -74,12 +74,31 @@ pub fn cut(text: &str, most: usize) -> String {
     short
 }
 
-/// Components of a vector in either form.
+/// Components of a dense vector in either form.
 pub fn components(vector: &v1::Vector) -> Vec<f32> {
-    if vector.f32le.is_empty() {
-        return vector.values.clone();
+    floats(&vector.f32le, &vector.values)
+}
+
+/// Components of a multi vector, one list a vector.
+pub fn vectors(multi: &v1::MultiVector) -> Vec<Vec<f32>> {
+    let dimension = (multi.dimension as usize).max(1);
+    floats(&multi.f32le, &multi.values).chunks(dimension).map(<[f32]>::to_vec).collect()
+}
+
+fn floats(f32le: &[u8], values: &[f32]) -> Vec<f32> {
+    if f32le.is_empty() {
+        return values.to_vec();
     }
-    vector.f32le.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
+    f32le.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
+}
+
+/// The value of a vector field as JSON: a list, a list of lists, or an object with indices and values.
+fn vector(vector: &v1::Vector) -> Value {
+    match (&vector.sparse, &vector.multi) {
+        (Some(sparse), _) => json!({"indices": sparse.indices, "values": sparse.values}),
+        (None, Some(multi)) => json!(vectors(multi)),
+        (None, None) => json!(components(vector)),
+    }
 }
 
 /// Payload of a point as JSON; text that is none becomes a string.
@@ -103,7 +122,7 @@ pub fn point(point: &v1::Point) -> Value {
         out.insert("payload".into(), payload(point));
     }
     let vectors: Map<String, Value> =
-        point.vectors.iter().map(|(name, vector)| (name.clone(), json!(components(vector)))).collect();
+        point.vectors.iter().map(|(name, value)| (name.clone(), vector(value))).collect();
     if !vectors.is_empty() {
         out.insert("vectors".into(), Value::Object(vectors));
     }
@@ -152,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_point_is_json() {
-        let vector = v1::Vector { f32le: 1.5f32.to_le_bytes().to_vec().into(), values: Vec::new() };
+        let vector = v1::Vector { f32le: 1.5f32.to_le_bytes().to_vec().into(), ..Default::default() };
         let sample = v1::Point {
             id: Some(v1::PointId { kind: Some(v1::point_id::Kind::Num(u64::MAX)) }),
             vectors: [(String::new(), vector)].into(),

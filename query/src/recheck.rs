@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use engram_index::vector::VectorValue;
 use engram_storage::point::PointId;
 use engram_storage::schema::{CollectionId, TenantId};
 use parking_lot::Mutex;
@@ -31,7 +32,7 @@ pub(crate) struct Sample {
     /// As the request named them.
     pub regions: Vec<String>,
     pub field: u16,
-    pub vector: Arc<[f32]>,
+    pub vector: Arc<VectorValue>,
     /// Neighbours that were looked for.
     pub k: usize,
     pub effort: Effort,
@@ -44,7 +45,7 @@ pub(crate) struct Sample {
 impl Sample {
     fn bytes(&self) -> usize {
         let regions: usize = self.regions.iter().map(|r| size_of::<String>() + r.len()).sum();
-        size_of::<Self>() + size_of_val(&*self.vector) + regions
+        size_of::<Self>() + self.vector.bytes() + regions
     }
 }
 
@@ -209,7 +210,7 @@ mod tests {
             collection: CollectionId(Uuid::from_u128(collection)),
             regions: vec!["eu".into()],
             field: 0,
-            vector: vec![0.0; dimension].into(),
+            vector: Arc::new(vec![0.0; dimension].into()),
             k: 10,
             effort: Effort::Recall(0.9),
             without: None,
@@ -240,7 +241,7 @@ mod tests {
         assert_eq!(state.bytes, state.waiting.iter().map(Sample::bytes).sum::<usize>());
         drop(state);
         rechecks.keep(sample(1, 7, MAX_BYTES));
-        assert!(rechecks.state.lock().waiting.iter().all(|s| s.vector.len() == 16_384));
+        assert!(rechecks.state.lock().waiting.iter().all(|s| s.vector.bytes() == 4 * 16_384));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use engram_index::vector::VectorValue;
 use engram_storage::log::Offset;
 use engram_storage::point::PointId;
 use engram_storage::schema::{CollectionSchema, ShardKey};
@@ -35,8 +36,8 @@ pub struct ShardSearchRequest {
     pub scope: ShardScope,
     /// Field number.
     pub field: u16,
-    /// Admitted query vector.
-    pub vector: Arc<[f32]>,
+    /// Admitted query; sparse ones are weighed already.
+    pub vector: Arc<VectorValue>,
     /// Which points.
     pub filter: Option<Arc<Filter>>,
     /// Results wanted (k + offset of the user's request).
@@ -88,6 +89,37 @@ pub struct ShardHits {
     pub pin: Pin,
 }
 
+/// How many points of one shard have something in common with a sparse query.
+#[derive(Clone, Debug)]
+pub struct FrequencyRequest {
+    /// Where and until when.
+    pub scope: ShardScope,
+    /// Field number.
+    pub field: u16,
+    /// Indices of the query, ascending.
+    pub indices: Arc<[u32]>,
+}
+
+/// Numbers of points; they add up over shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frequencies {
+    /// Points that have a vector in the field.
+    pub points: u64,
+    /// Those that have each index, aligned with the request; empty stands for zeros.
+    pub with: Vec<u64>,
+}
+
+impl Frequencies {
+    /// Adds those of another shard or run.
+    pub fn add(&mut self, other: &Self) {
+        self.points += other.points;
+        self.with.resize(self.with.len().max(other.with.len()), 0);
+        for (sum, n) in self.with.iter_mut().zip(&other.with) {
+            *sum += n;
+        }
+    }
+}
+
 /// Points of one shard by id.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
@@ -121,6 +153,8 @@ pub struct ShardScrollRequest {
 pub trait ShardSearcher: Send + Sync {
     /// The nearest matching points.
     async fn search(&self, request: ShardSearchRequest) -> Result<ShardHits>;
+    /// How many points have each index of a sparse query.
+    async fn frequencies(&self, request: FrequencyRequest) -> Result<Frequencies>;
     /// The points of these ids, in the order of the request; absent ones are left out.
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<StoredPoint>>;
     /// One page of matching points.

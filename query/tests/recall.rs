@@ -122,7 +122,7 @@ async fn a_re_check_sees_the_points_of_now() {
     let found = ranking(&world.search(walk("c", 3)).await);
     let gone: Vec<u64> = found.iter().map(|(id, _)| if let PointId::Num(n) = id { *n } else { 0 }).collect();
     world.delete("c", &gone).await;
-    let close = |id| NewPoint { vectors: vec![(String::new(), vector(100_003))], ..point(id) };
+    let close = |id| NewPoint { vectors: vec![(String::new(), vector(100_003).into())], ..point(id) };
     world.put("c", (POINTS..POINTS + 10).map(close).collect()).await;
     world.db.recheck().await.unwrap();
     let count = only(&world.db);

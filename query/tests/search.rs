@@ -55,7 +55,7 @@ async fn ties_go_by_id_across_shards() {
     let world = World::new().await;
     world.create("many", &["eu", "us"], 4).await;
     let same = |id: u64| engram_query::request::NewPoint {
-        vectors: vec![(String::new(), vector(7))],
+        vectors: vec![(String::new(), vector(7).into())],
         ..point_in(id, if id.is_multiple_of(2) { "eu" } else { "us" })
     };
     world.put("many", (0..100).map(same).collect()).await;

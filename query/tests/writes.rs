@@ -174,7 +174,7 @@ async fn vectors_are_set_and_removed() {
     world.put("c", vec![point(1), point(2)]).await;
     let update = |id: u64, set: bool| VectorUpdate {
         id: PointId::Num(id),
-        set: if set { vec![(String::new(), vector(99))] } else { vec![] },
+        set: if set { vec![(String::new(), vector(99).into())] } else { vec![] },
         remove: if set { vec![] } else { vec![String::new()] },
         if_version: None,
     };
@@ -191,15 +191,15 @@ async fn vectors_are_set_and_removed() {
 async fn bad_points_are_refused_with_what_to_mend() {
     let world = World::new().await;
     world.create("c", &["eu"], 2).await;
-    let with = |vector: Vec<f32>| NewPoint { vectors: vec![(String::new(), vector)], ..point(1) };
+    let with = |vector: Vec<f32>| NewPoint { vectors: vec![(String::new(), vector.into())], ..point(1) };
     let payload = |json: &str| NewPoint { payload: Bytes::from(json.to_owned()), ..point(1) };
     let cases = vec![
         (NewPoint { id: None, ..point(1) }, "missing_id"),
         (with(vec![0.0; DIM + 1]), "wrong_dimension"),
         (with(vec![f32::NAN; DIM]), "not_finite"),
         (with(vec![f32::MAX; DIM]), "invalid_vector"),
-        (NewPoint { vectors: vec![("x".into(), vector(1))], ..point(1) }, "unknown_field"),
-        (NewPoint { vectors: vec![(String::new(), vector(1)); 2], ..point(1) }, "repeated_field"),
+        (NewPoint { vectors: vec![("x".into(), vector(1).into())], ..point(1) }, "unknown_field"),
+        (NewPoint { vectors: vec![(String::new(), vector(1).into()); 2], ..point(1) }, "repeated_field"),
         (payload("[]"), "invalid_payload"),
         (payload(&format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_PAYLOAD_BYTES))), "limit_exceeded"),
         (point_in(1, "mars"), "unknown_region"),

@@ -1,6 +1,7 @@
 //! Points: what a collection holds.
 
 use bytes::Bytes;
+use engram_index::vector::VectorValue;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -75,8 +76,8 @@ pub type FieldId = u16;
 pub struct Point {
     /// Identity.
     pub id: PointId,
-    /// Admitted vectors, ascending by field, each field once.
-    pub vectors: Vec<(FieldId, Vec<f32>)>,
+    /// Admitted values of vector fields, ascending by field, each field once.
+    pub vectors: Vec<(FieldId, VectorValue)>,
     /// One JSON object, UTF-8.
     pub payload: Bytes,
     /// Milliseconds since the epoch; never later than `ingested_at`.

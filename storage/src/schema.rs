@@ -102,6 +102,34 @@ impl fmt::Display for ShardKey {
     }
 }
 
+/// What the values of a vector field are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VectorKind {
+    /// One vector a point.
+    #[default]
+    Dense,
+    /// Few numbered components a point, compared by inner product.
+    Sparse {
+        /// What is done to the components of a query.
+        #[serde(default)]
+        modifier: SparseModifier,
+    },
+    /// Several vectors a point, compared by max-sim.
+    Multi,
+}
+
+/// What is done to the components of a query before it is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SparseModifier {
+    /// Nothing.
+    #[default]
+    None,
+    /// Each is weighed by how few points have it (inverse document frequency).
+    Idf,
+}
+
 /// One vector field of a collection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VectorField {
@@ -109,9 +137,9 @@ pub struct VectorField {
     pub id: FieldId,
     /// "" is the default field.
     pub name: String,
-    /// 1 to 16,384.
+    /// 1 to 16,384; 0 for sparse fields, which have none.
     pub dimension: usize,
-    /// Distance function.
+    /// Distance function; `dot` for sparse fields.
     pub metric: Metric,
     /// Links of a graph node.
     pub hnsw_m: usize,
@@ -122,6 +150,9 @@ pub struct VectorField {
     /// Rows of graphs that are built from now on.
     #[serde(default)]
     pub layout: Layout,
+    /// What its values are; all were dense once.
+    #[serde(default)]
+    pub kind: VectorKind,
 }
 
 /// One payload index of a collection.

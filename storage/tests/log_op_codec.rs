@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests report by panicking")]
 
 use bytes::Bytes;
+use engram_index::vector::{MultiVector, SparseVector, VectorValue};
 use engram_storage::op::{ConditionalOp, Idempotency, MAX_OPS, PayloadChange};
 use engram_storage::{Op, OpBatch, Point, PointId, StorageError};
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -19,8 +20,27 @@ fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..200).prop_map(Bytes::from)
 }
 
-fn vectors() -> impl Strategy<Value = Vec<(u16, Vec<f32>)>> {
-    vec((any::<u16>(), vec(-1e9f32..1e9, 0..40)), 0..4)
+fn dense() -> impl Strategy<Value = VectorValue> {
+    vec(-1e9f32..1e9, 0..40).prop_map(VectorValue::Dense)
+}
+
+fn sparse() -> impl Strategy<Value = VectorValue> {
+    btree_map(any::<u32>(), -1e9f32..1e9, 0..20).prop_map(|map| {
+        let (indices, values) = map.into_iter().unzip();
+        SparseVector { indices, values }.into()
+    })
+}
+
+fn multi() -> impl Strategy<Value = VectorValue> {
+    (1usize..6, 1usize..6).prop_flat_map(|(dimension, vectors)| {
+        vec(-1e9f32..1e9, dimension * vectors)
+            .prop_map(move |components| MultiVector { dimension, components }.into())
+    })
+}
+
+fn vectors() -> impl Strategy<Value = Vec<(u16, VectorValue)>> {
+    let any_kind = || prop_oneof![dense(), sparse(), multi()];
+    prop_oneof![vec((any::<u16>(), dense()), 0..4), vec((any::<u16>(), any_kind()), 0..4)]
 }
 
 fn point() -> impl Strategy<Value = Point> {
@@ -119,6 +139,33 @@ fn every_prefix_and_any_extension_is_corrupt() {
     assert!(OpBatch::decode(longer.into()).is_err());
 }
 
+/// Records of before other kinds were there, and what such builds can still read.
+#[test]
+fn dense_batches_are_of_the_first_version() {
+    let batch = |value: VectorValue| {
+        let (id, payload) = (PointId::Num(7), Bytes::from_static(b"{}"));
+        let (created_at, ingested_at, expires_at, version) = (1, 2, None, 0);
+        let vectors = vec![(3, value)];
+        let point = Point { id, vectors, payload, created_at, ingested_at, expires_at, version };
+        OpBatch { ops: vec![ConditionalOp { op: Op::Upsert(point), if_version: None }], idempotency: None }
+    };
+    let dense = batch(vec![1.0, -2.0].into());
+    let mut bytes = vec![1, 0, 1, 1, 0];
+    bytes.extend(7u64.to_le_bytes());
+    bytes.extend(1i64.to_le_bytes());
+    bytes.extend(2i64.to_le_bytes());
+    bytes.extend([0, 2, b'{', b'}', 1, 3, 0, 2]);
+    bytes.extend([1f32, -2.0].iter().flat_map(|x| x.to_le_bytes()));
+    assert_eq!(dense.encode(), bytes);
+    assert_eq!(OpBatch::decode(bytes.into()).unwrap(), dense);
+    let sparse = batch(SparseVector { indices: vec![2, 9], values: vec![0.5, 1.0] }.into()).encode();
+    assert_eq!(sparse[0], 2);
+    let mut unsorted = sparse.to_vec();
+    let at = unsorted.len() - 16;
+    unsorted[at] = 9;
+    assert!(matches!(OpBatch::decode(unsorted.into()), Err(StorageError::Corrupt { .. })));
+}
+
 #[test]
 fn huge_counts_are_refused_before_memory_is_taken() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
@@ -129,6 +176,15 @@ fn huge_counts_are_refused_before_memory_is_taken() {
     let mut raw = vec![1, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
     raw.extend(huge);
     assert!(OpBatch::decode(raw.into()).is_err());
+    // The same of the kinds of version 2, and of a dimension.
+    for kind in 0..4 {
+        for before in [&[][..], &[1]] {
+            let mut raw = vec![2, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, kind];
+            raw.extend(before);
+            raw.extend(huge);
+            assert!(OpBatch::decode(raw.into()).is_err());
+        }
+    }
     let many = OpBatch {
         ops: vec![ConditionalOp { op: Op::Delete(PointId::Num(1)), if_version: None }; MAX_OPS + 1],
         idempotency: None,

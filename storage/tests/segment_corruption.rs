@@ -8,10 +8,10 @@ use engram_index::Mask;
 use engram_index::payload::PayloadIndexKind;
 use engram_index::vector::engine::build_graph;
 use engram_index::vector::hnsw::{HnswIndex, HnswParams};
-use engram_index::vector::{Metric, SearchParams};
+use engram_index::vector::{Metric, MultiVector, SearchParams, SparseVector, VectorValue};
 use engram_storage::manifest::{SegmentEntry, SegmentId};
 use engram_storage::object::{DurableStore, ObjectRef};
-use engram_storage::schema::{PayloadIndexSpec, VectorField};
+use engram_storage::schema::{PayloadIndexSpec, VectorField, VectorKind};
 use engram_storage::segment::{Run, RunBuilder, Segment, SegmentWriter};
 use engram_storage::{CollectionId, CollectionSchema, Point, PointId, RegionName, StorageError, TenantId};
 use roaring::RoaringBitmap;
@@ -29,12 +29,23 @@ fn schema() -> CollectionSchema {
         hnsw_ef_construction: 40,
         graph_threshold,
         layout: Default::default(),
+        kind: Default::default(),
     };
     CollectionSchema {
         id: CollectionId(Uuid::nil()),
         tenant: TenantId(1),
         name: "c".to_owned(),
-        vectors: vec![field(0, ""), field(1, "sparse")],
+        vectors: vec![
+            field(0, ""),
+            field(1, "few"),
+            VectorField {
+                dimension: 0,
+                metric: Metric::Dot,
+                kind: VectorKind::Sparse { modifier: Default::default() },
+                ..field(2, "sparse")
+            },
+            VectorField { dimension: 2, kind: VectorKind::Multi, ..field(3, "multi") },
+        ],
         payload_indexes: vec![PayloadIndexSpec { field: "n".to_owned(), kind: PayloadIndexKind::Integer }],
         regions: vec![region.clone()],
         default_region: region,
@@ -47,9 +58,11 @@ fn schema() -> CollectionSchema {
 
 fn point(n: u64) -> Point {
     let vector = vec![n as f32, 1.0, 2.0, (n * n) as f32];
-    let mut vectors = vec![(0, vector.clone())];
+    let mut vectors: Vec<(u16, VectorValue)> = vec![(0, vector.clone().into())];
     if n.is_multiple_of(2) {
-        vectors.push((1, vector));
+        vectors.push((1, vector.clone().into()));
+        vectors.push((2, SparseVector { indices: vec![1, n as u32 + 7], values: vec![0.5, 1.0] }.into()));
+        vectors.push((3, MultiVector { dimension: 2, components: vector }.into()));
     }
     let id = if n < 50 { PointId::Num(n) } else { PointId::Uuid(Uuid::from_u128(n.into())) };
     let payload = format!(r#"{{"n":{n},"t":"text {n}"}}"#).into();

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engram_index::payload::PayloadIndexKind;
-use engram_index::vector::Metric;
+use engram_index::vector::{Metric, MultiVector, SparseVector, VectorValue};
 use engram_storage::manifest::SegmentId;
 use engram_storage::object::DurableStore;
-use engram_storage::schema::{PayloadIndexSpec, VectorField};
+use engram_storage::schema::{PayloadIndexSpec, SparseModifier, VectorField, VectorKind};
 use engram_storage::segment::{Run, RunBuilder, Segment, SegmentWriter};
 use engram_storage::{CollectionId, CollectionSchema, Point, PointId, RegionName, TenantId};
 use proptest::prelude::*;
@@ -28,6 +28,7 @@ fn field(id: u16, name: &str, dimension: usize, metric: Metric) -> VectorField {
         hnsw_ef_construction,
         graph_threshold,
         layout: Default::default(),
+        kind: VectorKind::Dense,
     }
 }
 
@@ -55,6 +56,11 @@ fn rich_schema() -> CollectionSchema {
         field(0, "", 3, Metric::Cosine),
         field(2, "image", 5, Metric::Dot),
         field(3, "e", 1, Metric::Euclid),
+        VectorField {
+            kind: VectorKind::Sparse { modifier: SparseModifier::Idf },
+            ..field(5, "words", 0, Metric::Dot)
+        },
+        VectorField { kind: VectorKind::Multi, ..field(7, "tokens", 2, Metric::Dot) },
         field(9, "m", 2, Metric::Manhattan),
     ];
     let indexes = [
@@ -83,14 +89,23 @@ fn rich_point(n: u64) -> Point {
     } else {
         PointId::Num(n)
     };
-    let mut vectors = Vec::new();
+    let mut vectors: Vec<(u16, VectorValue)> = Vec::new();
     if !n.is_multiple_of(4) {
-        vectors.push((0, unit(n)));
+        vectors.push((0, unit(n).into()));
     }
     if n.is_multiple_of(2) {
-        vectors.push((2, vec![n as f32, 0.5, -1.0, 1e-30, f32::MAX]));
+        vectors.push((2, vec![n as f32, 0.5, -1.0, 1e-30, f32::MAX].into()));
     }
-    vectors.push((3, vec![n as f32]));
+    vectors.push((3, vec![n as f32].into()));
+    if !n.is_multiple_of(6) {
+        let indices: Vec<u32> = (0..n as u32 % 5).map(|i| i * 1_000_000_007 / 3 + n as u32).collect();
+        let values = indices.iter().map(|i| *i as f32 / 2.0).collect();
+        vectors.push((5, SparseVector { indices, values }.into()));
+    }
+    if n % 9 < 5 {
+        let components = (0..2 * (1 + n % 9)).map(|i| (n + i) as f32).collect();
+        vectors.push((7, MultiVector { dimension: 2, components }.into()));
+    }
     let payload = match n % 7 {
         0 => json!({}),
         1 => json!({"topic": "a\"b\u{1F600}", "n": n, "score": 0.5, "done": true, "more": [1, {"x": null}]}),
@@ -159,8 +174,9 @@ async fn segment_round_trip_of_every_type() {
     assert_eq!(entry.min_created_at, 1_700_000_000_000);
     assert_eq!(entry.min_expires_at, Some(1_800_000_000_000 - 495));
     let names: Vec<&str> = entry.blobs.keys().map(String::as_str).collect();
-    assert_eq!(names[..2], ["pidx.0", "pidx.1"]);
-    assert!(names.ends_with(&["rows", "vec.0", "vec.2", "vec.3"]), "no vector has field 9: {names:?}");
+    assert_eq!(names[..2], ["multi.7", "pidx.0"]);
+    let last = ["rows", "sparse.5", "vec.0", "vec.2", "vec.3"];
+    assert!(names.ends_with(&last), "no vector has field 9: {names:?}");
 
     let opened = Segment::open(&place.store, &entry, &schema).await.unwrap();
     assert_eq!(points_of(&opened), points);
@@ -285,8 +301,26 @@ fn segment_run_hides_the_old_and_the_expired() {
 fn segment_run_refuses_a_vector_of_another_dimension() {
     let schema = schema(vec![field(0, "", 3, Metric::Dot)], &[]);
     let mut builder = RunBuilder::new(&schema);
-    builder.push(Point { vectors: vec![(0, vec![1.0])], ..rich_point(1) });
+    builder.push(Point { vectors: vec![(0, vec![1.0].into())], ..rich_point(1) });
     assert!(builder.finish().is_err());
+    let schema = rich_schema();
+    let sparse = SparseVector { indices: vec![1, 2], values: vec![0.5, 0.5] };
+    let unsorted = SparseVector { indices: vec![2, 1], ..sparse.clone() };
+    let ragged = MultiVector { dimension: 2, components: vec![1.0; 3] };
+    let wide = MultiVector { dimension: 3, components: vec![1.0; 6] };
+    let bad: [(u16, VectorValue); 6] = [
+        (0, sparse.clone().into()),
+        (5, vec![1.0].into()),
+        (5, unsorted.into()),
+        (7, sparse.into()),
+        (7, ragged.into()),
+        (7, wide.into()),
+    ];
+    for vector in bad {
+        let mut builder = RunBuilder::new(&schema);
+        builder.push(Point { vectors: vec![vector.clone()], ..rich_point(1) });
+        assert!(builder.finish().is_err(), "{vector:?}");
+    }
 }
 
 #[tokio::test]
@@ -332,7 +366,7 @@ proptest! {
                     true => PointId::Uuid(Uuid::from_u128(u128::from(row.key))),
                     false => PointId::Num(u64::from(row.key)),
                 };
-                let vectors = if row.with_vector { vec![(4, vec![version as f32, 0.0])] } else { Vec::new() };
+                let vectors = if row.with_vector { vec![(4, vec![version as f32, 0.0].into())] } else { Vec::new() };
                 let payload = format!("{{\"n\":{version}}}").into();
                 let times = (version as i64, version as i64 + 1, (version % 2 == 0).then_some(version as i64 + 9));
                 let (created_at, ingested_at, expires_at) = times;

@@ -39,7 +39,7 @@ pub fn f32le(v: &[f32]) -> Vec<u8> {
 
 /// A vector.
 pub fn vector(v: &[f32]) -> Vector {
-    Vector { f32le: f32le(v).into(), values: vec![] }
+    Vector { f32le: f32le(v).into(), ..Vector::default() }
 }
 
 /// The components of a vector, whichever form it has.
@@ -86,7 +86,7 @@ pub fn payload_only() -> Option<Selection> {
 
 /// A vector field with the server's defaults.
 pub fn field(name: &str, dimension: u32, metric: engram_proto::v1::Metric) -> VectorField {
-    VectorField { name: name.into(), dimension, metric: metric.into(), hnsw: None }
+    VectorField { name: name.into(), dimension, metric: metric.into(), ..VectorField::default() }
 }
 
 /// All of `conditions`.

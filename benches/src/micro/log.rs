@@ -87,7 +87,7 @@ fn points(noise: &mut Noise) -> Bytes {
     let mut op = |id: u64| {
         let point = Point {
             id: PointId::Num(id),
-            vectors: vec![(0, noise.vector(DIMENSION))],
+            vectors: vec![(0, noise.vector(DIMENSION).into())],
             payload: Bytes::from(format!("{{\"title\":\"item {id}\",\"lang\":\"en\"}}")),
             created_at: 1,
             ingested_at: 2,

@@ -78,6 +78,12 @@ pub struct Create {
     /// A further vector field; may be repeated.
     #[arg(long, value_name = "NAME=DIM[:METRIC]", value_parser = parse_vector_field)]
     vector: Vec<v1::VectorField>,
+    /// A field of sparse vectors, weighed by inverse document frequency with `:idf`; may be repeated.
+    #[arg(long, value_name = "NAME[:idf]", value_parser = parse_sparse_field)]
+    sparse: Vec<v1::VectorField>,
+    /// A field of multi vectors, compared by max-sim; may be repeated.
+    #[arg(long, value_name = "NAME=DIM[:METRIC]", value_parser = parse_multi_field)]
+    multi: Vec<v1::VectorField>,
     /// Regions that points may be in, the first being the default.
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     regions: Vec<String>,
@@ -156,7 +162,22 @@ fn parse_vector_field(text: &str) -> Result<v1::VectorField, String> {
     let (dimension, metric) = rest.split_once(':').unwrap_or((rest, "cosine"));
     let metric = MetricName::from_str(metric, true).map_err(|_| wrong())?.wire().into();
     let dimension = dimension.parse().map_err(|_| wrong())?;
-    Ok(v1::VectorField { name: name.to_owned(), dimension, metric, hnsw: None })
+    Ok(v1::VectorField { name: name.to_owned(), dimension, metric, ..Default::default() })
+}
+
+fn parse_multi_field(text: &str) -> Result<v1::VectorField, String> {
+    let field = parse_vector_field(text)?;
+    Ok(v1::VectorField { kind: v1::VectorKind::Multi.into(), ..field })
+}
+
+fn parse_sparse_field(text: &str) -> Result<v1::VectorField, String> {
+    let (name, modifier) = match text.rsplit_once(':') {
+        None => (text, v1::SparseModifier::None),
+        Some((name, "idf")) => (name, v1::SparseModifier::Idf),
+        Some(_) => return Err(format!("{text:?} is no sparse field; write NAME or NAME:idf")),
+    };
+    let (kind, modifier) = (v1::VectorKind::Sparse.into(), modifier.into());
+    Ok(v1::VectorField { name: name.to_owned(), kind, modifier, ..Default::default() })
 }
 
 fn parse_rule(text: &str) -> Result<v1::RetentionRule, String> {
@@ -202,9 +223,10 @@ impl Create {
             name: String::new(),
             dimension,
             metric: self.metric.wire().into(),
-            hnsw: None,
+            ..Default::default()
         });
-        let mut vectors: Vec<_> = default.into_iter().chain(self.vector.clone()).collect();
+        let others = self.vector.iter().chain(&self.sparse).chain(&self.multi).cloned();
+        let mut vectors: Vec<_> = default.into_iter().chain(others).collect();
         for field in &mut vectors {
             let layout = self.layout.map_or(v1::GraphLayout::Unspecified, LayoutName::wire).into();
             let graph_threshold = self.graph_threshold;
@@ -244,7 +266,21 @@ async fn list(client: &Client, as_json: bool) -> Result<()> {
 
 fn field(field: &v1::VectorField) -> String {
     let name = if field.name.is_empty() { String::new() } else { format!("{} ", field.name) };
-    format!("{name}{} x {}", field.dimension, metric(field.metric))
+    match (field.kind(), field.modifier()) {
+        (v1::VectorKind::Sparse, v1::SparseModifier::Idf) => format!("{name}sparse, idf"),
+        (v1::VectorKind::Sparse, _) => format!("{name}sparse"),
+        (v1::VectorKind::Multi, _) => format!("{name}{} x {}, multi", field.dimension, metric(field.metric)),
+        _ => format!("{name}{} x {}", field.dimension, metric(field.metric)),
+    }
+}
+
+/// Name of a kind.
+fn kind(field: &v1::VectorField) -> &'static str {
+    match field.kind() {
+        v1::VectorKind::Sparse => "sparse",
+        v1::VectorKind::Multi => "multi",
+        v1::VectorKind::Unspecified | v1::VectorKind::Dense => "dense",
+    }
 }
 
 fn show(collection: &v1::Collection) -> Result<()> {
@@ -275,8 +311,14 @@ fn index_kind(kind: i32) -> String {
 }
 
 fn value(collection: &v1::Collection) -> serde_json::Value {
-    let vector =
-        |v: &v1::VectorField| json!({"name": v.name, "dimension": v.dimension, "metric": metric(v.metric)});
+    let vector = |v: &v1::VectorField| {
+        let mut value =
+            json!({"name": v.name, "dimension": v.dimension, "metric": metric(v.metric), "kind": kind(v)});
+        if v.modifier() == v1::SparseModifier::Idf {
+            value["modifier"] = json!("idf");
+        }
+        value
+    };
     let rule = |r: &v1::RetentionRule| json!({"region": r.region, "max_age_s": r.max_age_s});
     json!({
         "name": collection.name,
@@ -348,6 +390,11 @@ mod tests {
             ("title", 384, v1::Metric::Dot.into())
         );
         assert!(parse_vector_field("title").is_err() && parse_vector_field("a=b").is_err());
+        let words = parse_sparse_field("words:idf").unwrap();
+        assert_eq!((words.name.as_str(), super::field(&words).as_str()), ("words", "words sparse, idf"));
+        assert!(parse_sparse_field("words:tf").is_err());
+        let tokens = parse_multi_field("tokens=128:dot").unwrap();
+        assert_eq!(super::field(&tokens), "tokens 128 x dot, multi");
         let rule = parse_rule("eu=90d").unwrap();
         assert_eq!((rule.region.as_str(), rule.max_age_s), ("eu", 7_776_000));
         assert_eq!(parse_rule("1d").unwrap().region, "");

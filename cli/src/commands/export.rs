@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use arrow::array::{
-    ArrayRef, FixedSizeListBuilder, Float32Builder, RecordBatch, StringArray, TimestampMillisecondArray,
-    UInt64Array,
+    ArrayRef, FixedSizeListBuilder, Float32Builder, ListBuilder, RecordBatch, StringArray, StructArray,
+    TimestampMillisecondArray, UInt32Builder, UInt64Array,
 };
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use clap::Args;
 use engram_proto::v1;
 use engram_proto::v1::point_id::Kind;
@@ -19,7 +19,7 @@ use parquet::file::properties::WriterProperties;
 use tonic::Code;
 
 use crate::client::{Client, Connection, refused};
-use crate::output::{components, line, number};
+use crate::output::{self, components, line, number};
 use crate::{filter, point_id};
 
 /// Most points of one page.
@@ -35,7 +35,8 @@ Examples:
   engram export --collection words --out nouns.parquet --filter '{\"must\":[{\"key\":\"pos\",\"match\":{\"value\":\"noun\"}}]}'
 
 The file has the columns id, region, created_at, expires_at, payload (JSON text), `vector` for the default vector
-field and `vector.NAME` for the others. `engram load FILE` reads it back as it was.";
+field and `vector.NAME` for the others. `engram load FILE` reads it back as it was, but for sparse vectors (structs of
+indices and values) and multi vectors (lists of lists), which it does not read yet.";
 
 /// Write the points of a collection to a Parquet file.
 #[derive(Args)]
@@ -141,9 +142,7 @@ impl ExportFile {
             Field::new("payload", DataType::Utf8, false),
         ];
         for field in fields {
-            let element = Arc::new(Field::new("element", DataType::Float32, true));
-            let list = DataType::FixedSizeList(element, i32::try_from(field.dimension)?);
-            columns.push(Field::new(column_name(&field.name), list, true));
+            columns.push(Field::new(column_name(&field.name), column_type(field)?, true));
         }
         let schema = Arc::new(Schema::new(columns));
         let staged = path.with_extension("parquet.part");
@@ -169,7 +168,11 @@ impl ExportFile {
             Arc::new(payloads(points)?),
         ];
         for field in &self.fields {
-            columns.push(vectors(points, field)?);
+            columns.push(match field.kind() {
+                v1::VectorKind::Sparse => sparse_vectors(points, field)?,
+                v1::VectorKind::Multi => multi_vectors(points, field)?,
+                v1::VectorKind::Unspecified | v1::VectorKind::Dense => vectors(points, field)?,
+            });
         }
         self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)?;
         self.rows += points.len() as u64;
@@ -203,6 +206,60 @@ impl ExportFile {
 
 fn column_name(field: &str) -> String {
     if field.is_empty() { "vector".to_owned() } else { format!("vector.{field}") }
+}
+
+fn list(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("element", item, true)))
+}
+
+fn sparse_parts() -> Fields {
+    let part = |name: &str, item| Field::new(name, list(item), false);
+    [part("indices", DataType::UInt32), part("values", DataType::Float32)].into_iter().collect()
+}
+
+fn column_type(field: &v1::VectorField) -> Result<DataType> {
+    Ok(match field.kind() {
+        v1::VectorKind::Sparse => DataType::Struct(sparse_parts()),
+        v1::VectorKind::Multi => list(list(DataType::Float32)),
+        v1::VectorKind::Unspecified | v1::VectorKind::Dense => {
+            let element = Arc::new(Field::new("element", DataType::Float32, true));
+            DataType::FixedSizeList(element, i32::try_from(field.dimension)?)
+        }
+    })
+}
+
+fn sparse_vectors(points: &[v1::Point], field: &v1::VectorField) -> Result<ArrayRef> {
+    let element = |item| Field::new("element", item, true);
+    let mut indices = ListBuilder::new(UInt32Builder::new()).with_field(element(DataType::UInt32));
+    let mut values = ListBuilder::new(Float32Builder::new()).with_field(element(DataType::Float32));
+    let mut present = Vec::with_capacity(points.len());
+    for point in points {
+        let sparse = point.vectors.get(&field.name).and_then(|vector| vector.sparse.as_ref());
+        present.push(sparse.is_some());
+        if let Some(sparse) = sparse {
+            indices.values().append_slice(&sparse.indices);
+            values.values().append_slice(&sparse.values);
+        }
+        indices.append(true);
+        values.append(true);
+    }
+    let parts: Vec<ArrayRef> = vec![Arc::new(indices.finish()), Arc::new(values.finish())];
+    Ok(Arc::new(StructArray::try_new(sparse_parts(), parts, Some(present.into()))?))
+}
+
+fn multi_vectors(points: &[v1::Point], field: &v1::VectorField) -> Result<ArrayRef> {
+    let inner =
+        ListBuilder::new(Float32Builder::new()).with_field(Field::new("element", DataType::Float32, true));
+    let mut rows = ListBuilder::new(inner).with_field(Field::new("element", list(DataType::Float32), true));
+    for point in points {
+        let multi = point.vectors.get(&field.name).and_then(|vector| vector.multi.as_ref());
+        for vector in multi.map(output::vectors).into_iter().flatten() {
+            rows.values().values().append_slice(&vector);
+            rows.values().append(true);
+        }
+        rows.append(multi.is_some());
+    }
+    Ok(Arc::new(rows.finish()))
 }
 
 fn payloads(points: &[v1::Point]) -> Result<StringArray> {
@@ -244,7 +301,7 @@ mod tests {
         payload: &'static str,
     ) -> v1::Point {
         let f32le = vector.map(|v| v.map(f32::to_le_bytes).concat());
-        let vector = f32le.map(|f32le| v1::Vector { f32le: f32le.into(), values: Vec::new() });
+        let vector = f32le.map(|f32le| v1::Vector { f32le: f32le.into(), ..Default::default() });
         v1::Point {
             id: Some(v1::PointId { kind: Some(kind) }),
             vectors: vector.into_iter().map(|v| ("t".to_owned(), v)).collect(),
@@ -259,7 +316,7 @@ mod tests {
     fn round_trip(points: &[v1::Point], uuids: bool) -> Vec<RowBatch> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.parquet");
-        let field = v1::VectorField { name: "t".into(), dimension: 2, metric: 1, hnsw: None };
+        let field = v1::VectorField { name: "t".into(), dimension: 2, metric: 1, ..Default::default() };
         let mut file = ExportFile::create(&path, &[field], uuids).unwrap();
         file.write(points).unwrap();
         assert_eq!(file.finish().unwrap(), points.len() as u64);

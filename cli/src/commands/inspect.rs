@@ -93,7 +93,8 @@ fn parquet(path: &Path) -> Result<()> {
 
 /// The header of a blob, as `engram_storage::segment` writes it: format u32, kind u32, rows, detail, sections.
 fn blob(path: &Path) -> Result<()> {
-    const KINDS: [&str; 5] = ["?", "rows", "vectors", "payload index", "graph"];
+    const KINDS: [&str; 7] =
+        ["?", "rows", "vectors", "payload index", "graph", "sparse vectors", "multi vectors"];
     const MAX_SECTIONS: u64 = 16;
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();

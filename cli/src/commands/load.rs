@@ -236,7 +236,12 @@ impl Load {
                 (None, None) => bail!("the first rows of the file have no vector: give --dim N"),
             };
             let metric = self.metric.wire().into();
-            fields.push(v1::VectorField { name: vector.field.clone(), dimension, metric, hnsw: None });
+            fields.push(v1::VectorField {
+                name: vector.field.clone(),
+                dimension,
+                metric,
+                ..Default::default()
+            });
         }
         Ok(fields)
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use engram_proto::v1;
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::{Connection, refused};
@@ -26,7 +27,7 @@ pub struct Search {
     /// Search for what is like this point (which is left out of the answer).
     #[arg(long, value_name = "ID", value_parser = point_id::parse, required_unless_present = "vector")]
     like: Option<v1::PointId>,
-    /// Search for this vector: a JSON array of numbers.
+    /// Search for this vector: a JSON array of numbers, of arrays (multi), or an object with indices and values (sparse).
     #[arg(long, value_name = "JSON", conflicts_with = "like", allow_hyphen_values = true)]
     vector: Option<String>,
     /// Number of points to show.
@@ -90,7 +91,7 @@ impl Search {
         let vector = self.vector.as_deref().map(parse_vector).transpose()?;
         Ok(v1::SearchRequest {
             collection: self.collection.clone(),
-            vector: vector.map(|values| v1::Vector { values, ..Default::default() }),
+            vector,
             like: self.like.clone(),
             field: self.field.clone(),
             filter: filter::parse(self.filter.as_deref())?,
@@ -121,13 +122,37 @@ fn expected(recall: f32) -> String {
     format!(", expected recall {:.3}", (f64::from(recall) * 1000.0).floor() / 1000.0)
 }
 
-fn parse_vector(text: &str) -> Result<Vec<f32>> {
-    let vector: Vec<f32> =
-        serde_json::from_str(text).context("--vector is a JSON array of numbers, such as '[0.1, 0.2]'")?;
-    if vector.is_empty() {
-        bail!("--vector is empty");
-    }
-    Ok(vector)
+/// The forms of a query.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Query {
+    Dense(Vec<f32>),
+    Multi(Vec<Vec<f32>>),
+    Sparse { indices: Vec<u32>, values: Vec<f32> },
+}
+
+fn parse_vector(text: &str) -> Result<v1::Vector> {
+    let query: Query = serde_json::from_str(text).context(
+        "--vector is a JSON array of numbers, such as '[0.1, 0.2]', an array of those for a multi vector, or \
+         '{\"indices\": [3, 7], \"values\": [0.1, 0.2]}' for a sparse one",
+    )?;
+    let vector = v1::Vector::default();
+    Ok(match query {
+        Query::Dense(values) if values.is_empty() => bail!("--vector is empty"),
+        Query::Dense(values) => v1::Vector { values, ..vector },
+        Query::Sparse { indices, values } => {
+            v1::Vector { sparse: Some(v1::SparseVector { indices, values }), ..vector }
+        }
+        Query::Multi(vectors) => {
+            let dimension = vectors.first().map_or(0, Vec::len);
+            if vectors.iter().any(|v| v.len() != dimension) {
+                bail!("the vectors of --vector have different numbers of components");
+            }
+            let dimension = u32::try_from(dimension).context("a vector of --vector is too long")?;
+            let multi = v1::MultiVector { dimension, values: vectors.concat(), ..Default::default() };
+            v1::Vector { multi: Some(multi), ..vector }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -142,7 +167,12 @@ mod tests {
 
     #[test]
     fn vectors_on_the_command_line() {
-        assert_eq!(parse_vector("[1, -2.5]").unwrap(), [1.0, -2.5]);
+        assert_eq!(parse_vector("[1, -2.5]").unwrap().values, [1.0, -2.5]);
+        let sparse = parse_vector(r#"{"indices": [7, 3], "values": [1, -2.5]}"#).unwrap().sparse.unwrap();
+        assert_eq!((sparse.indices, sparse.values), (vec![7, 3], vec![1.0, -2.5]));
+        let multi = parse_vector("[[1, 2], [3, 4]]").unwrap().multi.unwrap();
+        assert_eq!((multi.dimension, multi.values), (2, vec![1.0, 2.0, 3.0, 4.0]));
+        assert!(parse_vector("[[1, 2], [3]]").is_err() && parse_vector(r#"{"indices": [7]}"#).is_err());
         assert!(parse_vector("[]").is_err() && parse_vector("1,2").is_err());
     }
 }

@@ -92,6 +92,7 @@ impl Tour {
                 dimension: 384,
                 metric: v1::Metric::Cosine.into(),
                 hnsw: Some(v1::HnswParams { graph_threshold: GRAPH_THRESHOLD, ..Default::default() }),
+                ..Default::default()
             }],
             payload_indexes: vec![v1::PayloadIndex {
                 field: "pos".to_owned(),

@@ -101,7 +101,8 @@ fn message(batch: RowBatch, file: &LoadFile, shape: &Shape) -> BulkUpsertRequest
 
 fn column(block: VectorBlock) -> VectorColumn {
     let present = block.present.map(|p| p.into_iter().map(u8::from).collect::<Vec<u8>>()).unwrap_or_default();
-    VectorColumn { field: block.field, f32le: little_endian(block.components), present: present.into() }
+    let f32le = little_endian(block.components);
+    VectorColumn { field: block.field, f32le, present: present.into(), ..Default::default() }
 }
 
 /// The wire is little-endian, and so is every machine this is built for: nothing is copied there.

@@ -1,4 +1,4 @@
-//! Vector fields: metrics, stored vectors, the exact scan and the graph.
+//! Vector fields: metrics, stored vectors, the exact scan and the graph; sparse and multi vectors.
 
 use std::sync::Arc;
 
@@ -11,12 +11,17 @@ pub mod graph;
 pub mod hnsw;
 pub mod kernel;
 pub mod metric;
+pub mod multi;
+pub mod ordinals;
 pub mod set;
+pub mod sparse;
 pub mod topk;
 pub mod value;
 
 pub use metric::Metric;
+pub use multi::MultiSet;
 pub use set::VectorSet;
+pub use sparse::{SparseIndex, SparseRow};
 pub use value::{MultiVector, SparseVector, VectorValue};
 
 /// Largest dimension of a vector field.

@@ -12,6 +12,36 @@ pub enum VectorValue {
     Multi(MultiVector),
 }
 
+impl VectorValue {
+    /// The one vector, if it is one.
+    pub fn as_dense(&self) -> Option<&[f32]> {
+        match self {
+            Self::Dense(vector) => Some(vector),
+            Self::Sparse(_) | Self::Multi(_) => None,
+        }
+    }
+
+    /// Bytes of its components.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Dense(vector) => size_of_val(vector.as_slice()),
+            Self::Sparse(sparse) => {
+                size_of_val(sparse.indices.as_slice()) + size_of_val(sparse.values.as_slice())
+            }
+            Self::Multi(multi) => size_of_val(multi.components.as_slice()),
+        }
+    }
+
+    /// What it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Dense(_) => "dense",
+            Self::Sparse(_) => "sparse",
+            Self::Multi(_) => "multi",
+        }
+    }
+}
+
 /// Numbered components, ascending by index, each index once; absent ones are zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SparseVector {
@@ -40,5 +70,17 @@ impl MultiVector {
 impl From<Vec<f32>> for VectorValue {
     fn from(vector: Vec<f32>) -> Self {
         Self::Dense(vector)
+    }
+}
+
+impl From<SparseVector> for VectorValue {
+    fn from(vector: SparseVector) -> Self {
+        Self::Sparse(vector)
+    }
+}
+
+impl From<MultiVector> for VectorValue {
+    fn from(vectors: MultiVector) -> Self {
+        Self::Multi(vectors)
     }
 }

@@ -1,12 +1,13 @@
 //! Columns of a bulk batch to points.
 
+use engram_index::vector::VectorValue;
 use engram_proto::v1;
 use engram_query::request::NewPoint;
 use engram_storage::point::PointId;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::vector::{COMPONENT, floats};
+use super::vector::{self, COMPONENT, floats};
 use crate::status::invalid;
 
 /// Largest batch, as everywhere in the API.
@@ -72,7 +73,7 @@ fn ids(nums: &[u64], uuids: &[u8], count: usize) -> Result<Vec<PointId>, Status>
     }
 }
 
-fn add_vectors(points: &mut [NewPoint], column: v1::VectorColumn) -> Result<(), Status> {
+fn add_vectors(points: &mut [NewPoint], mut column: v1::VectorColumn) -> Result<(), Status> {
     let name = format!("vectors[{:?}]", column.field);
     if !column.present.is_empty() && column.present.len() != points.len() {
         return Err(invalid(
@@ -80,8 +81,16 @@ fn add_vectors(points: &mut [NewPoint], column: v1::VectorColumn) -> Result<(), 
             format!("present has {} bytes for {} rows", column.present.len(), points.len()),
         ));
     }
-    let is_present = |i: usize| column.present.get(i).is_none_or(|b| *b != 0);
+    let present = std::mem::take(&mut column.present);
+    let is_present = |i: usize| present.get(i).is_none_or(|b| *b != 0);
     let rows = (0..points.len()).filter(|i| is_present(*i)).count();
+    if let Some(values) = other_values(&name, &mut column, rows)? {
+        let present = points.iter_mut().enumerate().filter(|(i, _)| is_present(*i));
+        for ((_, point), value) in present.zip(values) {
+            point.vectors.push((column.field.clone(), value));
+        }
+        return Ok(());
+    }
     if rows == 0 {
         let why = "holds components, but no row has a vector";
         return if column.f32le.is_empty() { Ok(()) } else { Err(invalid(&name, why)) };
@@ -96,10 +105,32 @@ fn add_vectors(points: &mut [NewPoint], column: v1::VectorColumn) -> Result<(), 
         if is_present(i)
             && let Some(bytes) = vectors.next()
         {
-            point.vectors.push((column.field.clone(), floats(bytes)));
+            point.vectors.push((column.field.clone(), floats(bytes).into()));
         }
     }
     Ok(())
+}
+
+/// Sparse or multi vectors of `rows` rows; `None` where the column has neither.
+fn other_values(
+    name: &str,
+    column: &mut v1::VectorColumn,
+    rows: usize,
+) -> Result<Option<Vec<VectorValue>>, Status> {
+    let (sparse, multi) = (std::mem::take(&mut column.sparse), std::mem::take(&mut column.multi));
+    if sparse.is_empty() && multi.is_empty() {
+        return Ok(None);
+    }
+    if !column.f32le.is_empty() || !(sparse.is_empty() || multi.is_empty()) {
+        return Err(invalid(name, "has more than one of f32le, sparse and multi; give one of them"));
+    }
+    let count = sparse.len() + multi.len();
+    if count != rows {
+        return Err(invalid(name, format!("has {count} values where {rows} rows have one")));
+    }
+    let sparse = sparse.into_iter().map(|wire| Ok(vector::sparse(wire).into()));
+    let multi = multi.into_iter().map(|wire| Ok(vector::multi(name, wire)?.into()));
+    sparse.chain(multi).collect::<Result<_, Status>>().map(Some)
 }
 
 #[cfg(test)]
@@ -117,6 +148,7 @@ mod tests {
                 field: String::new(),
                 f32le: f32le.into(),
                 present: Bytes::from_static(&[1, 0, 1]),
+                ..Default::default()
             }],
             regions: vec!["eu".into()],
             created_at_ms: vec![5, 0, 6],
@@ -127,11 +159,42 @@ mod tests {
     #[test]
     fn columns_become_rows() {
         let points = points(batch()).unwrap();
-        assert_eq!(points[0].vectors, [(String::new(), vec![1.0, 2.0])]);
+        assert_eq!(points[0].vectors, [(String::new(), vec![1.0, 2.0].into())]);
         assert!(points[1].vectors.is_empty());
-        assert_eq!(points[2].vectors, [(String::new(), vec![3.0, 4.0])]);
+        assert_eq!(points[2].vectors, [(String::new(), vec![3.0, 4.0].into())]);
         assert!(points.iter().all(|p| p.region.as_deref() == Some("eu")));
         assert_eq!(points.iter().map(|p| p.created_at).collect::<Vec<_>>(), [Some(5), None, Some(6)]);
+    }
+
+    #[test]
+    fn columns_of_sparse_and_multi_vectors_become_rows() {
+        let sparse = |index| v1::SparseVector { indices: vec![index], values: vec![0.5] };
+        let multi = |x| v1::MultiVector { dimension: 1, values: vec![x, x], ..Default::default() };
+        let present = Bytes::from_static(&[1, 0, 1]);
+        let columns = vec![
+            v1::VectorColumn { sparse: vec![sparse(4), sparse(5)], present, ..Default::default() },
+            v1::VectorColumn {
+                field: "m".into(),
+                multi: [1.0, 2.0, 3.0].map(multi).into(),
+                ..Default::default()
+            },
+        ];
+        let rows = points(v1::BulkUpsertRequest { vectors: columns.clone(), ..batch() }).unwrap();
+        let kinds = rows.iter().map(|p| p.vectors.iter().map(|(_, v)| v.kind()).collect::<Vec<_>>());
+        assert_eq!(
+            kinds.collect::<Vec<_>>(),
+            [vec!["sparse", "multi"], vec!["multi"], vec!["sparse", "multi"]]
+        );
+        assert_eq!(rows[2].vectors[0].1, vector::sparse(sparse(5)).into());
+        for (column, remove) in [(0, 1), (1, 2)] {
+            let mut short = columns.clone();
+            short[column].sparse.truncate(remove);
+            short[column].multi.truncate(remove);
+            assert!(points(v1::BulkUpsertRequest { vectors: short, ..batch() }).is_err());
+        }
+        let mut both = columns;
+        both[0].f32le = Bytes::from_static(&[0; 8]);
+        assert!(points(v1::BulkUpsertRequest { vectors: both, ..batch() }).is_err());
     }
 
     #[test]

@@ -6,7 +6,8 @@ use engram_proto::v1;
 use engram_query::database::CollectionChange;
 use engram_storage::engine::NewCollection;
 use engram_storage::schema::{
-    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, TenantId, VectorField,
+    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, SparseModifier, TenantId, VectorField,
+    VectorKind,
 };
 use tonic::Status;
 
@@ -66,21 +67,10 @@ pub(crate) fn vector_fields(
 
 fn vector_field(wire: &v1::VectorField, id: u16, defaults: &IndexSettings) -> Result<VectorField, Status> {
     let name = format!("vectors[{:?}]", wire.name);
-    let dimension = wire.dimension as usize;
-    if !(1..=MAX_DIMENSION).contains(&dimension) {
-        return Err(invalid(
-            &name,
-            format!("dimension {dimension} is not allowed; give 1 to {MAX_DIMENSION}"),
-        ));
-    }
-    let metric = match known_enum::<v1::Metric>(&format!("{name}.metric"), wire.metric)? {
-        v1::Metric::Unspecified => {
-            return Err(invalid(&name, "metric is missing; give COSINE, DOT, EUCLID or MANHATTAN"));
-        }
-        v1::Metric::Cosine => Metric::Cosine,
-        v1::Metric::Dot => Metric::Dot,
-        v1::Metric::Euclid => Metric::Euclid,
-        v1::Metric::Manhattan => Metric::Manhattan,
+    let kind = vector_kind(&name, wire)?;
+    let (dimension, metric) = match kind {
+        VectorKind::Sparse { .. } => sparse_space(&name, wire)?,
+        VectorKind::Dense | VectorKind::Multi => space(&name, wire)?,
     };
     let hnsw = wire.hnsw.unwrap_or_default();
     let setting = |what: &str, given: u32, default: usize, low: usize, high: usize| match given as usize {
@@ -113,7 +103,58 @@ fn vector_field(wire: &v1::VectorField, id: u16, defaults: &IndexSettings) -> Re
             v1::GraphLayout::Fast => Layout::Fast,
             v1::GraphLayout::Compact => Layout::Compact,
         },
+        kind,
     })
+}
+
+fn vector_kind(name: &str, wire: &v1::VectorField) -> Result<VectorKind, Status> {
+    let modifier = match known_enum::<v1::SparseModifier>(&format!("{name}.modifier"), wire.modifier)? {
+        v1::SparseModifier::Unspecified => None,
+        v1::SparseModifier::None => Some(SparseModifier::None),
+        v1::SparseModifier::Idf => Some(SparseModifier::Idf),
+    };
+    let kind = match known_enum::<v1::VectorKind>(&format!("{name}.kind"), wire.kind)? {
+        v1::VectorKind::Unspecified | v1::VectorKind::Dense => VectorKind::Dense,
+        v1::VectorKind::Multi => VectorKind::Multi,
+        v1::VectorKind::Sparse => return Ok(VectorKind::Sparse { modifier: modifier.unwrap_or_default() }),
+    };
+    if modifier.is_some() {
+        return Err(invalid(&format!("{name}.modifier"), "is for sparse fields; leave it out"));
+    }
+    Ok(kind)
+}
+
+/// Dimension and metric of a dense or multi field.
+fn space(name: &str, wire: &v1::VectorField) -> Result<(usize, Metric), Status> {
+    let dimension = wire.dimension as usize;
+    if !(1..=MAX_DIMENSION).contains(&dimension) {
+        return Err(invalid(
+            name,
+            format!("dimension {dimension} is not allowed; give 1 to {MAX_DIMENSION}"),
+        ));
+    }
+    let metric = match known_enum::<v1::Metric>(&format!("{name}.metric"), wire.metric)? {
+        v1::Metric::Unspecified => {
+            return Err(invalid(name, "metric is missing; give COSINE, DOT, EUCLID or MANHATTAN"));
+        }
+        v1::Metric::Cosine => Metric::Cosine,
+        v1::Metric::Dot => Metric::Dot,
+        v1::Metric::Euclid => Metric::Euclid,
+        v1::Metric::Manhattan => Metric::Manhattan,
+    };
+    Ok((dimension, metric))
+}
+
+/// Sparse vectors have no dimension, and are compared by inner product.
+fn sparse_space(name: &str, wire: &v1::VectorField) -> Result<(usize, Metric), Status> {
+    let metric = known_enum::<v1::Metric>(&format!("{name}.metric"), wire.metric)?;
+    if wire.dimension != 0 || !matches!(metric, v1::Metric::Unspecified | v1::Metric::Dot) {
+        return Err(invalid(
+            name,
+            "is sparse; leave out dimension and metric, it is compared by inner product",
+        ));
+    }
+    Ok((0, Metric::Dot))
 }
 
 pub(crate) fn payload_index(wire: &v1::PayloadIndex) -> Result<PayloadIndexSpec, Status> {
@@ -202,6 +243,18 @@ fn wire_vector_field(field: &VectorField) -> v1::VectorField {
             }
             .into(),
         }),
+        kind: match field.kind {
+            VectorKind::Dense => v1::VectorKind::Dense,
+            VectorKind::Sparse { .. } => v1::VectorKind::Sparse,
+            VectorKind::Multi => v1::VectorKind::Multi,
+        }
+        .into(),
+        modifier: match field.kind {
+            VectorKind::Dense | VectorKind::Multi => v1::SparseModifier::Unspecified,
+            VectorKind::Sparse { modifier: SparseModifier::None } => v1::SparseModifier::None,
+            VectorKind::Sparse { modifier: SparseModifier::Idf } => v1::SparseModifier::Idf,
+        }
+        .into(),
     }
 }
 

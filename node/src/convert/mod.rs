@@ -132,7 +132,7 @@ pub(crate) fn wire_answer(answer: &WriteAnswer) -> v1::WriteResponse {
 }
 
 pub(crate) fn wire_point(point: StoredPoint) -> v1::Point {
-    let vectors = point.vectors.into_iter().map(|(name, vector)| (name, vector::wire_vector(&vector)));
+    let vectors = point.vectors.into_iter().map(|(name, vector)| (name, vector::wire_value(vector)));
     v1::Point {
         id: Some(wire_id(&point.id)),
         vectors: vectors.collect(),

@@ -1,5 +1,6 @@
 //! Points and selections of points.
 
+use engram_index::vector::VectorValue;
 use engram_proto::v1;
 use engram_query::request::{Change, NewPoint, PointSelector, VectorUpdate};
 use engram_storage::op::PayloadChange;
@@ -33,9 +34,11 @@ fn at(i: usize, error: &Status) -> Status {
     invalid(&format!("points[{i}]"), error.message())
 }
 
-fn vectors(wire: std::collections::BTreeMap<String, v1::Vector>) -> Result<Vec<(String, Vec<f32>)>, Status> {
+fn vectors(
+    wire: std::collections::BTreeMap<String, v1::Vector>,
+) -> Result<Vec<(String, VectorValue)>, Status> {
     let one = |(name, wire): (String, v1::Vector)| {
-        let vector = vector::vector(&format!("vectors[{name:?}]"), wire)?;
+        let vector = vector::value(&format!("vectors[{name:?}]"), wire)?;
         Ok((name, vector))
     };
     wire.into_iter().map(one).collect()

@@ -14,7 +14,7 @@ const DEFAULT_PAGE: usize = 10;
 
 pub(crate) fn search(wire: v1::SearchRequest, call: Option<Duration>) -> Result<SearchRequest, Status> {
     let query = match (wire.vector, &wire.like) {
-        (Some(v), None) => QueryVector::Vector(vector::vector("vector", v)?),
+        (Some(v), None) => QueryVector::Vector(vector::value("vector", v)?),
         (None, Some(id)) => QueryVector::Like(point_id("like", Some(id))?),
         (None, None) => {
             return Err(invalid("vector", "is missing; give a vector, or the id of a point in `like`"));

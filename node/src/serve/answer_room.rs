@@ -4,7 +4,7 @@
 
 use engram_query::request::{Selection, StoredPoint};
 use engram_storage::ErrorKind;
-use engram_storage::schema::CollectionSchema;
+use engram_storage::schema::{CollectionSchema, VectorField, VectorKind};
 use tonic::Status;
 
 use super::admission::{Admission, InFlight};
@@ -14,6 +14,10 @@ use crate::status::{exhausted, status};
 const POINT_BYTES: usize = 96;
 /// Bytes of a payload that nobody has seen yet. Larger ones are charged when they are there.
 const PAYLOAD_GUESS: usize = 512;
+/// Bytes of a sparse vector that nobody has seen yet.
+const SPARSE_GUESS: usize = 1_024;
+/// Vectors of a multi vector that nobody has seen yet, beside the first.
+const MULTI_GUESS: usize = 31;
 
 /// What the answer of one request may hold.
 #[derive(Clone, Debug)]
@@ -114,18 +118,24 @@ impl Charged {
 }
 
 fn point_bytes(point: &StoredPoint) -> usize {
-    POINT_BYTES + point.payload.len() + point.vectors.iter().map(|(_, v)| v.len() * 4).sum::<usize>()
+    POINT_BYTES + point.payload.len() + point.vectors.iter().map(|(_, v)| v.bytes()).sum::<usize>()
 }
 
 /// What `count` points of this collection will take, roughly.
 pub(crate) fn expected_bytes(schema: &CollectionSchema, selection: &Selection, count: usize) -> Expected {
     let wanted = |name: &String| selection.vector_names.is_empty() || selection.vector_names.contains(name);
-    let vectors = schema.vectors.iter().filter(|f| selection.vectors && wanted(&f.name));
-    let vectors: usize = vectors.map(|f| f.dimension * 4).sum();
+    let fields = || schema.vectors.iter().filter(|f| selection.vectors && wanted(&f.name));
+    let vectors: usize = fields().map(|f| f.dimension * 4).sum();
+    let guess = |field: &VectorField| match field.kind {
+        VectorKind::Dense => 0,
+        VectorKind::Sparse { .. } => SPARSE_GUESS,
+        VectorKind::Multi => MULTI_GUESS * field.dimension * 4,
+    };
+    let guessed: usize = fields().map(guess).sum();
     let payload = if selection.payload { PAYLOAD_GUESS } else { 0 };
     Expected {
         least: count.saturating_mul(vectors),
-        likely: count.saturating_mul(POINT_BYTES + vectors + payload),
+        likely: count.saturating_mul(POINT_BYTES + vectors + guessed + payload),
     }
 }
 

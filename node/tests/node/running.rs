@@ -91,7 +91,7 @@ pub fn definition(name: &str) -> v1::CreateCollectionRequest {
 }
 
 pub fn field(name: &str, dimension: u32) -> v1::VectorField {
-    v1::VectorField { name: name.into(), dimension, metric: v1::Metric::Euclid.into(), hnsw: None }
+    v1::VectorField { name: name.into(), dimension, metric: v1::Metric::Euclid.into(), ..Default::default() }
 }
 
 pub fn num(n: u64) -> v1::PointId {

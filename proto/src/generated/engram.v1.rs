@@ -15,13 +15,39 @@ pub mod point_id {
         Uuid(::prost::alloc::string::String),
     }
 }
-/// One vector. `f32le` holds the components as little-endian 32-bit floats (4 x dimension bytes);
-/// `values` is the readable form. Exactly one of them is given.
+/// The value of a vector field. A dense field takes one vector: `f32le` holds the components as little-endian 32-bit floats
+/// (4 x dimension bytes); `values` is the readable form. A sparse field takes `sparse`, a multi field `multi`. Exactly one
+/// of the four is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Vector {
     #[prost(bytes = "bytes", tag = "1")]
     pub f32le: ::prost::bytes::Bytes,
     #[prost(float, repeated, tag = "2")]
+    pub values: ::prost::alloc::vec::Vec<f32>,
+    #[prost(message, optional, tag = "3")]
+    pub sparse: ::core::option::Option<SparseVector>,
+    #[prost(message, optional, tag = "4")]
+    pub multi: ::core::option::Option<MultiVector>,
+}
+/// Numbered components, in any order, each index once, at most 65,536; absent ones are zero. None at all is a vector too.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SparseVector {
+    #[prost(uint32, repeated, tag = "1")]
+    pub indices: ::prost::alloc::vec::Vec<u32>,
+    /// Aligned with `indices`.
+    #[prost(float, repeated, tag = "2")]
+    pub values: ::prost::alloc::vec::Vec<f32>,
+}
+/// One or more vectors of one dimension, one after the other: at most 4,096 vectors and 1,048,576 components. Exactly one of
+/// `f32le` and `values` is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MultiVector {
+    #[prost(uint32, tag = "1")]
+    pub dimension: u32,
+    /// Little-endian 32-bit floats.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub f32le: ::prost::bytes::Bytes,
+    #[prost(float, repeated, tag = "3")]
     pub values: ::prost::alloc::vec::Vec<f32>,
 }
 /// A point as a client writes and reads it.
@@ -292,13 +318,20 @@ pub struct VectorField {
     /// "" is the default field.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// 1 to 16,384.
+    /// 1 to 16,384; left out in sparse fields.
     #[prost(uint32, tag = "2")]
     pub dimension: u32,
+    /// Left out in sparse fields, which are compared by inner product.
     #[prost(enumeration = "Metric", tag = "3")]
     pub metric: i32,
     #[prost(message, optional, tag = "4")]
     pub hnsw: ::core::option::Option<HnswParams>,
+    /// Unspecified means dense.
+    #[prost(enumeration = "VectorKind", tag = "5")]
+    pub kind: i32,
+    /// For sparse fields; unspecified means none.
+    #[prost(enumeration = "SparseModifier", tag = "6")]
+    pub modifier: i32,
 }
 /// Zero means "the server's default" in every field.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -456,6 +489,74 @@ pub struct Alias {
 pub struct ListAliasesResponse {
     #[prost(message, repeated, tag = "1")]
     pub aliases: ::prost::alloc::vec::Vec<Alias>,
+}
+/// What the values of a vector field are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VectorKind {
+    Unspecified = 0,
+    /// One vector a point.
+    Dense = 1,
+    /// Few numbered components a point. Points that share none with the query are not found.
+    Sparse = 2,
+    /// Several vectors a point, compared by max-sim: the sum, over the query's vectors, of the best match among the point's.
+    Multi = 3,
+}
+impl VectorKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VECTOR_KIND_UNSPECIFIED",
+            Self::Dense => "VECTOR_KIND_DENSE",
+            Self::Sparse => "VECTOR_KIND_SPARSE",
+            Self::Multi => "VECTOR_KIND_MULTI",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VECTOR_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "VECTOR_KIND_DENSE" => Some(Self::Dense),
+            "VECTOR_KIND_SPARSE" => Some(Self::Sparse),
+            "VECTOR_KIND_MULTI" => Some(Self::Multi),
+            _ => None,
+        }
+    }
+}
+/// What is done to the components of a sparse query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SparseModifier {
+    Unspecified = 0,
+    None = 1,
+    /// Each is multiplied by ln((N - n + 0.5) / (n + 0.5) + 1): N points of the collection have a vector in the field, n of
+    /// them have this index.
+    Idf = 2,
+}
+impl SparseModifier {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SPARSE_MODIFIER_UNSPECIFIED",
+            Self::None => "SPARSE_MODIFIER_NONE",
+            Self::Idf => "SPARSE_MODIFIER_IDF",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SPARSE_MODIFIER_UNSPECIFIED" => Some(Self::Unspecified),
+            "SPARSE_MODIFIER_NONE" => Some(Self::None),
+            "SPARSE_MODIFIER_IDF" => Some(Self::Idf),
+            _ => None,
+        }
+    }
 }
 /// What the rows of a graph hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1565,7 +1666,7 @@ pub struct BulkUpsertRequest {
     #[prost(string, tag = "11")]
     pub idempotency_key: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct VectorColumn {
     #[prost(string, tag = "1")]
     pub field: ::prost::alloc::string::String,
@@ -1576,6 +1677,12 @@ pub struct VectorColumn {
     /// from `f32le`).
     #[prost(bytes = "bytes", tag = "3")]
     pub present: ::prost::bytes::Bytes,
+    /// In a sparse field, instead of `f32le`: one for each row that has a vector.
+    #[prost(message, repeated, tag = "4")]
+    pub sparse: ::prost::alloc::vec::Vec<SparseVector>,
+    /// In a multi field, instead of `f32le`: one for each row that has vectors.
+    #[prost(message, repeated, tag = "5")]
+    pub multi: ::prost::alloc::vec::Vec<MultiVector>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BulkUpsertResponse {
@@ -1749,7 +1856,8 @@ pub struct SearchRequest {
 pub struct ScoredPoint {
     #[prost(message, optional, tag = "1")]
     pub point: ::core::option::Option<Point>,
-    /// Similarity for cosine and dot (larger is closer), distance for euclid and manhattan (smaller is closer).
+    /// Similarity for cosine, dot and sparse fields (larger is closer), distance for euclid and manhattan (smaller is closer);
+    /// of multi fields the sum of the best matches, for euclid the root of the sum of squares.
     #[prost(float, tag = "2")]
     pub score: f32,
 }

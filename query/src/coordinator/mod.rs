@@ -18,9 +18,11 @@ use crate::limits::check_timeout;
 use crate::request::ReadOptions;
 use crate::searcher::{ShardScope, ShardSearcher};
 
+mod idf;
 mod read;
 mod search;
 
+pub(crate) use idf::weighed;
 pub(crate) use read::{count, get, scroll};
 pub(crate) use search::{SearchPlan, search};
 

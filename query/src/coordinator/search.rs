@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::vec::IntoIter;
 
-use engram_index::vector::Metric;
+use engram_index::vector::{Metric, VectorValue};
 use engram_storage::point::PointId;
 
 use super::{Fan, SEARCH_ATTEMPTS, gather};
@@ -20,8 +20,8 @@ use crate::searcher::{FetchRequest, ShardHits, ShardScope, ShardSearchRequest};
 pub(crate) struct SearchPlan {
     pub field: u16,
     pub metric: Metric,
-    /// Admitted.
-    pub vector: Arc<[f32]>,
+    /// Admitted, and weighed where its field asks for it.
+    pub vector: Arc<VectorValue>,
     pub filter: Option<Arc<Filter>>,
     pub k: usize,
     pub offset: usize,

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use engram_index::payload::PayloadPath;
-use engram_index::vector::MAX_DIMENSION;
+use engram_index::vector::{MAX_DIMENSION, Metric};
 use engram_storage::StorageError;
 use engram_storage::catalog::Receipt;
 use engram_storage::engine::{NewCollection, PurgePlan, PurgeRequest};
 use engram_storage::schema::{
-    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, TenantId, VectorField, check_name,
+    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, TenantId, VectorField, VectorKind,
+    check_name,
 };
 
 use super::Database;
@@ -304,6 +305,10 @@ fn check_vectors(fields: &[VectorField]) -> Result<()> {
                 format!("vector field {name:?} is given twice"),
             ));
         }
+        if matches!(field.kind, VectorKind::Sparse { .. }) {
+            check_sparse(field)?;
+            continue;
+        }
         if field.dimension == 0 {
             let message =
                 format!("vector field {name:?} has dimension 0: use that of the model, 1 to {MAX_DIMENSION}");
@@ -314,6 +319,18 @@ fn check_vectors(fields: &[VectorField]) -> Result<()> {
         check_range("hnsw ef_construction", field.hnsw_ef_construction, &HNSW_EF_CONSTRUCTION)?;
     }
     Ok(())
+}
+
+/// Sparse vectors have no dimension, and no metric but the inner product.
+fn check_sparse(field: &VectorField) -> Result<()> {
+    if field.dimension == 0 && field.metric == Metric::Dot {
+        return Ok(());
+    }
+    let message = format!(
+        "vector field {:?} is sparse: leave out dimension and metric, sparse vectors are compared by inner product",
+        field.name
+    );
+    Err(QueryError::invalid("invalid_argument", message))
 }
 
 fn check_range(what: &str, value: usize, range: &std::ops::RangeInclusive<usize>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engram_index::vector::VectorValue;
 use engram_storage::point::PointId;
 use engram_storage::schema::{CollectionSchema, VectorField};
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ use crate::limits::{
     MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most, check_effort, check_k, check_offset, check_timeout,
 };
 use crate::request::{Principal, QueryVector, ReadOptions, SearchAnswer, SearchRequest, Selection};
-use crate::write::{admit_vector, vector_field};
+use crate::write::{admit_query, vector_field};
 
 /// Searches of a batch with their numbers.
 type Numbered = std::iter::Enumerate<std::vec::IntoIter<SearchRequest>>;
@@ -23,7 +24,7 @@ impl Database {
     /// The nearest points, closest first, ties by id.
     ///
     /// # Errors
-    /// Limits, `unknown_field`, `wrong_dimension`, `not_finite`, `invalid_vector`, `invalid_filter`,
+    /// Limits, `unknown_field`, `wrong_vector_kind`, `wrong_dimension`, `not_finite`, `invalid_vector`, `invalid_filter`,
     /// `point_not_found` for [`QueryVector::Like`], and `DeadlineExceeded` unless partial answers are allowed.
     pub async fn search(&self, principal: Principal, request: SearchRequest) -> Result<SearchAnswer> {
         let fan = self.fan(principal, &request.collection, &request.read)?;
@@ -106,19 +107,22 @@ impl Database {
         check_selection(&fan.schema, &request.selection)?;
         let filter = checked_filter(request.filter)?;
         let field = vector_field(&fan.schema, &request.field)?;
-        let (vector, without) = match request.query {
-            QueryVector::Vector(vector) => (admit_vector(field, vector)?, None),
-            QueryVector::Like(id) => {
-                // The regions of a request say where to search, not where the example lives.
-                let everywhere = ReadOptions { regions: Vec::new(), ..request.read };
-                let fan = self.fan(principal, &request.collection, &everywhere)?;
-                (vector_of(&fan, field, id).await?, Some(id))
-            }
+        // The regions of a request say where to search, not where an example lives or what the frequencies of words are.
+        let everywhere = || {
+            let read = ReadOptions { regions: Vec::new(), ..request.read.clone() };
+            self.fan(principal, &request.collection, &read)
         };
+        let (mut vector, without) = match request.query {
+            QueryVector::Vector(value) => (admit_query(field, value)?, None),
+            QueryVector::Like(id) => (vector_of(&everywhere()?, field, id).await?, Some(id)),
+        };
+        if matches!(vector, VectorValue::Sparse(_)) {
+            vector = coordinator::weighed(&everywhere()?, field, vector, request.allow_partial).await?;
+        }
         Ok(SearchPlan {
             field: field.id,
             metric: field.metric,
-            vector: vector.into(),
+            vector: Arc::new(vector),
             filter,
             k: request.k,
             offset: request.offset,
@@ -138,7 +142,7 @@ fn next(queue: &Mutex<Numbered>) -> Option<(usize, SearchRequest)> {
 }
 
 /// The stored vector of point `id`.
-async fn vector_of(fan: &Fan, field: &VectorField, id: PointId) -> Result<Vec<f32>> {
+async fn vector_of(fan: &Fan, field: &VectorField, id: PointId) -> Result<VectorValue> {
     let selection =
         Selection { vectors: true, vector_names: vec![field.name.clone()], ..Selection::default() };
     let point = coordinator::get(fan, &[id], Arc::new(selection)).await?.into_iter().next();

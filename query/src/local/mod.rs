@@ -12,15 +12,18 @@ use crate::error::{QueryError, Result};
 use crate::filter::Filter;
 use crate::request::StoredPoint;
 use crate::searcher::{
-    FetchRequest, Pin, ShardHits, ShardScope, ShardScrollRequest, ShardSearchRequest, ShardSearcher,
+    FetchRequest, Frequencies, FrequencyRequest, Pin, ShardHits, ShardScope, ShardScrollRequest,
+    ShardSearchRequest, ShardSearcher,
 };
 
 mod compute;
 mod filtered;
+mod multi;
 mod read;
 mod recheck;
 pub(crate) mod rows;
 mod search;
+mod sparse;
 
 use compute::Compute;
 use read::{CountJob, FetchJob, ScrollJob, VersionsJob};
@@ -28,6 +31,7 @@ use recheck::RecheckJob;
 pub(crate) use recheck::Rechecked;
 use rows::{Place, Visibility};
 use search::SearchJob;
+use sparse::FrequencyJob;
 
 /// Searches shards that this process holds.
 ///
@@ -127,6 +131,13 @@ impl ShardSearcher for LocalSearcher {
         let hits = found.into_iter().map(|placed| placed.hit).collect();
         let held = Held { snapshot, shown, places: places.into() };
         Ok(ShardHits { hits, served: held.snapshot.applied, searched, pin: Pin(Some(Arc::new(held))) })
+    }
+
+    async fn frequencies(&self, request: FrequencyRequest) -> Result<Frequencies> {
+        let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Frequencies::default()) };
+        let shown = self.shown(&request.scope);
+        let job = FrequencyJob { snapshot, shown, request };
+        self.compute.run(job.work(), 1, move |_| job.run()).await
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<StoredPoint>> {

@@ -50,7 +50,7 @@ impl Shape {
     fn point(&self, run: &Run, ordinal: u32) -> Result<StoredPoint> {
         let meta = run.meta(ordinal);
         let vector =
-            |(field, name): &(FieldId, String)| Some((name.clone(), run.vector(*field, ordinal)?.to_vec()));
+            |(field, name): &(FieldId, String)| Some((name.clone(), run.vector_value(*field, ordinal)?));
         Ok(StoredPoint {
             id: run.id(ordinal),
             vectors: self.vectors.iter().filter_map(vector).collect(),

@@ -64,7 +64,9 @@ impl RecheckJob {
     /// Adds the nearest rows of a run to `truth`, the nearest so far.
     fn scan(&self, view: &RunView, truth: &mut Vec<ShardHit>) -> Result<()> {
         let request = &self.search.request;
-        let Some(index) = view.run.vector_index(request.field) else { return Ok(()) };
+        // Only searches by graph are sampled, and those are of dense vectors.
+        let found = view.run.vector_index(request.field).zip(request.vector.as_dense());
+        let Some((index, vector)) = found else { return Ok(()) };
         let params = SearchParams { k: request.k, exact: true, ..SearchParams::default() };
         let rows = self.search.rows(view)?;
         let piece = (PIECE_WORK / index.vectors().dimension().max(1)).max(MIN_PIECE);
@@ -73,7 +75,7 @@ impl RecheckJob {
             let end = (first + piece).min(view.run.len());
             let ordinal = |row: usize| u32::try_from(row).unwrap_or(u32::MAX);
             let part = rows.part(ordinal(first)..ordinal(end));
-            let nearest = index.search(&request.vector, &params, Mask::Allow(&part))?;
+            let nearest = index.search(vector, &params, Mask::Allow(&part))?;
             truth.extend(nearest.into_iter().map(|n| hit(view, n)));
             truth.sort_by(by_distance);
             truth.truncate(request.k);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use engram_index::vector::VectorValue;
 use engram_storage::op::{OpOutcome, PayloadChange};
 use engram_storage::point::PointId;
 use engram_storage::schema::{RegionName, TenantId};
@@ -18,7 +19,7 @@ pub struct NewPoint {
     /// Identity; required.
     pub id: Option<PointId>,
     /// Vectors by field name; "" is the default field.
-    pub vectors: Vec<(String, Vec<f32>)>,
+    pub vectors: Vec<(String, VectorValue)>,
     /// One JSON object, or empty for `{}`.
     pub payload: Bytes,
     /// Region tag; the collection's default where absent.
@@ -81,7 +82,7 @@ pub struct VectorUpdate {
     /// Whose.
     pub id: PointId,
     /// Vectors to set, by field name.
-    pub set: Vec<(String, Vec<f32>)>,
+    pub set: Vec<(String, VectorValue)>,
     /// Field names whose vector goes.
     pub remove: Vec<String>,
     /// Condition.
@@ -109,7 +110,7 @@ pub struct StoredPoint {
     /// Identity.
     pub id: PointId,
     /// Selected vectors by field name.
-    pub vectors: Vec<(String, Vec<f32>)>,
+    pub vectors: Vec<(String, VectorValue)>,
     /// Selected payload as JSON, empty where not selected.
     pub payload: Bytes,
     /// Region.
@@ -127,8 +128,8 @@ pub struct StoredPoint {
 /// What a search looks for.
 #[derive(Clone, Debug)]
 pub enum QueryVector {
-    /// This vector.
-    Vector(Vec<f32>),
+    /// This value.
+    Vector(VectorValue),
     /// The stored vector of this point, which is left out of the answer.
     Like(PointId),
 }

@@ -1,39 +1,78 @@
 //! The door for points: what a client wrote becomes what the log keeps, or is refused with what to mend.
 
 use bytes::Bytes;
-use engram_index::vector::metric;
+use engram_index::vector::{MultiVector, VectorValue, metric, multi, sparse};
 use engram_storage::op::{ConditionalOp, Op};
 use engram_storage::point::{FieldId, Point, PointId};
-use engram_storage::schema::{CollectionSchema, RegionName, VectorField};
+use engram_storage::schema::{CollectionSchema, RegionName, VectorField, VectorKind};
 
 use crate::coordinator::unknown_region;
 use crate::error::{QueryError, Result};
 use crate::payload;
 use crate::request::NewPoint;
 
-/// Checks a vector (stored or query) for `field` and makes it fit to be compared.
+/// Checks a stored value for `field` and makes it fit to be compared.
 ///
 /// # Errors
-/// `wrong_dimension`, `not_finite`, `invalid_vector`.
-pub(crate) fn admit_vector(field: &VectorField, mut vector: Vec<f32>) -> Result<Vec<f32>> {
-    match metric::admit(field.metric, field.dimension, &mut vector) {
-        Ok(()) => Ok(vector),
+/// `wrong_vector_kind`, `wrong_dimension`, `not_finite`, `invalid_vector`.
+pub(crate) fn admit_vector(field: &VectorField, mut value: VectorValue) -> Result<VectorValue> {
+    let admitted = match (field.kind, &mut value) {
+        (VectorKind::Dense, VectorValue::Dense(vector)) => {
+            metric::admit(field.metric, field.dimension, vector)
+        }
+        (VectorKind::Sparse { .. }, VectorValue::Sparse(vector)) => sparse::admit(vector),
+        (VectorKind::Multi, VectorValue::Multi(vectors)) => {
+            multi::admit(field.metric, field.dimension, vectors)
+        }
+        (kind, other) => return Err(wrong_kind(field, kind, other.kind())),
+    };
+    match admitted {
+        Ok(()) => Ok(value),
         Err(e) => {
-            let code = if vector.len() != field.dimension {
+            let (dimension, components) = match &value {
+                VectorValue::Dense(vector) => (vector.len(), vector.as_slice()),
+                VectorValue::Sparse(vector) => (field.dimension, vector.values.as_slice()),
+                VectorValue::Multi(vectors) => (vectors.dimension, vectors.components.as_slice()),
+            };
+            let code = if dimension != field.dimension && !components.is_empty() {
                 "wrong_dimension"
-            } else if vector.iter().any(|x| !x.is_finite()) {
+            } else if components.iter().any(|x| !x.is_finite()) {
                 "not_finite"
             } else {
                 "invalid_vector"
             };
-            let at = if field.name.is_empty() {
-                String::new()
-            } else {
-                format!("vector field {:?}: ", field.name)
-            };
-            Err(QueryError::invalid(code, format!("{at}{e}")))
+            Err(QueryError::invalid(code, format!("{}{e}", at_field(field))))
         }
     }
+}
+
+/// Checks a query for `field` and makes it fit to be compared: as [`admit_vector`], but that one vector stands for a multi
+/// vector of one.
+///
+/// # Errors
+/// Those of [`admit_vector`].
+pub(crate) fn admit_query(field: &VectorField, value: VectorValue) -> Result<VectorValue> {
+    let value = match value {
+        VectorValue::Dense(components) if field.kind == VectorKind::Multi => {
+            VectorValue::Multi(MultiVector { dimension: components.len(), components })
+        }
+        value => value,
+    };
+    admit_vector(field, value)
+}
+
+fn at_field(field: &VectorField) -> String {
+    if field.name.is_empty() { String::new() } else { format!("vector field {:?}: ", field.name) }
+}
+
+fn wrong_kind(field: &VectorField, kind: VectorKind, given: &str) -> QueryError {
+    let wanted = match kind {
+        VectorKind::Dense => "one vector: give a list of numbers",
+        VectorKind::Sparse { .. } => "a sparse vector: give indices and values",
+        VectorKind::Multi => "a multi vector: give a list of vectors",
+    };
+    let message = format!("{}a {given} vector is given, the field takes {wanted}", at_field(field));
+    QueryError::invalid("wrong_vector_kind", message)
 }
 
 /// The vector field called `name`.
@@ -59,8 +98,8 @@ pub(crate) fn field<'a>(schema: &'a CollectionSchema, name: &str) -> Result<&'a 
 /// `unknown_field`, `repeated_field`, and those of [`admit_vector`].
 pub(super) fn admit_vectors(
     schema: &CollectionSchema,
-    vectors: Vec<(String, Vec<f32>)>,
-) -> Result<Vec<(FieldId, Vec<f32>)>> {
+    vectors: Vec<(String, VectorValue)>,
+) -> Result<Vec<(FieldId, VectorValue)>> {
     let mut admitted = Vec::with_capacity(vectors.len());
     for (name, vector) in vectors {
         let field = field(schema, &name)?;

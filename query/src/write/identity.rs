@@ -1,6 +1,7 @@
 //! Identity of a write that a client may repeat: hashes of its key and of its content as the client sent it.
 
 use bytes::Bytes;
+use engram_index::vector::VectorValue;
 use engram_storage::op::{Idempotency, PayloadChange};
 use engram_storage::point::PointId;
 use engram_storage::schema::CollectionSchema;
@@ -40,16 +41,33 @@ impl Content {
         self.bytes(text.as_bytes());
     }
 
-    fn vectors(&mut self, vectors: &[(String, Vec<f32>)]) {
+    fn vectors(&mut self, vectors: &[(String, VectorValue)]) {
         self.number(vectors.len() as u64);
-        for (name, vector) in vectors {
+        for (name, value) in vectors {
             self.text(name);
-            self.number(vector.len() as u64);
-            if cfg!(target_endian = "little") {
-                self.0.update(bytemuck::cast_slice(vector));
-            } else {
-                vector.iter().for_each(|x| self.0.update(&x.to_le_bytes()));
+            match value {
+                VectorValue::Dense(vector) => self.floats(vector),
+                VectorValue::Sparse(sparse) => {
+                    self.text("sparse");
+                    self.number(sparse.indices.len() as u64);
+                    sparse.indices.iter().for_each(|index| self.0.update(&index.to_le_bytes()));
+                    self.floats(&sparse.values);
+                }
+                VectorValue::Multi(multi) => {
+                    self.text("multi");
+                    self.number(multi.dimension as u64);
+                    self.floats(&multi.components);
+                }
             }
+        }
+    }
+
+    fn floats(&mut self, floats: &[f32]) {
+        self.number(floats.len() as u64);
+        if cfg!(target_endian = "little") {
+            self.0.update(bytemuck::cast_slice(floats));
+        } else {
+            floats.iter().for_each(|x| self.0.update(&x.to_le_bytes()));
         }
     }
 

@@ -113,6 +113,7 @@ pub fn collection(name: &str, regions: &[&str], shards: u32) -> NewCollection {
             hnsw_ef_construction: 100,
             graph_threshold: 20_000,
             layout: Default::default(),
+            kind: Default::default(),
         }],
         payload_indexes: vec![],
         default_region: regions[0].clone(),
@@ -135,7 +136,7 @@ pub fn vector(seed: u64) -> Vec<f32> {
 pub fn point(id: u64) -> NewPoint {
     NewPoint {
         id: Some(PointId::Num(id)),
-        vectors: vec![(String::new(), vector(id))],
+        vectors: vec![(String::new(), vector(id).into())],
         payload: Bytes::from(format!("{{\"n\":{id},\"odd\":{}}}", id % 2 == 1)),
         ..NewPoint::default()
     }
@@ -156,7 +157,7 @@ pub fn odd() -> Filter {
 pub fn near(name: &str, query: Vec<f32>, k: usize) -> SearchRequest {
     SearchRequest {
         collection: name.into(),
-        query: QueryVector::Vector(query),
+        query: QueryVector::Vector(query.into()),
         field: String::new(),
         filter: None,
         k,

@@ -3,13 +3,19 @@
 //! ```text
 //! batch   = version(1) flags(1) [idempotency: key(16) content(8) at(8)] count(varint) op*
 //! op      = tag(1; bit 7: conditional) [if_version(8)] content
-//! point id = kind(1) 8 or 16 bytes          vector = field(2) dimension(varint) f32 LE *
+//! point id = kind(1) 8 or 16 bytes
+//! vector  = field(2) dimension(varint) f32 *                          in version 1: all are dense
+//! vector  = field(2) kind(1) value                                    in version 2
+//! value   = dimension(varint) f32 *                                   kind 0: dense
+//!         | components(varint) u32 * f32 *                            kind 1: sparse
+//!         | dimension(varint) vectors(varint) f32 *                   kind 2: multi
 //! bytes, text, list = length(varint) content
 //! ```
-//! Integers are little-endian. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
+//! Integers and floats are little-endian. A batch is of version 1 unless it has a vector that is not dense. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
 //! every length against the bytes that are left before it takes memory for it.
 
 use bytes::Bytes;
+use engram_index::vector::{MultiVector, SparseVector, VectorValue};
 
 use super::{ConditionalOp, Idempotency, Op, OpBatch, PayloadChange};
 use crate::error::{Result, StorageError};
@@ -18,7 +24,10 @@ use crate::point::{FieldId, Point, PointId};
 /// Most operations of one batch.
 pub const MAX_OPS: usize = 1 << 20;
 
-const VERSION: u8 = 1;
+/// All vectors are dense and carry no kind.
+const DENSE_VERSION: u8 = 1;
+/// Vectors carry their kind.
+const VERSION: u8 = 2;
 const HAS_IDEMPOTENCY: u8 = 1;
 const CONDITIONAL: u8 = 0x80;
 
@@ -27,6 +36,10 @@ const DELETE: u8 = 2;
 const SET_PAYLOAD: u8 = 3;
 const UPDATE_VECTORS: u8 = 4;
 const DELETE_OLDER: u8 = 5;
+
+const DENSE: u8 = 0;
+const SPARSE: u8 = 1;
+const MULTI: u8 = 2;
 
 const MERGE: u8 = 1;
 const OVERWRITE: u8 = 2;
@@ -39,19 +52,20 @@ const MIN_OP: usize = 10;
 impl OpBatch {
     /// The bytes of this batch. `Point::version` is left out: the offset of the record becomes it.
     pub fn encode(&self) -> Bytes {
-        let mut out = Writer(Vec::with_capacity(self.encoded_len_hint()));
-        out.0.push(VERSION);
-        out.0.push(if self.idempotency.is_some() { HAS_IDEMPOTENCY } else { 0 });
+        let kinds = self.ops.iter().any(|op| has_other_kinds(&op.op));
+        let mut out = Writer { out: Vec::with_capacity(self.encoded_len_hint()), kinds };
+        out.out.push(if kinds { VERSION } else { DENSE_VERSION });
+        out.out.push(if self.idempotency.is_some() { HAS_IDEMPOTENCY } else { 0 });
         if let Some(i) = &self.idempotency {
-            out.0.extend_from_slice(&i.key);
-            out.0.extend_from_slice(&i.content);
-            out.0.extend_from_slice(&i.at.to_le_bytes());
+            out.out.extend_from_slice(&i.key);
+            out.out.extend_from_slice(&i.content);
+            out.out.extend_from_slice(&i.at.to_le_bytes());
         }
         out.varint(self.ops.len());
         for op in &self.ops {
             out.op(op);
         }
-        Bytes::from(out.0)
+        Bytes::from(out.out)
     }
 
     /// The batch whose bytes these are; points come back with version 0.
@@ -59,10 +73,12 @@ impl OpBatch {
     /// # Errors
     /// [`StorageError::Corrupt`] for anything [`OpBatch::encode`] does not write.
     pub fn decode(bytes: Bytes) -> Result<Self> {
-        let mut r = Reader { all: &bytes, at: 0 };
-        if r.u8()? != VERSION {
-            return Err(r.corrupt("unknown version of the batch"));
-        }
+        let mut r = Reader { all: &bytes, at: 0, kinds: false };
+        r.kinds = match r.u8()? {
+            DENSE_VERSION => false,
+            VERSION => true,
+            _ => return Err(r.corrupt("unknown version of the batch")),
+        };
         let idempotency = match r.u8()? {
             0 => None,
             HAS_IDEMPOTENCY => {
@@ -86,8 +102,8 @@ impl OpBatch {
 
     /// At least the length of the encoding, close to it: one allocation without growing.
     fn encoded_len_hint(&self) -> usize {
-        fn vectors(v: &[(FieldId, Vec<f32>)]) -> usize {
-            10 + v.iter().map(|(_, x)| 12 + x.len() * 4).sum::<usize>()
+        fn vectors(v: &[(FieldId, VectorValue)]) -> usize {
+            10 + v.iter().map(|(_, x)| 24 + x.bytes()).sum::<usize>()
         }
         let of = |op: &Op| match op {
             Op::Upsert(p) => 64 + p.payload.len() + vectors(&p.vectors),
@@ -103,50 +119,86 @@ impl OpBatch {
     }
 }
 
-struct Writer(Vec<u8>);
+fn has_other_kinds(op: &Op) -> bool {
+    let vectors = match op {
+        Op::Upsert(point) => &point.vectors,
+        Op::UpdateVectors { set, .. } => set,
+        Op::Delete(_) | Op::SetPayload { .. } | Op::DeleteOlderThan { .. } => return false,
+    };
+    vectors.iter().any(|(_, value)| value.as_dense().is_none())
+}
+
+struct Writer {
+    out: Vec<u8>,
+    /// Vectors carry their kind.
+    kinds: bool,
+}
 
 impl Writer {
     fn varint(&mut self, n: usize) {
         let mut n = n as u64;
         while n >= 0x80 {
-            self.0.push((n as u8) | 0x80);
+            self.out.push((n as u8) | 0x80);
             n >>= 7;
         }
-        self.0.push(n as u8);
+        self.out.push(n as u8);
     }
 
     fn bytes(&mut self, b: &[u8]) {
         self.varint(b.len());
-        self.0.extend_from_slice(b);
+        self.out.extend_from_slice(b);
     }
 
     fn i64(&mut self, n: i64) {
-        self.0.extend_from_slice(&n.to_le_bytes());
+        self.out.extend_from_slice(&n.to_le_bytes());
     }
 
     fn id(&mut self, id: &PointId) {
         match id {
             PointId::Num(n) => {
-                self.0.push(0);
-                self.0.extend_from_slice(&n.to_le_bytes());
+                self.out.push(0);
+                self.out.extend_from_slice(&n.to_le_bytes());
             }
             PointId::Uuid(u) => {
-                self.0.push(1);
-                self.0.extend_from_slice(u.as_bytes());
+                self.out.push(1);
+                self.out.extend_from_slice(u.as_bytes());
             }
         }
     }
 
-    fn vectors(&mut self, vectors: &[(FieldId, Vec<f32>)]) {
+    fn vectors(&mut self, vectors: &[(FieldId, VectorValue)]) {
         self.varint(vectors.len());
-        for (field, vector) in vectors {
-            self.0.extend_from_slice(&field.to_le_bytes());
-            self.varint(vector.len());
-            if cfg!(target_endian = "little") {
-                self.0.extend_from_slice(bytemuck::cast_slice(vector));
-            } else {
-                self.0.extend(vector.iter().flat_map(|x| x.to_le_bytes()));
+        for (field, value) in vectors {
+            self.out.extend_from_slice(&field.to_le_bytes());
+            match value {
+                VectorValue::Dense(vector) => {
+                    if self.kinds {
+                        self.out.push(DENSE);
+                    }
+                    self.varint(vector.len());
+                    self.floats(vector);
+                }
+                VectorValue::Sparse(sparse) => {
+                    self.out.push(SPARSE);
+                    self.varint(sparse.indices.len());
+                    sparse.indices.iter().for_each(|index| self.out.extend_from_slice(&index.to_le_bytes()));
+                    self.floats(&sparse.values);
+                }
+                VectorValue::Multi(multi) => {
+                    self.out.push(MULTI);
+                    self.varint(multi.dimension);
+                    self.varint(multi.components.len() / multi.dimension.max(1));
+                    self.floats(&multi.components);
+                }
             }
+        }
+    }
+
+    fn floats(&mut self, floats: &[f32]) {
+        if cfg!(target_endian = "little") {
+            self.out.extend_from_slice(bytemuck::cast_slice(floats));
+        } else {
+            self.out.extend(floats.iter().flat_map(|x| x.to_le_bytes()));
         }
     }
 
@@ -158,9 +210,9 @@ impl Writer {
             Op::UpdateVectors { .. } => UPDATE_VECTORS,
             Op::DeleteOlderThan { .. } => DELETE_OLDER,
         };
-        self.0.push(if op.if_version.is_some() { tag | CONDITIONAL } else { tag });
+        self.out.push(if op.if_version.is_some() { tag | CONDITIONAL } else { tag });
         if let Some(v) = op.if_version {
-            self.0.extend_from_slice(&v.to_le_bytes());
+            self.out.extend_from_slice(&v.to_le_bytes());
         }
         match &op.op {
             Op::Upsert(p) => self.point(p),
@@ -176,7 +228,7 @@ impl Writer {
                 self.vectors(set);
                 self.varint(remove.len());
                 for field in remove {
-                    self.0.extend_from_slice(&field.to_le_bytes());
+                    self.out.extend_from_slice(&field.to_le_bytes());
                 }
             }
             Op::DeleteOlderThan { created_before, now } => {
@@ -190,7 +242,7 @@ impl Writer {
         self.id(&p.id);
         self.i64(p.created_at);
         self.i64(p.ingested_at);
-        self.0.push(u8::from(p.expires_at.is_some()));
+        self.out.push(u8::from(p.expires_at.is_some()));
         if let Some(t) = p.expires_at {
             self.i64(t);
         }
@@ -201,21 +253,21 @@ impl Writer {
     fn change(&mut self, change: &PayloadChange) {
         match change {
             PayloadChange::Merge(b) => {
-                self.0.push(MERGE);
+                self.out.push(MERGE);
                 self.bytes(b);
             }
             PayloadChange::Overwrite(b) => {
-                self.0.push(OVERWRITE);
+                self.out.push(OVERWRITE);
                 self.bytes(b);
             }
             PayloadChange::DeleteKeys(keys) => {
-                self.0.push(DELETE_KEYS);
+                self.out.push(DELETE_KEYS);
                 self.varint(keys.len());
                 for key in keys {
                     self.bytes(key.as_bytes());
                 }
             }
-            PayloadChange::Clear => self.0.push(CLEAR),
+            PayloadChange::Clear => self.out.push(CLEAR),
         }
     }
 }
@@ -223,6 +275,8 @@ impl Writer {
 struct Reader<'a> {
     all: &'a [u8],
     at: usize,
+    /// Vectors carry their kind.
+    kinds: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -302,25 +356,59 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn vectors(&mut self) -> Result<Vec<(FieldId, Vec<f32>)>> {
+    fn vectors(&mut self) -> Result<Vec<(FieldId, VectorValue)>> {
         let count = self.count(3)?;
-        // One entry takes 32 bytes of memory for at least 3 of input: reserve for the usual few only.
-        let mut out = Vec::with_capacity(count.min(16));
+        // One entry takes 64 bytes of memory for at least 3 of input: reserve for the usual few only.
+        let mut out = Vec::with_capacity(count.min(4));
         for _ in 0..count {
             let field = self.u16()?;
-            let dimension = self.count(4)?;
-            let raw = self.take(dimension * 4)?;
-            let mut vector = vec![0f32; dimension];
-            if cfg!(target_endian = "little") {
-                bytemuck::cast_slice_mut(&mut vector).copy_from_slice(raw);
-            } else {
-                for (x, b) in vector.iter_mut().zip(raw.as_chunks::<4>().0) {
-                    *x = f32::from_le_bytes(*b);
-                }
-            }
-            out.push((field, vector));
+            let kind = if self.kinds { self.u8()? } else { DENSE };
+            out.push((field, self.value(kind)?));
         }
         Ok(out)
+    }
+
+    fn value(&mut self, kind: u8) -> Result<VectorValue> {
+        match kind {
+            DENSE => {
+                let dimension = self.count(4)?;
+                self.floats(dimension).map(VectorValue::Dense)
+            }
+            SPARSE => {
+                let components = self.count(8)?;
+                let indices = self.take(components * 4)?.as_chunks::<4>().0;
+                let indices: Vec<u32> = indices.iter().map(|b| u32::from_le_bytes(*b)).collect();
+                if !indices.windows(2).all(|w| w[0] < w[1]) {
+                    return Err(self.corrupt("indices of a sparse vector do not ascend"));
+                }
+                let values = self.floats(components)?;
+                Ok(VectorValue::Sparse(SparseVector { indices, values }))
+            }
+            MULTI => {
+                let dimension = self.count(1)?;
+                if dimension == 0 {
+                    return Err(self.corrupt("a multi vector without a dimension"));
+                }
+                let vectors = self.count(dimension.saturating_mul(4))?;
+                let components = self.floats(vectors * dimension)?;
+                Ok(VectorValue::Multi(MultiVector { dimension, components }))
+            }
+            _ => Err(self.corrupt("unknown kind of vector")),
+        }
+    }
+
+    /// So many floats, which were counted against the bytes that are left.
+    fn floats(&mut self, count: usize) -> Result<Vec<f32>> {
+        let raw = self.take(count * 4)?;
+        let mut floats = vec![0f32; count];
+        if cfg!(target_endian = "little") {
+            bytemuck::cast_slice_mut(&mut floats).copy_from_slice(raw);
+        } else {
+            for (x, b) in floats.iter_mut().zip(raw.as_chunks::<4>().0) {
+                *x = f32::from_le_bytes(*b);
+            }
+        }
+        Ok(floats)
     }
 
     fn op(&mut self) -> Result<ConditionalOp> {

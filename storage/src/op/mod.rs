@@ -5,6 +5,7 @@
 //! replay decides the same.
 
 use bytes::Bytes;
+use engram_index::vector::VectorValue;
 
 use crate::point::{FieldId, Point, PointId};
 
@@ -33,7 +34,7 @@ pub enum Op {
         /// Whose vectors.
         id: PointId,
         /// Admitted vectors to set, ascending by field.
-        set: Vec<(FieldId, Vec<f32>)>,
+        set: Vec<(FieldId, VectorValue)>,
         /// Fields whose vector is removed.
         remove: Vec<FieldId>,
         /// Server time of the write.

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Vectors = 2,
     PayloadIndex = 3,
     Graph = 4,
+    Sparse = 5,
+    Multi = 6,
 }
 
 /// What the header of a blob says.

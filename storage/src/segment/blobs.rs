@@ -83,7 +83,7 @@ pub(super) fn open_rows(path: &str, file: &Bytes, expected_rows: u64) -> Result<
     Ok(rows)
 }
 
-fn vector_detail(field: &VectorField) -> u64 {
+pub(super) fn vector_detail(field: &VectorField) -> u64 {
     u64::from(field.id) << 32 | field.dimension as u64
 }
 

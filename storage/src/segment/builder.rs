@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engram_index::payload::{FieldIndex, FieldIndexBuilder, PayloadPath};
-use engram_index::vector::VectorSet;
 
-use super::run::{NEVER, Rows, Run, RunField};
+use super::run::{NEVER, Rows, Run};
+use super::vectors::RunVectors;
 use crate::error::{Result, StorageError};
 use crate::point::{Point, PointId};
-use crate::schema::{CollectionSchema, VectorField};
+use crate::schema::CollectionSchema;
 
 /// Runs with fewer rows get no payload indexes: evaluating their JSON costs less than building those.
 pub const INDEXED_FROM_ROWS: usize = 64;
@@ -45,21 +45,20 @@ impl<'a> RunBuilder<'a> {
     /// The run: rows sorted by id. Vectors of fields that the schema does not have (any more) are left out.
     ///
     /// # Errors
-    /// `Invalid` where a vector does not have its field's dimension or a payload is no JSON.
+    /// `Invalid` where a vector does not have its field's kind or dimension or a payload is no JSON.
     pub fn finish(mut self) -> Result<Run> {
         // Pushed in order, as bulk loads are, there is nothing to sort.
         if !self.points.windows(2).all(|w| w[0].id < w[1].id) {
             self.sort();
         }
-        let fields = self.schema.vectors.iter().map(|f| collect_field(f, &self.points));
-        let fields = fields.filter_map(Result::transpose).collect::<Result<Vec<_>>>()?;
+        let vectors = RunVectors::collect(&self.schema.vectors, &self.points)?;
         let rows = collect_rows(&self.points);
         let indexes = if self.points.len() >= INDEXED_FROM_ROWS {
             index_payloads(self.schema, (0u32..).zip(self.points.iter().map(|p| &p.payload[..])))?
         } else {
             BTreeMap::new()
         };
-        Run::assemble(rows, fields, indexes.into_iter().map(|(k, v)| (k, Arc::new(v))).collect())
+        Run::assemble(rows, vectors, indexes.into_iter().map(|(k, v)| (k, Arc::new(v))).collect())
     }
 }
 
@@ -73,32 +72,6 @@ impl RunBuilder<'_> {
         let last = (0..order.len()).filter(|&n| order.get(n + 1).is_none_or(|next| next.0 != order[n].0));
         self.points = last.filter_map(|n| points[order[n].1].take()).collect();
     }
-}
-
-fn collect_field(field: &VectorField, points: &[Point]) -> Result<Option<RunField>> {
-    let vector_of = |p: &Point| p.vectors.iter().position(|(id, _)| *id == field.id);
-    let having = points.iter().filter(|p| vector_of(p).is_some()).count();
-    if having == 0 {
-        return Ok(None);
-    }
-    let mut data = Vec::with_capacity(having * field.dimension);
-    let mut ordinals = Vec::with_capacity(if having == points.len() { 0 } else { having });
-    for (ord, point) in (0u32..).zip(points) {
-        let Some(at) = vector_of(point) else { continue };
-        let vector = &point.vectors[at].1;
-        if vector.len() != field.dimension {
-            let (got, want, name) = (vector.len(), field.dimension, &field.name);
-            let why = format!("point {}: vector {name:?} has {got} components instead of {want}", point.id);
-            return Err(StorageError::Invalid(why));
-        }
-        data.extend_from_slice(vector);
-        if having != points.len() {
-            ordinals.push(ord);
-        }
-    }
-    let ordinals = (having != points.len()).then(|| ordinals.into());
-    let set = VectorSet::new(field.metric, field.dimension, data.into(), ordinals)?;
-    Ok(Some(RunField::exact(field.id, set)))
 }
 
 fn collect_rows(points: &[Point]) -> Rows {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use bytes::Bytes;
 use engram_index::Column;
-use engram_index::vector::VectorSet;
+use engram_index::vector::{SparseRow, VectorSet};
 use roaring::RoaringBitmap;
 
 use super::builder::{INDEXED_FROM_ROWS, index_payloads};
-use super::run::{Rows, Run, RunField};
+use super::run::{Rows, Run};
+use super::vectors::{RunField, RunVectors, multi_set, sparse_index};
 use crate::error::{Result, StorageError};
 use crate::point::{FieldId, PointId};
-use crate::schema::{CollectionSchema, VectorField};
+use crate::schema::{CollectionSchema, VectorField, VectorKind};
 
 /// Marks a row that did not survive a merge.
 const DROPPED: u32 = u32::MAX;
@@ -106,7 +107,23 @@ impl<'a> Plan<'a> {
         self.order.iter().map(|t| columns[t.input as usize][t.ord as usize]).collect()
     }
 
-    /// New ordinals of the rows with a vector in `field`, with the vectors.
+    /// New ordinals of the rows with a sparse vector in `field`, with the vectors.
+    pub(crate) fn sparse(&self, field: FieldId) -> impl Iterator<Item = (u32, SparseRow<'a>)> + '_ {
+        let indexes: Vec<_> = self.inputs.iter().map(|run| run.sparse_index(field)).collect();
+        (0u32..).zip(&self.order).filter_map(move |(new, take)| {
+            indexes[take.input as usize]?.vector(take.ord).map(|row| (new, row))
+        })
+    }
+
+    /// New ordinals of the rows with a multi vector in `field`, with all components of each.
+    pub(crate) fn multi(&self, field: FieldId) -> impl Iterator<Item = (u32, &'a [f32])> + '_ {
+        let sets: Vec<_> = self.inputs.iter().map(|run| run.multi_set(field)).collect();
+        (0u32..).zip(&self.order).filter_map(move |(new, take)| {
+            sets[take.input as usize]?.value(take.ord).map(|components| (new, components))
+        })
+    }
+
+    /// New ordinals of the rows with a dense vector in `field`, with the vectors.
     pub(crate) fn vectors(&self, field: FieldId) -> impl Iterator<Item = (u32, &'a [f32])> + '_ {
         let sets: Vec<Option<&'a VectorSet>> =
             self.inputs.iter().map(|run| run.vector_set(field).map(Arc::as_ref)).collect();
@@ -156,7 +173,25 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn field(&self, field: &VectorField) -> Result<Option<RunField>> {
+    fn collect(&self, fields: &[VectorField]) -> Result<RunVectors> {
+        let mut vectors = RunVectors::default();
+        for field in fields {
+            match field.kind {
+                VectorKind::Dense => vectors.dense.extend(self.dense(field)?),
+                VectorKind::Sparse { .. } => {
+                    let index = sparse_index(self.sparse(field.id))?;
+                    vectors.sparse.extend(index.map(|index| (field.id, Arc::new(index))));
+                }
+                VectorKind::Multi => {
+                    let set = multi_set(field, self.multi(field.id))?;
+                    vectors.multi.extend(set.map(|set| (field.id, Arc::new(set))));
+                }
+            }
+        }
+        Ok(vectors)
+    }
+
+    fn dense(&self, field: &VectorField) -> Result<Option<RunField>> {
         let having = self.vectors(field.id).count();
         if having == 0 {
             return Ok(None);
@@ -181,14 +216,13 @@ impl Run {
     /// `Exhausted` for more rows than ordinals, `Invalid` where a payload is no JSON.
     pub fn merge(schema: &CollectionSchema, inputs: &[(&Run, &RoaringBitmap)]) -> Result<(Run, Remap)> {
         let plan = Plan::new(inputs)?;
-        let fields = schema.vectors.iter().map(|f| plan.field(f)).filter_map(Result::transpose);
-        let fields = fields.collect::<Result<Vec<_>>>()?;
+        let vectors = plan.collect(&schema.vectors)?;
         let indexes = if plan.order.len() >= INDEXED_FROM_ROWS {
             index_payloads(schema, plan.payloads())?.into_iter().map(|(k, v)| (k, Arc::new(v))).collect()
         } else {
             BTreeMap::new()
         };
-        let run = Run::assemble(plan.rows(), fields, indexes)?;
+        let run = Run::assemble(plan.rows(), vectors, indexes)?;
         Ok((run, plan.remap))
     }
 }

@@ -11,6 +11,8 @@ pub mod merge;
 pub mod parquet;
 pub mod reader;
 pub mod run;
+mod value_blobs;
+mod vectors;
 pub mod writer;
 
 pub use builder::RunBuilder;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::blobs;
 use super::parquet::{count_rows, read_points};
-use super::run::{Run, RunField};
+use super::run::Run;
+use super::vectors::{RunField, RunVectors};
+use super::{blobs, value_blobs};
 use crate::error::{Result, StorageError};
 use crate::manifest::SegmentEntry;
 use crate::object::{DurableStore, ObjectRef, blocking};
@@ -87,7 +88,7 @@ impl Opening<'_> {
             StorageError::corrupt(format!("segment {}", self.entry.id), "the manifest names no rows of it")
         })?;
         let rows = blobs::open_rows(self.path("rows"), file, count)?;
-        let fields = self.fields(count)?;
+        let vectors = self.vectors(count)?;
         let mut indexes = BTreeMap::new();
         let declared = |spec: &_| self.schema.payload_indexes.contains(spec);
         for (_, path, file) in self.numbered::<u32>("pidx") {
@@ -95,7 +96,21 @@ impl Opening<'_> {
                 indexes.insert(spec.field, Arc::new(index));
             }
         }
-        Run::assemble(rows, fields, indexes)
+        Run::assemble(rows, vectors, indexes)
+    }
+
+    fn vectors(&self, rows: u64) -> Result<RunVectors> {
+        let mut vectors = RunVectors { dense: self.fields(rows)?, ..RunVectors::default() };
+        for (id, path, file) in self.numbered::<FieldId>("sparse") {
+            let Some(spec) = self.schema.vector_field_by_id(id) else { continue };
+            let index = value_blobs::open_sparse(path, file, rows, spec)?;
+            vectors.sparse.push((id, Arc::new(index)));
+        }
+        for (id, path, file) in self.numbered::<FieldId>("multi") {
+            let Some(spec) = self.schema.vector_field_by_id(id) else { continue };
+            vectors.multi.push((id, Arc::new(value_blobs::open_multi(path, file, rows, spec)?)));
+        }
+        Ok(vectors)
     }
 
     fn fields(&self, rows: u64) -> Result<Vec<RunField>> {

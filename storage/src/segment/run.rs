@@ -7,10 +7,11 @@ use bytes::Bytes;
 use engram_index::Column;
 use engram_index::payload::FieldIndex;
 use engram_index::vector::exact::ExactIndex;
-use engram_index::vector::{VectorIndex, VectorSet};
+use engram_index::vector::{MultiSet, SparseIndex, VectorIndex, VectorSet, VectorValue};
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
+use super::vectors::{RunField, RunVectors};
 use crate::error::{Result, StorageError};
 use crate::point::{FieldId, Point, PointId};
 
@@ -40,7 +41,7 @@ pub struct Run {
 
 struct Inner {
     rows: Rows,
-    fields: Vec<RunField>,
+    vectors: RunVectors,
     payload_indexes: BTreeMap<String, Arc<FieldIndex>>,
     oldest_created_at: i64,
     first_expiry: i64,
@@ -63,23 +64,6 @@ pub(crate) struct Rows {
     pub payload: Bytes,
     /// True when `payload` is a view into a mapped file.
     pub mapped: bool,
-}
-
-/// The vectors of one field of a run.
-#[derive(Clone)]
-pub(crate) struct RunField {
-    pub id: FieldId,
-    pub set: Arc<VectorSet>,
-    pub index: Arc<dyn VectorIndex>,
-    pub graph: bool,
-}
-
-impl RunField {
-    /// A field that is scanned exactly.
-    pub(crate) fn exact(id: FieldId, set: VectorSet) -> Self {
-        let set = Arc::new(set);
-        Self { id, index: Arc::new(ExactIndex::new(set.clone())), set, graph: false }
-    }
 }
 
 impl Rows {
@@ -128,38 +112,40 @@ impl Run {
     /// the number of rows.
     pub(crate) fn assemble(
         rows: Rows,
-        mut fields: Vec<RunField>,
+        mut vectors: RunVectors,
         payload_indexes: BTreeMap<String, Arc<FieldIndex>>,
     ) -> Result<Self> {
         if let Some(why) = rows.misfit() {
             return Err(StorageError::Internal(format!("run: {why}")));
         }
-        fields.sort_by_key(|f| f.id);
+        vectors.dense.sort_by_key(|f| f.id);
         let oldest_created_at = rows.created_at.iter().copied().min().unwrap_or(i64::MAX);
         let first_expiry = rows.expires_at.iter().copied().min().unwrap_or(NEVER);
-        Ok(Self { inner: Arc::new(Inner { rows, fields, payload_indexes, oldest_created_at, first_expiry }) })
+        Ok(Self {
+            inner: Arc::new(Inner { rows, vectors, payload_indexes, oldest_created_at, first_expiry }),
+        })
     }
 
     /// The same rows with `index` as the graph of its field. Does nothing for a field the run does not have.
     #[must_use]
     pub fn with_graph(&self, field: FieldId, index: Arc<dyn VectorIndex>) -> Self {
-        let mut fields = self.inner.fields.clone();
-        for f in fields.iter_mut().filter(|f| f.id == field) {
+        let mut vectors = self.inner.vectors.clone();
+        for f in vectors.dense.iter_mut().filter(|f| f.id == field) {
             // The graph brings its own handle to the same vectors; using that one keeps a single copy alive.
             *f = RunField { id: field, set: index.vectors().clone(), index: index.clone(), graph: true };
         }
-        self.replace(fields, self.inner.payload_indexes.clone())
+        self.replace(vectors, self.inner.payload_indexes.clone())
     }
 
     /// The same rows with the exact scan instead of the graph of `field`.
     #[must_use]
     pub fn without_graph(&self, field: FieldId) -> Self {
-        let mut fields = self.inner.fields.clone();
-        for f in fields.iter_mut().filter(|f| f.id == field) {
+        let mut vectors = self.inner.vectors.clone();
+        for f in vectors.dense.iter_mut().filter(|f| f.id == field) {
             f.index = Arc::new(ExactIndex::new(f.set.clone()));
             f.graph = false;
         }
-        self.replace(fields, self.inner.payload_indexes.clone())
+        self.replace(vectors, self.inner.payload_indexes.clone())
     }
 
     /// The same rows with `index` as the payload index of `path`.
@@ -167,13 +153,13 @@ impl Run {
     pub fn with_payload_index(&self, path: &str, index: FieldIndex) -> Self {
         let mut indexes = self.inner.payload_indexes.clone();
         indexes.insert(path.to_owned(), Arc::new(index));
-        self.replace(self.inner.fields.clone(), indexes)
+        self.replace(self.inner.vectors.clone(), indexes)
     }
 
-    fn replace(&self, fields: Vec<RunField>, payload_indexes: BTreeMap<String, Arc<FieldIndex>>) -> Self {
+    fn replace(&self, vectors: RunVectors, payload_indexes: BTreeMap<String, Arc<FieldIndex>>) -> Self {
         let Inner { rows, oldest_created_at, first_expiry, .. } = &*self.inner;
         let (oldest_created_at, first_expiry) = (*oldest_created_at, *first_expiry);
-        let inner = Inner { rows: rows.clone(), fields, payload_indexes, oldest_created_at, first_expiry };
+        let inner = Inner { rows: rows.clone(), vectors, payload_indexes, oldest_created_at, first_expiry };
         Self { inner: Arc::new(inner) }
     }
 
@@ -252,18 +238,41 @@ impl Run {
     }
 
     fn field(&self, field: FieldId) -> Option<&RunField> {
-        self.inner.fields.iter().find(|f| f.id == field)
+        self.inner.vectors.dense.iter().find(|f| f.id == field)
     }
 
-    /// Vector of row `ord` in `field`, if the row has one.
+    /// Dense vector of row `ord` in `field`, if the row has one.
     pub fn vector(&self, field: FieldId, ord: u32) -> Option<&[f32]> {
         let set = &self.field(field)?.set;
         set.position(ord).map(|at| set.vector(at))
     }
 
-    /// All vectors of `field`; `None` when no row has one.
+    /// Value of row `ord` in `field`, of any kind, if the row has one.
+    pub fn vector_value(&self, field: FieldId, ord: u32) -> Option<VectorValue> {
+        self.inner.vectors.value(field, ord)
+    }
+
+    /// The sparse vectors of `field`; `None` when no row has one.
+    pub fn sparse_index(&self, field: FieldId) -> Option<&Arc<SparseIndex>> {
+        self.inner.vectors.sparse.iter().find(|(id, _)| *id == field).map(|(_, index)| index)
+    }
+
+    /// The multi vectors of `field`; `None` when no row has one.
+    pub fn multi_set(&self, field: FieldId) -> Option<&Arc<MultiSet>> {
+        self.inner.vectors.multi.iter().find(|(id, _)| *id == field).map(|(_, set)| set)
+    }
+
+    /// All dense vectors of `field`; `None` when no row has one.
     pub fn vector_set(&self, field: FieldId) -> Option<&Arc<VectorSet>> {
         self.field(field).map(|f| &f.set)
+    }
+
+    /// Whether some row has a value in `field`, of any kind.
+    pub fn has_vectors(&self, field: FieldId) -> bool {
+        let vectors = &self.inner.vectors;
+        vectors.dense.iter().any(|f| f.id == field)
+            || vectors.sparse.iter().any(|(id, _)| *id == field)
+            || vectors.multi.iter().any(|(id, _)| *id == field)
     }
 
     /// The graph of `field` if there is one, else the exact scan; `None` when no row has a vector of it.
@@ -278,7 +287,7 @@ impl Run {
 
     /// Fields whose graph has met damaged bytes.
     pub fn damaged_graphs(&self) -> impl Iterator<Item = FieldId> + '_ {
-        self.inner.fields.iter().filter(|f| f.graph && f.index.damaged()).map(|f| f.id)
+        self.inner.vectors.dense.iter().filter(|f| f.graph && f.index.damaged()).map(|f| f.id)
     }
 
     /// Whether `field` has a graph that tells of no vectors that are gone (see [`VectorIndex::repaired`]).
@@ -288,7 +297,7 @@ impl Run {
 
     /// Vector fields of which some row has a vector, ascending.
     pub fn fields(&self) -> impl Iterator<Item = FieldId> + '_ {
-        self.inner.fields.iter().map(|f| f.id)
+        self.inner.vectors.fields().into_iter()
     }
 
     /// The payload index of the field with this dotted path.
@@ -304,18 +313,14 @@ impl Run {
     /// Row `ord` as a point; vectors are copied, the payload is shared.
     pub fn point(&self, ord: u32) -> Point {
         let RowMeta { version, created_at, ingested_at, expires_at } = self.meta(ord);
-        let fields = self.inner.fields.iter();
-        let vectors =
-            fields.filter_map(|f| f.set.position(ord).map(|at| (f.id, f.set.vector(at).to_vec()))).collect();
+        let vectors = self.inner.vectors.values(ord);
         let payload = self.payload_bytes(ord);
         Point { id: self.id(ord), vectors, payload, created_at, ingested_at, expires_at, version }
     }
 
     /// Heap bytes held; mapped files count 0.
     pub fn heap_bytes(&self) -> usize {
-        let vectors: usize =
-            self.inner.fields.iter().map(|f| f.set.heap_bytes() + f.index.memory_bytes()).sum();
-        self.inner.rows.heap_bytes() + vectors
+        self.inner.rows.heap_bytes() + self.inner.vectors.heap_bytes()
     }
 
     /// Smallest `created_at`; `i64::MAX` without rows.

@@ -8,16 +8,19 @@ use engram_index::vector::VectorIndex;
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::blobs;
 use super::builder::index_payloads;
 use super::merge::{Plan, Remap};
 use super::parquet::{ParquetSource, write_parquet};
 use super::run::{NEVER, Run};
+use super::{blobs, value_blobs};
 use crate::error::{Result, StorageError};
 use crate::manifest::{SegmentEntry, SegmentId};
 use crate::object::{DurableStore, ObjectRef, blocking};
 use crate::point::FieldId;
-use crate::schema::{CollectionSchema, PayloadIndexSpec, ShardKey};
+use crate::schema::{CollectionSchema, PayloadIndexSpec, ShardKey, VectorField, VectorKind};
+
+/// Writes the vectors of one field; nothing where no row has one.
+type WriteVectors = fn(&DurableStore, &str, &Plan<'_>, &VectorField) -> Result<Option<ObjectRef>>;
 
 /// Writes segments of one shard.
 #[derive(Clone, Debug)]
@@ -51,7 +54,8 @@ impl SegmentWriter {
     }
 
     /// Merges sorted runs, without the rows in each one's bitmap, into one segment. Vectors and payloads are streamed:
-    /// beside the inputs some 50 bytes a row, the payload indexes and one row group are in memory.
+    /// beside the inputs some 50 bytes a row, the payload indexes, one index of sparse vectors and one row group are in
+    /// memory.
     ///
     /// Nothing is published: until the manifest names it the segment is garbage (see
     /// [`GcOptions::unpublished`](crate::manifest::GcOptions)).
@@ -97,8 +101,13 @@ impl SegmentWriter {
         let rows = blobs::write_rows(store, &self.blob_path(id, "rows"), plan)?;
         keep("rows".to_owned(), rows, done);
         for field in &self.schema.vectors {
-            let name = format!("vec.{}", field.id);
-            if let Some(object) = blobs::write_vectors(store, &self.blob_path(id, &name), plan, field)? {
+            let (kind, write): (_, WriteVectors) = match field.kind {
+                VectorKind::Dense => ("vec", blobs::write_vectors),
+                VectorKind::Sparse { .. } => ("sparse", value_blobs::write_sparse),
+                VectorKind::Multi => ("multi", value_blobs::write_multi),
+            };
+            let name = format!("{kind}.{}", field.id);
+            if let Some(object) = write(store, &self.blob_path(id, &name), plan, field)? {
                 keep(name, object, done);
             }
         }

@@ -1,6 +1,7 @@
 //! Applying records of the log, in order. The same code runs when a write arrives and when the log is replayed, so
 //! every decision depends only on the state and the record.
 
+use engram_index::vector::VectorValue;
 use hashbrown::HashMap;
 
 use super::dedupe::Seen;
@@ -206,7 +207,11 @@ fn target(op: &Op) -> Option<(PointId, i64)> {
     }
 }
 
-fn update_vectors(vectors: &mut Vec<(FieldId, Vec<f32>)>, set: Vec<(FieldId, Vec<f32>)>, remove: &[FieldId]) {
+fn update_vectors(
+    vectors: &mut Vec<(FieldId, VectorValue)>,
+    set: Vec<(FieldId, VectorValue)>,
+    remove: &[FieldId],
+) {
     vectors.retain(|(field, _)| !remove.contains(field) && !set.iter().any(|(f, _)| f == field));
     vectors.extend(set);
     vectors.sort_by_key(|(field, _)| *field);

@@ -25,10 +25,9 @@ fn drawn(id: u64, round: u64) -> Vec<f32> {
 }
 
 fn drawn_upserts(ids: impl IntoIterator<Item = u64>, round: u64) -> OpBatch {
-    batch(
-        ids.into_iter()
-            .map(|id| Op::Upsert(Point { vectors: vec![(0, drawn(id, round))], ..point(id, "drawn", NOW) })),
-    )
+    batch(ids.into_iter().map(|id| {
+        Op::Upsert(Point { vectors: vec![(0, drawn(id, round).into())], ..point(id, "drawn", NOW) })
+    }))
 }
 
 /// The graphs of a shard and the live vectors they cover; every live row must be in one.

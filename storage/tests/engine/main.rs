@@ -28,6 +28,8 @@ use engram_storage::{Clock, ManualClock};
 
 /// Graphs through merges, purges and damage.
 mod graphs;
+/// Sparse and multi vectors from the log to the purge.
+mod values;
 /// Shared with the tests of the whole.
 #[allow(dead_code, reason = "not all of it is used here")]
 #[path = "../../../tests/src/wait.rs"]
@@ -75,6 +77,7 @@ impl Fixture {
                 hnsw_ef_construction: 50,
                 graph_threshold: 500,
                 layout: Default::default(),
+                kind: Default::default(),
             }],
             payload_indexes: vec![PayloadIndexSpec { field: "n".into(), kind: PayloadIndexKind::Integer }],
             regions: vec![eu.clone(), RegionName::try_from("us").unwrap()],
@@ -113,10 +116,10 @@ impl Fixture {
 }
 
 fn point(id: u64, marker: &str, created_at: i64) -> Point {
-    let vector = (0..DIM).map(|d| ((id * 31 + d as u64 * 7) % 101) as f32).collect();
+    let vector: Vec<f32> = (0..DIM).map(|d| ((id * 31 + d as u64 * 7) % 101) as f32).collect();
     Point {
         id: PointId::Num(id),
-        vectors: vec![(0, vector)],
+        vectors: vec![(0, vector.into())],
         payload: Bytes::from(format!(r#"{{"n":{id},"text":"{marker}"}}"#)),
         created_at,
         ingested_at: NOW,
@@ -143,7 +146,7 @@ fn all(shard: &Shard) -> Vec<(u64, String)> {
             if !view.dead.contains(ord) {
                 let PointId::Num(id) = view.run.id(ord) else { panic!("no number") };
                 let payload: serde_json::Value = serde_json::from_slice(view.run.payload(ord)).unwrap();
-                assert_eq!(view.run.vector(0, ord).unwrap(), point(id, "", NOW).vectors[0].1);
+                assert_eq!(view.run.vector_value(0, ord).unwrap(), point(id, "", NOW).vectors[0].1);
                 found.push((id, payload["text"].as_str().unwrap_or("").to_owned()));
             }
         }

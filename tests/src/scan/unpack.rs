@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use arrow::array::ArrayData;
+use engram_index::vector::VectorValue;
 use engram_storage::OpBatch;
 use engram_storage::op::Op;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -45,8 +46,12 @@ pub fn log_records(content: &[u8], mut look: impl FnMut(&[u8])) {
         for op in batch.ops {
             if let Op::Upsert(point) = op.op {
                 look(&point.payload);
-                for (_, vector) in point.vectors {
-                    look(&crate::wire::f32le(&vector));
+                for (_, value) in point.vectors {
+                    match value {
+                        VectorValue::Dense(vector) => look(&crate::wire::f32le(&vector)),
+                        VectorValue::Sparse(sparse) => look(&crate::wire::f32le(&sparse.values)),
+                        VectorValue::Multi(multi) => look(&crate::wire::f32le(&multi.components)),
+                    }
                 }
             }
         }

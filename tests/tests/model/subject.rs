@@ -62,6 +62,7 @@ impl Subject {
                 hnsw_ef_construction: 64,
                 graph_threshold: 100,
                 layout: Default::default(),
+                kind: Default::default(),
             }],
             payload_indexes: vec![PayloadIndexSpec {
                 field: "group".into(),
@@ -241,7 +242,7 @@ impl Subject {
     }
 
     async fn set_vector(&mut self, id: u64, vector: Option<Vec<f32>>) -> Result<()> {
-        let set = vector.clone().map(|v| (String::new(), v)).into_iter().collect();
+        let set = vector.clone().map(|v| (String::new(), v.into())).into_iter().collect();
         let remove = if vector.is_none() { vec![String::new()] } else { vec![] };
         let update = VectorUpdate { id: PointId::Num(id), set, remove, if_version: None };
         let answer = self.db().update_vectors(WHO, NAME, vec![update], waited()).await?;
@@ -284,7 +285,7 @@ impl Subject {
     async fn search(&self, query: Vec<f32>, k: usize, exact: bool, group: Option<u64>) -> Result<()> {
         let request = SearchRequest {
             collection: NAME.into(),
-            query: QueryVector::Vector(query.clone()),
+            query: QueryVector::Vector(query.clone().into()),
             field: String::new(),
             filter: group.map(of_group),
             k,
@@ -344,8 +345,8 @@ impl Subject {
         let held = self.truth.visible(id).with_context(|| format!("{id} should not be there"))?;
         let payload: serde_json::Value = serde_json::from_slice(&p.payload)?;
         ensure!(payload == held.payload, "payload of {id} is {payload}, expected {}", held.payload);
-        let vector = p.vectors.first().map(|(_, v)| v);
-        ensure!(vector == held.vector.as_ref(), "vector of {id} is {vector:?}, expected {:?}", held.vector);
+        let vector = p.vectors.first().and_then(|(_, v)| v.as_dense());
+        ensure!(vector == held.vector.as_deref(), "vector of {id} is {vector:?}, expected {:?}", held.vector);
         ensure!(p.region.as_str() == region(id), "region of {id} is {}", p.region);
         ensure!(
             p.created_at == held.created_at,
@@ -414,7 +415,7 @@ fn number(id: PointId) -> u64 {
 fn new_point(id: u64, held: &Held, if_version: Option<u64>) -> NewPoint {
     NewPoint {
         id: Some(PointId::Num(id)),
-        vectors: held.vector.clone().map(|v| (String::new(), v)).into_iter().collect(),
+        vectors: held.vector.clone().map(|v| (String::new(), v.into())).into_iter().collect(),
         payload: Bytes::from(held.payload.to_string()),
         region: Some(region(id).into()),
         created_at: Some(held.created_at),

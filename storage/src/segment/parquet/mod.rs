@@ -8,6 +8,8 @@
 //! | `created_at`, `ingested_at` | TIMESTAMP(ms, UTC) | |
 //! | `expires_at` | TIMESTAMP(ms, UTC), null for never | |
 //! | `vector`, `vector.{name}` | LIST of FLOAT, all of one length, null for none | one per vector field |
+//! | the same, of sparse fields | STRUCT of `indices`, LIST of UINT32, and `values`, LIST of FLOAT | |
+//! | the same, of multi fields | LIST of LIST of FLOAT | |
 //! | `payload.{field}` | by its kind: UTF8, INT64, DOUBLE, BOOLEAN, TIMESTAMP(us, UTC) | one per declared payload field, except places |
 //! | `payload` | UTF8 | the rest of the payload, a JSON object |
 //!
@@ -16,15 +18,17 @@
 
 pub(crate) mod payload_split;
 mod read;
+mod values;
 mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use engram_index::payload::PayloadIndexKind;
+use parquet::schema::types::ColumnPath;
 
-use crate::schema::{CollectionSchema, VectorField};
+use crate::schema::{CollectionSchema, VectorField, VectorKind};
 
 pub use read::{count_rows, read_points};
 pub(super) use write::{ParquetSource, write_parquet};
@@ -49,6 +53,46 @@ fn vector_column_name(field: &VectorField) -> String {
 
 fn vector_item() -> Arc<Field> {
     Arc::new(Field::new("element", DataType::Float32, false))
+}
+
+fn index_item() -> Arc<Field> {
+    Arc::new(Field::new("element", DataType::UInt32, false))
+}
+
+/// Item of a multi vector: one of its vectors.
+fn list_item() -> Arc<Field> {
+    Arc::new(Field::new("element", DataType::List(vector_item()), false))
+}
+
+/// Parts of a sparse vector.
+fn sparse_parts() -> Fields {
+    let list = |name: &str, item| Field::new(name, DataType::List(item), false);
+    [list("indices", index_item()), list("values", vector_item())].into_iter().collect()
+}
+
+fn vector_type(field: &VectorField) -> DataType {
+    match field.kind {
+        VectorKind::Dense => {
+            DataType::FixedSizeList(vector_item(), i32::try_from(field.dimension).unwrap_or(i32::MAX))
+        }
+        VectorKind::Sparse { .. } => DataType::Struct(sparse_parts()),
+        VectorKind::Multi => DataType::List(list_item()),
+    }
+}
+
+/// Paths of the columns that hold the numbers of a vector field.
+fn number_columns(field: &VectorField) -> Vec<ColumnPath> {
+    let path = |parts: &[&str]| {
+        let name = std::iter::once(vector_column_name(field));
+        ColumnPath::new(name.chain(parts.iter().map(|&part| part.to_owned())).collect())
+    };
+    match field.kind {
+        VectorKind::Dense => vec![path(&["list", "element"])],
+        VectorKind::Sparse { .. } => {
+            vec![path(&["indices", "list", "element"]), path(&["values", "list", "element"])]
+        }
+        VectorKind::Multi => vec![path(&["list", "element", "list", "element"])],
+    }
 }
 
 /// Type of the column of payload fields of this kind; places stay in the JSON.
@@ -82,8 +126,7 @@ fn arrow_schema(schema: &CollectionSchema, ids_are_numbers: bool) -> SchemaRef {
     ];
     let tag = |value: String| HashMap::from([(FIELD_KEY.to_owned(), value)]);
     for field in &schema.vectors {
-        let list = DataType::FixedSizeList(vector_item(), i32::try_from(field.dimension).unwrap_or(i32::MAX));
-        let column = Field::new(vector_column_name(field), list, true);
+        let column = Field::new(vector_column_name(field), vector_type(field), true);
         fields.push(column.with_metadata(tag(field.id.to_string())));
     }
     for field in typed_fields(schema) {

@@ -1,8 +1,6 @@
 //! Reading the Parquet file of a segment back into points.
 
-use arrow::array::{
-    Array, AsArray, FixedSizeListArray, Float32Array, PrimitiveArray, RecordBatch, StringArray,
-};
+use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Float64Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
     UInt64Type,
@@ -12,6 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaDataReader;
 
 use super::payload_split::{Typed, join};
+use super::values::Values;
 use super::{FIELD_KEY, ROWS_KEY, SEGMENT_KEY};
 use crate::error::{Result, StorageError};
 use crate::point::{FieldId, Point};
@@ -56,7 +55,7 @@ pub fn read_points(path: &str, file: Bytes) -> Result<impl Iterator<Item = Resul
 /// The columns of one batch.
 struct Rows<'b> {
     batch: &'b RecordBatch,
-    vectors: Vec<(FieldId, &'b FixedSizeListArray)>,
+    vectors: Vec<(FieldId, Values<'b>)>,
     typed: Vec<(String, &'b dyn Array)>,
 }
 
@@ -70,8 +69,7 @@ impl<'b> Rows<'b> {
                 typed.push((path.to_owned(), column.as_ref()));
             } else {
                 let id = tag.parse().map_err(|_| format!("column {} has no field number", field.name()))?;
-                let lists = column.as_fixed_size_list_opt().ok_or("vectors are no lists of one length")?;
-                vectors.push((id, lists));
+                vectors.push((id, Values::of(column)?));
             }
         }
         vectors.sort_by_key(|(id, _)| *id);
@@ -94,10 +92,8 @@ impl<'b> Rows<'b> {
             Err(_) => self.text("id")?.value(row).parse()?,
         };
         let mut vectors = Vec::with_capacity(self.vectors.len());
-        for (field, lists) in self.vectors.iter().filter(|(_, lists)| lists.is_valid(row)) {
-            let list = lists.value(row);
-            let components: &Float32Array = list.as_primitive_opt().ok_or("vectors are not of floats")?;
-            vectors.push((*field, components.values().to_vec()));
+        for (field, values) in &self.vectors {
+            vectors.extend(values.value(row)?.map(|value| (*field, value)));
         }
         let typed: Vec<(String, Typed)> = self
             .typed

@@ -18,12 +18,12 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::payload_split::{Field, Typed, split};
-use super::{REVISION_KEY, ROWS_KEY, SEGMENT_KEY, SHARD_KEY, VERSION_KEY};
+use super::{REVISION_KEY, ROWS_KEY, SEGMENT_KEY, SHARD_KEY, VERSION_KEY, values};
 use crate::error::{Result, StorageError};
 use crate::manifest::SegmentId;
 use crate::object::{DurableStore, ObjectRef};
 use crate::point::PointId;
-use crate::schema::{CollectionSchema, ShardKey, VectorField};
+use crate::schema::{CollectionSchema, ShardKey, VectorField, VectorKind};
 use crate::segment::merge::{Plan, Take};
 
 /// Rows of a row group, at most.
@@ -54,7 +54,7 @@ pub(crate) fn write_parquet(
 ) -> Result<ObjectRef> {
     let numbers = plan.inputs.iter().all(|run| run.rows().uuids.is_empty());
     let arrow_schema = super::arrow_schema(source.schema, numbers);
-    let row_bytes = 512 + source.schema.vectors.iter().map(|f| f.dimension * 4).sum::<usize>();
+    let row_bytes = 512 + source.schema.vectors.iter().map(|f| values::bytes_a_row(plan, f)).sum::<usize>();
     let group_rows = (GROUP_BYTES / row_bytes).clamp(64, GROUP_ROWS);
     let properties = properties(plan.order.len(), group_rows, source)?;
     store.write_blocking(path, |sink| {
@@ -62,8 +62,16 @@ pub(crate) fn write_parquet(
         let mut writer = writer.map_err(fault(path))?;
         let batches =
             Batches { plan, source, arrow_schema, numbers, typed: super::typed_fields(source.schema) };
-        for rows in plan.order.chunks(BATCH_ROWS.min(group_rows)) {
+        let mut rest = plan.order.as_slice();
+        while !rest.is_empty() {
+            let rows = values::batch_len(plan, rest, &source.schema.vectors, BATCH_ROWS.min(group_rows));
+            let (rows, later) = rest.split_at(rows);
             writer.write(&batches.batch(rows)?).map_err(fault(path))?;
+            // Rows that are much larger than those before them.
+            if writer.in_progress_size() > 2 * GROUP_BYTES {
+                writer.flush().map_err(fault(path))?;
+            }
+            rest = later;
         }
         writer.close().map(drop).map_err(fault(path))
     })
@@ -95,13 +103,13 @@ fn properties(rows: usize, group_rows: usize, source: ParquetSource<'_>) -> Resu
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
     for field in &source.schema.vectors {
-        let path = ["list", "element"].map(str::to_owned);
-        let column = ColumnPath::new([super::vector_column_name(field)].into_iter().chain(path).collect());
         // Components hardly compress; plain they can be read at memory speed.
-        properties = properties
-            .set_column_compression(column.clone(), Compression::UNCOMPRESSED)
-            .set_column_encoding(column.clone(), Encoding::PLAIN)
-            .set_column_dictionary_enabled(column, false);
+        for column in super::number_columns(field) {
+            properties = properties
+                .set_column_compression(column.clone(), Compression::UNCOMPRESSED)
+                .set_column_encoding(column.clone(), Encoding::PLAIN)
+                .set_column_dictionary_enabled(column, false);
+        }
     }
     Ok(properties.build())
 }
@@ -131,7 +139,12 @@ impl Batches<'_, '_> {
             Arc::new(TimestampMillisecondArray::from(expires).with_timezone("UTC")),
         ];
         for field in &self.source.schema.vectors {
-            columns.push(self.vectors(rows, field).map_err(internal)?);
+            let column = match field.kind {
+                VectorKind::Dense => self.vectors(rows, field),
+                VectorKind::Sparse { .. } => values::sparse_array(self.plan, rows, field.id),
+                VectorKind::Multi => values::multi_array(self.plan, rows, field),
+            };
+            columns.push(column.map_err(internal)?);
         }
         self.payloads(rows, &mut columns)?;
         RecordBatch::try_new(self.arrow_schema.clone(), columns).map_err(internal)
