@@ -80,6 +80,9 @@ impl SearchJob {
         let Some(view) = self.snapshot.runs.get(run) else { return Ok(Ranked::default()) };
         check_deadline(self.request.scope.deadline)?;
         let Some(index) = view.run.vector_index(self.request.field) else { return Ok(Ranked::default()) };
+        if self.request.indexed_only && self.waits_for_graph(view) {
+            return Ok(Ranked::default());
+        }
         let rows = self.rows(view)?;
         let count = rows.count(view.run.len());
         if count == 0 {
@@ -91,6 +94,14 @@ impl SearchJob {
         let expected = if graph { index.expected_recall(&params) } else { Some(1.0) };
         let placed = |n: Neighbor| Placed { hit: hit(view, n), place: Place { run, ordinal: n.ordinal } };
         Ok((neighbors.into_iter().map(placed).collect(), Searched::run(count, expected, graph)))
+    }
+
+    /// Whether a run has so many vectors that it is to have a graph, and has none.
+    fn waits_for_graph(&self, view: &RunView) -> bool {
+        let field = self.request.field;
+        let least = self.request.scope.schema.vector_field_by_id(field).map_or(0, |f| f.graph_threshold);
+        let vectors = view.run.vector_set(field).map_or(0, |set| set.len());
+        !view.run.has_graph(field) && vectors >= least
     }
 
     /// Rows of a run that may be returned.
