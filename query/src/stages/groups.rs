@@ -23,7 +23,7 @@ use crate::filter::{Condition, Filter};
 use crate::limits::MAX_K;
 use crate::searcher::ShardKeysRequest;
 
-/// Rankings that look for groups, or fill several at once, before the rest is done group by group.
+/// Rankings that fill several groups at once, before the rest is done group by group.
 const ROUNDS: usize = 6;
 
 /// What is asked for.
@@ -74,17 +74,22 @@ impl Grouper<'_> {
             return Ok(groups);
         }
         let mut seen: HashSet<Scalar> = HashSet::new();
-        let mut limit = self.grouping.groups.saturating_mul(self.grouping.size);
-        for _ in 0..ROUNDS {
-            let plan = StagePlan { limit: limit.min(MAX_K), ..self.without_groups(&seen) };
+        let mut limit = self.grouping.groups.saturating_mul(self.grouping.size).min(MAX_K);
+        // At first over all: most collections have a value in every point, and asking each point for one may cost a look
+        // at its payload.
+        let (mut plan, mut narrowed) = (StagePlan { limit, ..self.plan.clone() }, false);
+        loop {
+            let before = groups.len();
             let round = self.round(&plan).await?;
             let exhausted = round.exhausted;
             self.collect(round, &mut groups, &mut seen);
-            if exhausted || groups.len() >= self.grouping.groups {
+            // Points whose only values make no groups, such as fractions, may fill a list; not the longest one for ever.
+            let stuck = narrowed && groups.len() == before && limit == MAX_K;
+            if exhausted || stuck || groups.len() >= self.grouping.groups {
                 break;
             }
-            // Without any group so far, the points that have one come later.
-            limit = limit.saturating_mul(if seen.is_empty() { 64 } else { 4 });
+            limit = if groups.is_empty() { MAX_K } else { limit.saturating_mul(4).min(MAX_K) };
+            (plan, narrowed) = (StagePlan { limit, ..self.without_groups(&seen) }, true);
         }
         self.fill(&mut groups).await?;
         Ok(groups)
@@ -159,13 +164,11 @@ impl Grouper<'_> {
         Ok(())
     }
 
-    /// The plan over points that have a value which is not `seen`. At first over all: most collections have a value in
-    /// every point, and asking each point for one may cost a look at its payload.
+    /// The plan over points that have a value which is not `seen` and may make a group.
     fn without_groups(&self, seen: &HashSet<Scalar>) -> StagePlan {
-        if seen.is_empty() {
-            return self.plan.clone();
-        }
-        let filter = self.having(FieldPredicate::Except(seen.iter().cloned().collect()));
+        let others = [Scalar::Bool(false), Scalar::Bool(true)];
+        let known = seen.iter().cloned().chain(others).collect();
+        let filter = self.having(FieldPredicate::Except(known));
         self.plan.narrowed(&Arc::new(filter))
     }
 

@@ -314,16 +314,17 @@ fn without(ids: Vec<PointId>) -> Option<Arc<Filter>> {
 impl StagePlan {
     /// Whether a score is good enough.
     pub fn passes(&self, score: f32) -> bool {
-        let Some(threshold) = self.threshold else { return true };
+        self.threshold.is_none_or(|threshold| self.reaches(score, threshold))
+    }
+
+    fn reaches(&self, score: f32, threshold: f32) -> bool {
         match &self.by {
             By::Nearest(nearest) | By::Diverse { nearest, .. } if !nearest.metric.larger_is_closer() => {
                 score <= threshold
             }
-            By::Ranked(by) => !matches!(by.as_ref(), RankBy::Preference { .. }) || score >= threshold,
-            By::Same => self
-                .prefetch
-                .first()
-                .is_none_or(|inner| StagePlan { threshold: self.threshold, ..inner.clone() }.passes(score)),
+            // The others have no scores.
+            By::Ranked(by) if !matches!(by.as_ref(), RankBy::Preference { .. }) => true,
+            By::Same => self.prefetch.first().is_none_or(|inner| inner.reaches(score, threshold)),
             _ => score >= threshold,
         }
     }

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has to fail"
 )]
 
+mod consistency;
 mod examples;
 mod facets;
 mod groups;
