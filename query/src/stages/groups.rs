@@ -46,6 +46,9 @@ pub(crate) struct Members {
     complete: bool,
 }
 
+/// Points with their values.
+type Keyed = Vec<(PointId, Vec<Scalar>)>;
+
 /// A ranking with the values of its points.
 struct Round {
     list: Vec<(Candidate, Vec<Scalar>)>,
@@ -205,7 +208,7 @@ impl Grouper<'_> {
             let (ids, path) = (ids[number].clone(), self.grouping.path.clone());
             self.fan.searcher.keys(ShardKeysRequest { scope, ids, path })
         };
-        let (shards, late): (Vec<Vec<(PointId, Vec<Scalar>)>>, _) = scatter(self.fan, call).await?;
+        let (shards, late): (Vec<Keyed>, _) = scatter(self.fan, call).await?;
         match late {
             Some(e) => Err(e),
             None => Ok(shards.into_iter().flatten().collect()),
