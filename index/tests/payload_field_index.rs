@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use engram_index::payload::{
-    FieldIndex, FieldIndexBuilder, FieldPredicate, GeoPoint, Matcher, PayloadIndexKind, PayloadPath, Scalar,
+    FieldIndex, FieldIndexBuilder, FieldPredicate, GeoPoint, IndexedValue, Matcher, PayloadIndexKind,
+    PayloadPath, Scalar,
 };
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
@@ -311,4 +312,50 @@ fn payload_index_answers_none_rather_than_wrong() {
     assert_eq!(index.cardinality(&one), Some(1));
     assert_eq!(index.matching(&FieldPredicate::Any(vec![Scalar::Keyword("x".into())])), None);
     assert_eq!(index.cardinality(&FieldPredicate::Except(vec![Scalar::Integer(1)])), Some(2));
+}
+
+#[test]
+fn payload_index_tells_its_values_in_order_with_their_rows() {
+    // Rows 0, 3, 6, ... hold both words; 2,000 rows of one key are more than lists hold.
+    let words: Vec<Value> = (0..6_000)
+        .map(|i| {
+            if i % 3 == 0 {
+                json!({"o": {"f": ["b", format!("a{}", i % 5)]}})
+            } else {
+                json!({"o": {"f": i}})
+            }
+        })
+        .collect();
+    let index = build(PayloadIndexKind::Keyword, &words);
+    let reopened = FieldIndex::open(Bytes::from(index.encode())).unwrap();
+    for index in [index, reopened] {
+        let values = index.values().unwrap();
+        let word = |text: &str| IndexedValue::Scalar(Scalar::Keyword(text.to_owned()));
+        let wanted = ["a0", "a1", "a2", "a3", "a4", "b"];
+        assert_eq!(values.len(), wanted.len());
+        let some: RoaringBitmap = (0..300).collect();
+        for (rank, text) in wanted.iter().enumerate() {
+            assert_eq!(values.value(rank), Some(word(text)));
+            let has = |row: &u32| match *text {
+                "b" => row.is_multiple_of(3),
+                a => row.is_multiple_of(3) && format!("a{}", row % 5) == a,
+            };
+            let rows: Vec<u32> = (0..300).filter(has).collect();
+            assert_eq!(values.rows(rank).in_rows(&some).collect::<Vec<_>>(), rows);
+            assert_eq!(values.rows(rank).count_in(&some), rows.len() as u64);
+        }
+        assert_eq!(index.others().len(), 4_000);
+    }
+    let of = |kind, rows: &[Value]| {
+        let index = build(kind, rows);
+        let values = index.values().unwrap();
+        (0..values.len()).map(|rank| format!("{:?}", values.value(rank).unwrap())).collect::<Vec<_>>()
+    };
+    let row = |value: Value| json!({"o": {"f": value}});
+    let rows = [row(json!([3, -1])), row(json!(true)), row(json!("1970-01-01T00:00:01Z"))];
+    assert_eq!(of(PayloadIndexKind::Integer, &rows), ["Scalar(Integer(-1))", "Scalar(Integer(3))"]);
+    assert_eq!(of(PayloadIndexKind::Float, &rows), ["Number(-1.0)", "Number(3.0)"]);
+    assert_eq!(of(PayloadIndexKind::Bool, &rows), ["Scalar(Bool(true))"]);
+    assert_eq!(of(PayloadIndexKind::Datetime, &rows), ["Datetime(1000000)"]);
+    assert!(build(PayloadIndexKind::Geo, &rows).values().is_none());
 }

@@ -70,5 +70,6 @@ fn database_options(config: &NodeConfig) -> DatabaseOptions {
         default_timeout: config.limits.search_timeout,
         search_threads: config.index.search_threads,
         recheck_one_in: config.index.recheck_one_in,
+        ..DatabaseOptions::default()
     }
 }

@@ -15,6 +15,7 @@ pub mod payload;
 pub mod recall;
 pub mod request;
 pub mod searcher;
+pub mod stages;
 pub mod token;
 
 mod coordinator;

@@ -19,6 +19,30 @@ pub const MAX_BATCH: usize = 10_000;
 pub const MAX_SEARCH_BATCH: usize = 1_000;
 /// Most results that the searches of one batch may ask for together.
 pub const MAX_SEARCH_BATCH_RESULTS: usize = 100_000;
+/// Most prefetch stages inside one another.
+pub const MAX_PREFETCH_DEPTH: usize = 8;
+/// Most stages of a query, the last one included.
+pub const MAX_STAGES: usize = 32;
+/// Most examples of a query, those of all its stages together: targets, positive and negative ones.
+pub const MAX_EXAMPLES: usize = 1_000;
+/// Most parts of a formula.
+pub const MAX_FORMULA_NODES: usize = 1_000;
+/// Most parts of a formula inside one another.
+pub const MAX_FORMULA_DEPTH: usize = 64;
+/// Most groups of one answer.
+pub const MAX_GROUPS: usize = 1_000;
+/// Most results of one group.
+pub const MAX_GROUP_SIZE: usize = 1_000;
+/// Most results of all groups together.
+pub const MAX_GROUP_HITS: usize = 10_000;
+/// Most values that a facet returns.
+pub const MAX_FACET_LIMIT: usize = 10_000;
+/// Most different values of a facet that are counted, in one shard.
+pub const MAX_FACET_VALUES: usize = 1_000_000;
+/// Most points that a matrix samples.
+pub const MAX_MATRIX_SAMPLE: usize = 4_096;
+/// Most components of the vectors that one query holds at once, to compare points with each other: 64 MiB.
+pub const MAX_COMPARED_COMPONENTS: usize = 1 << 24;
 pub use engram_storage::op::MAX_PAYLOAD_BYTES;
 
 /// Deepest nesting of a payload; the object itself is 1.

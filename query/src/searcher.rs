@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use engram_index::payload::{PayloadPath, Scalar};
 use engram_index::vector::VectorValue;
 use engram_storage::log::Offset;
 use engram_storage::point::PointId;
@@ -15,6 +16,8 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::recall::{Effort, Searched};
 use crate::request::{Selection, StoredPoint};
+use crate::stages::order::OrderValue;
+use crate::stages::rank_by::RankBy;
 
 /// What every request to a shard carries.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct ShardScope {
     pub min_offset: Offset,
     /// Give up then.
     pub deadline: Instant,
+    /// State to read, from [`ShardSearcher::hold`]; the newest one where empty.
+    pub pin: Pin,
 }
 
 /// A search of one shard.
@@ -46,6 +51,8 @@ pub struct ShardSearchRequest {
     pub effort: Effort,
     /// Compare with every matching vector.
     pub exact: bool,
+    /// Leave out runs that are due for a graph and have none yet.
+    pub indexed_only: bool,
     /// Id to leave out.
     pub without: Option<PointId>,
     /// Shards that the same request searches, this one included: a local searcher keeps the work it does on the
@@ -133,6 +140,65 @@ pub struct FetchRequest {
     pub pin: Pin,
 }
 
+/// A ranking of one shard by something other than the distance to one vector.
+#[derive(Clone, Debug)]
+pub struct ShardRankRequest {
+    /// Where and until when.
+    pub scope: ShardScope,
+    /// What makes the order.
+    pub by: Arc<RankBy>,
+    /// Which points.
+    pub filter: Option<Arc<Filter>>,
+    /// Rows wanted.
+    pub k: usize,
+    /// Shards that the same request reads, this one included.
+    pub shards: usize,
+}
+
+/// One row of a ranking.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RankedRow {
+    /// Identity.
+    pub id: PointId,
+    /// Version, so that a later phase can tell a changed point.
+    pub version: u64,
+    /// What it was ranked by, larger first, where that is a score; otherwise 1.
+    pub score: f32,
+    /// The value it was ordered by.
+    pub order: Option<OrderValue>,
+}
+
+/// Ranking of one shard.
+#[derive(Clone, Debug, Default)]
+pub struct ShardRanked {
+    /// In the order of [`RankBy::compare`].
+    pub rows: Vec<RankedRow>,
+    /// Offset the answer is true for.
+    pub served: Offset,
+}
+
+/// Values of a field and how many points of one shard have them.
+#[derive(Clone, Debug)]
+pub struct ShardFacetRequest {
+    /// Where and until when.
+    pub scope: ShardScope,
+    /// Path of the field.
+    pub path: Arc<PayloadPath>,
+    /// Which points.
+    pub filter: Option<Arc<Filter>>,
+}
+
+/// What points of one shard have at a path.
+#[derive(Clone, Debug)]
+pub struct ShardKeysRequest {
+    /// Where and until when.
+    pub scope: ShardScope,
+    /// Which.
+    pub ids: Vec<PointId>,
+    /// Path of the field.
+    pub path: Arc<PayloadPath>,
+}
+
 /// Matching points of one shard in the order of ids.
 #[derive(Clone, Debug)]
 pub struct ShardScrollRequest {
@@ -161,4 +227,13 @@ pub trait ShardSearcher: Send + Sync {
     async fn scroll(&self, request: ShardScrollRequest) -> Result<Vec<StoredPoint>>;
     /// Number of matching points.
     async fn count(&self, scope: ShardScope, filter: Option<Arc<Filter>>) -> Result<u64>;
+    /// Keeps the shard's state, so that several requests read the same one. Empty where that cannot be.
+    async fn hold(&self, scope: ShardScope) -> Result<Pin>;
+    /// The first points by something other than their distance to one vector.
+    async fn rank_by(&self, request: ShardRankRequest) -> Result<ShardRanked>;
+    /// How many matching points have each value at a path.
+    async fn facet(&self, request: ShardFacetRequest) -> Result<Vec<(Scalar, u64)>>;
+    /// The keywords and whole numbers that these points have at a path, in the order of the request; absent points are
+    /// left out.
+    async fn keys(&self, request: ShardKeysRequest) -> Result<Vec<(PointId, Vec<Scalar>)>>;
 }

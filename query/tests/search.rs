@@ -192,6 +192,7 @@ async fn pages_cover_every_match_once() {
                     collection: name.into(),
                     filter: filter.clone(),
                     from,
+                    order_by: None,
                     limit: 37,
                     selection: Selection::default(),
                     read: ReadOptions::default(),

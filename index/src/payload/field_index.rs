@@ -11,6 +11,7 @@ mod keys;
 mod places;
 mod postings;
 mod shapes;
+mod values;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
@@ -21,6 +22,7 @@ use keys::{Keys, Spans};
 use places::Places;
 use postings::{Postings, bitmap_bytes, complement};
 use shapes::{Foreign, Shapes};
+pub use values::{IndexedValue, ValueRows, Values};
 
 use super::PayloadIndexKind;
 use super::predicate::FieldPredicate;

@@ -260,7 +260,7 @@ fn is_scalar(value: &Value) -> bool {
 }
 
 /// The text that stands for all strings equal to `text`: the dashed lower-case form of a UUID, else `text` itself.
-pub(super) fn canonical_keyword(text: &str) -> Cow<'_, str> {
+pub fn canonical_keyword(text: &str) -> Cow<'_, str> {
     match as_uuid(text) {
         Some(uuid) => Cow::Owned(uuid.as_hyphenated().to_string()),
         None => Cow::Borrowed(text),

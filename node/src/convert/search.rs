@@ -66,6 +66,7 @@ pub(crate) fn scroll(wire: v1::ScrollRequest, call: Option<Duration>) -> Result<
         collection: wire.collection,
         filter: wire.filter.map(filter::filter).transpose()?,
         from: wire.from.as_ref().map(|id| point_id("from", Some(id))).transpose()?,
+        order_by: None,
         limit: if wire.limit == 0 { DEFAULT_PAGE } else { wire.limit as usize },
         selection: selection(wire.selection),
         read: read_options(wire.token.as_ref(), 0, call, wire.regions)?,

@@ -16,15 +16,19 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use crate::error::{QueryError, Result};
 use crate::limits::check_timeout;
 use crate::request::ReadOptions;
-use crate::searcher::{ShardScope, ShardSearcher};
+use crate::searcher::{Pin, ShardScope, ShardSearcher};
 
+mod held;
 mod idf;
 mod read;
 mod search;
+mod winners;
 
+pub(crate) use held::scatter;
 pub(crate) use idf::weighed;
 pub(crate) use read::{count, get, scroll};
 pub(crate) use search::{SearchPlan, search};
+pub(crate) use winners::{fetch_by_shard, rank_deadline, settle};
 
 /// How often a search is tried while its winners change between the phases.
 pub(crate) const SEARCH_ATTEMPTS: usize = 3;
@@ -72,7 +76,7 @@ impl Fan {
         let wanted = |region: &str| read.regions.is_empty() || read.regions.iter().any(|r| r == region);
         let scope = |shard: engram_storage::ShardKey| {
             let min_offset = read.token.as_ref().map_or(0, |t| t.offset(&shard.region, shard.bucket));
-            ShardScope { shard, schema: schema.clone(), min_offset, deadline }
+            ShardScope { shard, schema: schema.clone(), min_offset, deadline, pin: Pin::default() }
         };
         let scopes = schema.shards().filter(|s| wanted(s.region.as_str())).map(scope).collect();
         Ok(Self { searcher, schema, scopes: Arc::new(scopes), deadline })

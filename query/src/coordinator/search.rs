@@ -2,13 +2,12 @@
 
 use std::iter::Peekable;
 use std::sync::Arc;
-use std::time::Instant;
 use std::vec::IntoIter;
 
 use engram_index::vector::{Metric, VectorValue};
 use engram_storage::point::PointId;
 
-use super::{Fan, SEARCH_ATTEMPTS, gather};
+use super::{Fan, SEARCH_ATTEMPTS, gather, rank_deadline, settle};
 use crate::error::{QueryError, Result};
 use crate::filter::Filter;
 use crate::merge::{Merged, merge_hits};
@@ -45,35 +44,19 @@ pub(crate) async fn search(fan: &Fan, plan: &SearchPlan) -> Result<(SearchAnswer
         let partial = late.or(fetch_late);
         if changed == 0 || left == 0 || partial.is_some() {
             let searched = shards.iter().map(|shard| shard.searched).fold(Searched::default(), Searched::and);
-            let answer = answer(plan, hits, changed, partial)?;
-            return Ok((SearchAnswer { expected_recall: searched.expected_recall(), ..answer }, searched));
+            let partial = settle(plan.allow_partial, changed, partial)?;
+            return Ok((
+                SearchAnswer { hits, partial, expected_recall: searched.expected_recall() },
+                searched,
+            ));
         }
-    }
-}
-
-fn answer(
-    plan: &SearchPlan,
-    hits: Vec<Hit>,
-    changed: usize,
-    late: Option<QueryError>,
-) -> Result<SearchAnswer> {
-    let partial = late.is_some() || changed > 0;
-    match late {
-        Some(e) if !plan.allow_partial => Err(e),
-        None if partial && !plan.allow_partial => Err(QueryError::Unavailable {
-            code: "changed_while_reading",
-            message: format!(
-                "{changed} of the nearest points kept changing while they were read; try again, or accept partial answers"
-            ),
-        }),
-        _ => Ok(SearchAnswer { hits, partial, expected_recall: None }),
     }
 }
 
 /// First phase: what each shard ranks first. The list of a late shard is empty.
 async fn rank(fan: &Fan, plan: &SearchPlan) -> Result<(Vec<ShardHits>, Option<QueryError>)> {
     let shards = fan.scopes.len();
-    let deadline = rank_deadline(fan, plan);
+    let deadline = rank_deadline(fan, plan.allow_partial);
     let calls = fan.scopes.iter().map(|scope| {
         fan.searcher.search(ShardSearchRequest {
             scope: ShardScope { deadline, ..scope.clone() },
@@ -83,6 +66,7 @@ async fn rank(fan: &Fan, plan: &SearchPlan) -> Result<(Vec<ShardHits>, Option<Qu
             k: plan.k + plan.offset,
             effort: plan.effort,
             exact: plan.exact,
+            indexed_only: false,
             without: plan.without,
             shards,
         })
@@ -94,13 +78,6 @@ async fn rank(fan: &Fan, plan: &SearchPlan) -> Result<(Vec<ShardHits>, Option<Qu
         lists[number] = hits;
     }
     Ok((lists, gathered.late))
-}
-
-/// When ranking ends. Where a partial answer will do, a fifth of the time is kept for fetching it: late shards must not
-/// use up the time in which the points of the others are read.
-fn rank_deadline(fan: &Fan, plan: &SearchPlan) -> Instant {
-    let left = fan.deadline.saturating_duration_since(Instant::now());
-    if plan.allow_partial { fan.deadline.checked_sub(left / 5).unwrap_or(fan.deadline) } else { fan.deadline }
 }
 
 /// The hits that make up the answer, over all shards.

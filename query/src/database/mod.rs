@@ -21,9 +21,12 @@ use crate::request::{
     VectorUpdate, WriteAnswer, WriteOptions,
 };
 use crate::searcher::ShardSearcher;
+use crate::stages::sample::Seeds;
 use crate::write::{self, Writer, region::Stripes};
 
+mod batch;
 mod collections;
+mod query;
 mod recheck;
 mod search;
 
@@ -41,6 +44,8 @@ pub struct DatabaseOptions {
     pub search_threads: usize,
     /// One in so many searches by graph is kept for [`Database::recheck`]; 0 for none.
     pub recheck_one_in: u64,
+    /// What random samples start from, so that they can be had again; chance where absent.
+    pub sample_seed: Option<u64>,
 }
 
 impl Default for DatabaseOptions {
@@ -50,6 +55,7 @@ impl Default for DatabaseOptions {
             default_timeout: Duration::from_secs(10),
             search_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             recheck_one_in: 64,
+            sample_seed: None,
         }
     }
 }
@@ -66,15 +72,18 @@ struct Inner {
     searcher: Arc<dyn ShardSearcher>,
     stripes: Arc<Stripes>,
     rechecks: Rechecks,
+    seeds: Seeds,
     options: DatabaseOptions,
 }
 
 /// One page of a scroll.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
-    /// In the order of ids.
+    /// In the order of ids, or of the field that was asked for.
     pub points: Vec<StoredPoint>,
-    /// Where the next page starts; `None` after the last one.
+    /// The value of that field by which each point is here; empty in the order of ids.
+    pub order_values: Vec<serde_json::Value>,
+    /// Where the next page starts; `None` after the last one, and in the order of a field.
     pub next: Option<PointId>,
 }
 
@@ -88,7 +97,8 @@ impl Database {
         let searcher = local.clone();
         let stripes = Arc::new(Stripes::new());
         let rechecks = Rechecks::new(options.recheck_one_in);
-        Ok(Self { inner: Arc::new(Inner { engine, local, searcher, stripes, rechecks, options }) })
+        let seeds = Seeds::new(options.sample_seed);
+        Ok(Self { inner: Arc::new(Inner { engine, local, searcher, stripes, rechecks, seeds, options }) })
     }
 
     /// The engine underneath.
@@ -170,18 +180,21 @@ impl Database {
         coordinator::get(&fan, &ids, Arc::new(selection)).await
     }
 
-    /// One page of matching points in the order of ids.
+    /// One page of matching points in the order of ids, or of a field.
     ///
     /// # Errors
-    /// As [`Database::get`], and `invalid_filter`.
-    pub async fn scroll(&self, principal: Principal, request: ScrollRequest) -> Result<Page> {
+    /// As [`Database::get`], `invalid_filter`, and `invalid_argument` for an order that cannot be.
+    pub async fn scroll(&self, principal: Principal, mut request: ScrollRequest) -> Result<Page> {
+        if let Some(order_by) = request.order_by.take() {
+            return self.scroll_by_value(principal, request, &order_by).await;
+        }
         check_page(request.limit)?;
         let fan = self.fan(principal, &request.collection, &request.read)?;
         check_selection(&fan.schema, &request.selection)?;
         let filter = checked_filter(request.filter)?;
         let page = (request.limit, Arc::new(request.selection));
         let (points, next) = coordinator::scroll(&fan, filter, request.from, page).await?;
-        Ok(Page { points, next })
+        Ok(Page { points, order_values: Vec::new(), next })
     }
 
     /// Number of matching points.
@@ -203,7 +216,7 @@ impl Database {
         self.inner.engine.collection(principal.tenant, name).map_err(|_| QueryError::no_collection(name))
     }
 
-    fn fan(&self, principal: Principal, collection: &str, read: &ReadOptions) -> Result<Fan> {
+    pub(crate) fn fan(&self, principal: Principal, collection: &str, read: &ReadOptions) -> Result<Fan> {
         let schema = self.schema(principal, collection)?;
         Fan::new(self.inner.searcher.clone(), schema, read, self.inner.options.default_timeout)
     }

@@ -123,6 +123,7 @@ impl Database {
                 k: sample.k,
                 effort: sample.effort,
                 exact: false,
+                indexed_only: false,
                 without: sample.without,
                 shards,
             };

@@ -4,21 +4,18 @@ use std::sync::Arc;
 
 use engram_index::vector::VectorValue;
 use engram_storage::point::PointId;
-use engram_storage::schema::{CollectionSchema, VectorField};
-use parking_lot::Mutex;
-use tokio::task::JoinSet;
+use engram_storage::schema::VectorField;
 
+use super::batch::spread;
 use super::{Database, check_selection, checked_filter};
 use crate::coordinator::{self, Fan, SearchPlan};
 use crate::error::{QueryError, Result};
 use crate::limits::{
     MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most, check_effort, check_k, check_offset, check_timeout,
 };
-use crate::request::{Principal, QueryVector, ReadOptions, SearchAnswer, SearchRequest, Selection};
+use crate::request::{Principal, QueryVector, ReadOptions, SearchAnswer, SearchRequest};
+use crate::stages::examples;
 use crate::write::{admit_query, vector_field};
-
-/// Searches of a batch with their numbers.
-type Numbered = std::iter::Enumerate<std::vec::IntoIter<SearchRequest>>;
 
 impl Database {
     /// The nearest points, closest first, ties by id.
@@ -51,48 +48,12 @@ impl Database {
         for request in &requests {
             check_timeout(request.read.timeout, self.inner.options.default_timeout)?;
         }
-        let total = requests.len();
-        let workers = self.inner.options.search_threads.clamp(1, total.max(1));
-        let mut answers: Vec<Option<Result<SearchAnswer>>> = Vec::new();
-        answers.resize_with(total, || None);
-        if workers <= 1 {
-            for (place, request) in answers.iter_mut().zip(requests) {
-                *place = Some(self.search(principal, request).await);
-            }
-        } else {
-            for (number, answer) in self.run_many(principal, requests, workers).await? {
-                answers[number] = Some(answer);
-            }
-        }
-        let missing = || Err(QueryError::Internal("a search of the batch was lost".to_owned()));
-        answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect()
-    }
-
-    /// Runs `requests` on so many tasks, this one among them; each takes the next one when it is free. Dropped with the
-    /// caller.
-    async fn run_many(
-        &self,
-        principal: Principal,
-        requests: Vec<SearchRequest>,
-        workers: usize,
-    ) -> Result<Vec<(usize, Result<SearchAnswer>)>> {
-        let queue = Arc::new(Mutex::new(requests.into_iter().enumerate()));
-        let work = |database: Self, queue: Arc<Mutex<Numbered>>| async move {
-            let mut answers = Vec::new();
-            loop {
-                let Some((number, request)) = next(&queue) else { return answers };
-                answers.push((number, database.search(principal, request).await));
-            }
+        let database = self.clone();
+        let run = move |request| {
+            let database = database.clone();
+            async move { database.search(principal, request).await }
         };
-        let mut tasks = JoinSet::new();
-        for _ in 1..workers {
-            tasks.spawn(work(self.clone(), queue.clone()));
-        }
-        let mut answers = work(self.clone(), queue).await;
-        while let Some(done) = tasks.join_next().await {
-            answers.extend(done.map_err(|e| QueryError::Internal(format!("a search was stopped: {e}")))?);
-        }
-        Ok(answers)
+        spread(requests, self.inner.options.search_threads, run).await
     }
 
     async fn plan(&self, principal: Principal, fan: &Fan, request: SearchRequest) -> Result<SearchPlan> {
@@ -136,27 +97,9 @@ impl Database {
     }
 }
 
-/// The lock is held for no longer than this.
-fn next(queue: &Mutex<Numbered>) -> Option<(usize, SearchRequest)> {
-    queue.lock().next()
-}
-
 /// The stored vector of point `id`.
 async fn vector_of(fan: &Fan, field: &VectorField, id: PointId) -> Result<VectorValue> {
-    let selection =
-        Selection { vectors: true, vector_names: vec![field.name.clone()], ..Selection::default() };
-    let point = coordinator::get(fan, &[id], Arc::new(selection)).await?.into_iter().next();
-    let Some(point) = point else { return Err(no_point(&fan.schema, id)) };
-    let vector = point.vectors.into_iter().next();
-    vector.map(|(_, vector)| vector).ok_or_else(|| {
-        let message =
-            format!("point {id} has no vector in field {:?}: search with another field or point", field.name);
-        QueryError::invalid("no_vector", message)
-    })
-}
-
-fn no_point(schema: &CollectionSchema, id: PointId) -> QueryError {
-    let message =
-        format!("there is no point {id} in collection {:?}: give the id of a stored point", schema.name);
-    QueryError::NotFound { code: "point_not_found", message }
+    let point = coordinator::get(fan, &[id], examples::only_vector(&field.name)).await?.into_iter().next();
+    let Some(point) = point else { return Err(examples::no_point(&fan.schema, id)) };
+    examples::vector_of(point).ok_or_else(|| examples::no_vector(id, &field.name))
 }

@@ -16,6 +16,7 @@ pub use ast::{Condition, Filter, MinShould};
 pub use estimate::estimate;
 pub use eval::Compiled;
 pub use plan::{FilterSource, Resolution, ResolveError, resolve};
+pub(crate) use validate::reason;
 pub use validate::{MAX_CONDITIONS, MAX_DEPTH, MAX_LIST};
 
 /// What is wrong with a filter. The caller must mend it; nothing was done.

@@ -60,7 +60,7 @@ pub(super) fn check_predicate(
 }
 
 /// The sentence of a refused path or predicate.
-pub(super) fn reason(e: IndexError) -> String {
+pub(crate) fn reason(e: IndexError) -> String {
     match e {
         IndexError::InvalidParameter(why) => why,
         other => other.to_string(),

@@ -16,10 +16,10 @@ const JOBS_PER_THREAD: usize = 256;
 
 /// Estimated work, in multiply-adds of vector components.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Work(pub usize);
+pub(crate) struct Work(pub usize);
 
 /// Threads for work that would block the async runtime.
-pub(super) struct Compute {
+pub(crate) struct Compute {
     pool: rayon::ThreadPool,
     room: Arc<Semaphore>,
     /// Jobs that somebody waits for.
@@ -94,7 +94,7 @@ impl Compute {
 }
 
 /// Refuses to go on after the deadline.
-pub(super) fn check_deadline(deadline: Instant) -> Result<()> {
+pub(crate) fn check_deadline(deadline: Instant) -> Result<()> {
     if Instant::now() < deadline {
         return Ok(());
     }

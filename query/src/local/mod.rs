@@ -4,28 +4,36 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
+use engram_index::payload::Scalar;
 use engram_storage::engine::Engine;
 use engram_storage::point::PointId;
+use engram_storage::schema::ShardKey;
 use engram_storage::shard::ShardSnapshot;
 
 use crate::error::{QueryError, Result};
 use crate::filter::Filter;
 use crate::request::StoredPoint;
 use crate::searcher::{
-    FetchRequest, Frequencies, FrequencyRequest, Pin, ShardHits, ShardScope, ShardScrollRequest,
-    ShardSearchRequest, ShardSearcher,
+    FetchRequest, Frequencies, FrequencyRequest, Pin, ShardFacetRequest, ShardHits, ShardKeysRequest,
+    ShardRankRequest, ShardRanked, ShardScope, ShardScrollRequest, ShardSearchRequest, ShardSearcher,
 };
 
 mod compute;
+mod facet;
 mod filtered;
+mod keys;
 mod multi;
+mod rank;
 mod read;
 mod recheck;
 pub(crate) mod rows;
 mod search;
 mod sparse;
 
-use compute::Compute;
+pub(crate) use compute::{Compute, Work, check_deadline};
+use facet::FacetJob;
+use keys::KeysJob;
+use rank::RankJob;
 use read::{CountJob, FetchJob, ScrollJob, VersionsJob};
 use recheck::RecheckJob;
 pub(crate) use recheck::Rechecked;
@@ -61,6 +69,9 @@ impl LocalSearcher {
 
     /// The snapshot that a request reads; `None` where nothing was ever written to the shard.
     async fn snapshot(&self, scope: &ShardScope) -> Result<Option<Arc<ShardSnapshot>>> {
+        if let Some(held) = held(&scope.pin, &scope.shard) {
+            return Ok(Some(held.snapshot.clone()));
+        }
         let Some(shard) = self.engine.existing_shard(&scope.shard).await? else {
             if scope.min_offset == 0 {
                 return Ok(None);
@@ -113,9 +124,23 @@ impl LocalSearcher {
         done.map_err(|e| QueryError::Internal(format!("a re-check was stopped: {e}")))?
     }
 
+    /// What a request sees; of a held state what was seen when it was taken.
     fn shown(&self, scope: &ShardScope) -> Visibility {
-        Visibility::new(scope, self.engine.clock().now_ms())
+        match held(&scope.pin, &scope.shard) {
+            Some(held) => Visibility { deadline: scope.deadline, ..held.shown },
+            None => Visibility::new(scope, self.engine.clock().now_ms()),
+        }
     }
+
+    /// Where work runs that is not one shard's.
+    pub(crate) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+}
+
+/// The state in a pin, if it is one of this shard.
+fn held<'a>(pin: &'a Pin, shard: &ShardKey) -> Option<&'a Held> {
+    pin.0.as_ref()?.downcast_ref::<Held>().filter(|held| held.snapshot.key == *shard)
 }
 
 #[async_trait]
@@ -142,8 +167,7 @@ impl ShardSearcher for LocalSearcher {
 
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<StoredPoint>> {
         let FetchRequest { scope, ids, selection, pin } = request;
-        let held = pin.0.as_ref().and_then(|held| held.downcast_ref::<Held>());
-        let (snapshot, shown, places) = match held.filter(|held| held.snapshot.key == scope.shard) {
+        let (snapshot, shown, places) = match held(&pin, &scope.shard) {
             Some(held) => (held.snapshot.clone(), held.shown, held.places.clone()),
             None => match self.snapshot(&scope).await? {
                 Some(snapshot) => (snapshot, self.shown(&scope), Arc::default()),
@@ -166,6 +190,37 @@ impl ShardSearcher for LocalSearcher {
         let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(0) };
         let shown = self.shown(&scope);
         let job = CountJob { snapshot, shown, scope, filter };
+        self.compute.run(job.work(), 1, move |_| job.run()).await
+    }
+
+    async fn hold(&self, scope: ShardScope) -> Result<Pin> {
+        let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(Pin::default()) };
+        let held = Held { snapshot, shown: self.shown(&scope), places: Arc::default() };
+        Ok(Pin(Some(Arc::new(held))))
+    }
+
+    async fn rank_by(&self, request: ShardRankRequest) -> Result<ShardRanked> {
+        let Some(snapshot) = self.snapshot(&request.scope).await? else {
+            return Ok(ShardRanked::default());
+        };
+        let shown = self.shown(&request.scope);
+        let (served, shards) = (snapshot.applied, request.shards);
+        let job = RankJob { snapshot, shown, request };
+        let rows = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
+        Ok(ShardRanked { rows, served })
+    }
+
+    async fn facet(&self, request: ShardFacetRequest) -> Result<Vec<(Scalar, u64)>> {
+        let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Vec::new()) };
+        let shown = self.shown(&request.scope);
+        let job = FacetJob { snapshot, shown, request };
+        self.compute.run(job.work(), 1, move |_| job.run()).await
+    }
+
+    async fn keys(&self, request: ShardKeysRequest) -> Result<Vec<(PointId, Vec<Scalar>)>> {
+        let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Vec::new()) };
+        let shown = self.shown(&request.scope);
+        let job = KeysJob { snapshot, shown, request };
         self.compute.run(job.work(), 1, move |_| job.run()).await
     }
 }

@@ -17,13 +17,13 @@ use crate::request::{Selection, StoredPoint};
 use crate::searcher::ShardScope;
 
 /// What finding one point in one run costs, in multiply-adds.
-const FIND_WORK: usize = 300;
+pub(super) const FIND_WORK: usize = 300;
 /// What copying one point costs.
 const COPY_WORK: usize = 500;
 /// What parsing and printing one payload costs.
-const PROJECT_WORK: usize = 20_000;
+pub(super) const PROJECT_WORK: usize = 20_000;
 /// Rows between two looks at the clock.
-const ROWS_PER_DEADLINE_CHECK: usize = 256;
+pub(super) const ROWS_PER_DEADLINE_CHECK: usize = 256;
 
 /// A selection, made ready for many points.
 struct Shape {

@@ -97,6 +97,11 @@ impl<'a> Rows<'a> {
         part
     }
 
+    /// These rows, out of `total`.
+    pub fn all(&self, total: usize) -> RoaringBitmap {
+        self.part(0..u32::try_from(total).unwrap_or(u32::MAX))
+    }
+
     /// Number of rows, out of `total`.
     pub fn count(&self, total: usize) -> u64 {
         match self {

@@ -96,7 +96,9 @@ impl SearchJob {
     fn search_run(&self, run: usize, on_pool: bool) -> Result<Ranked> {
         let Some(view) = self.snapshot.runs.get(run) else { return Ok(Ranked::default()) };
         check_deadline(self.request.scope.deadline)?;
-        if !view.run.has_vectors(self.request.field) {
+        if !view.run.has_vectors(self.request.field)
+            || self.request.indexed_only && self.waits_for_graph(view)
+        {
             return Ok(Ranked::default());
         }
         let rows = self.rows(view)?;
@@ -130,6 +132,14 @@ impl SearchJob {
         let graph = view.run.has_graph(self.request.field) && !params.exact;
         let expected = if graph { index.expected_recall(&params) } else { Some(1.0) };
         Ok((neighbors, Searched::run(count, expected, graph)))
+    }
+
+    /// Whether a run has so many vectors that it is to have a graph, and has none.
+    fn waits_for_graph(&self, view: &RunView) -> bool {
+        let field = self.request.field;
+        let least = self.request.scope.schema.vector_field_by_id(field).map_or(0, |f| f.graph_threshold);
+        let vectors = view.run.vector_set(field).map_or(0, |set| set.len());
+        !view.run.has_graph(field) && vectors >= least
     }
 
     /// Rows of a run that may be returned.

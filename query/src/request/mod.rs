@@ -197,15 +197,17 @@ pub struct SearchAnswer {
     pub expected_recall: Option<f32>,
 }
 
-/// One page of points in the order of their ids.
+/// One page of points in the order of their ids, or of a field.
 #[derive(Clone, Debug)]
 pub struct ScrollRequest {
     /// Name or alias.
     pub collection: String,
     /// Which points.
     pub filter: Option<Filter>,
-    /// First id of the page.
+    /// First id of the page; not with `order_by`.
     pub from: Option<PointId>,
+    /// Order by the values of a field instead of the ids; the page then says no next id.
+    pub order_by: Option<query::OrderBy>,
     /// 1 to 10,000.
     pub limit: usize,
     /// What to return.

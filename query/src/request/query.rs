@@ -90,7 +90,7 @@ pub enum Query {
         input: VectorInput,
         /// 0: by relevance alone, 1: by diversity alone.
         diversity: f32,
-        /// Points it is chosen from; the limit where absent.
+        /// Points it is chosen from; the limit (and offset) where absent.
         candidates: Option<usize>,
     },
     /// Like the positive examples and unlike the negative ones.
@@ -276,7 +276,7 @@ pub struct TextQuery {
 pub struct Scored {
     /// The point, as selected.
     pub point: StoredPoint,
-    /// By what it was ranked: similarity, distance for euclid and manhattan, a fused score, 0 where nothing scores.
+    /// By what it was ranked: similarity, distance for euclid and manhattan, a fused score, 1 where nothing scores.
     pub score: f32,
     /// Value of the field it was ordered by.
     pub order_value: Option<Value>,

@@ -19,7 +19,7 @@ use crate::error::{QueryError, Result};
 use crate::filter::Filter;
 use crate::local::LocalSearcher;
 use crate::request::{Change, WriteAnswer, WriteOptions};
-use crate::searcher::ShardScope;
+use crate::searcher::{Pin, ShardScope};
 
 /// Operations of one record.
 const CHUNK_OPS: usize = 50_000;
@@ -123,8 +123,9 @@ impl Matching {
 
     async fn matches(&self, key: &ShardKey, tail: u64) -> Result<Vec<(PointId, u64)>> {
         let deadline = self.writer.deadline();
+        let schema = self.writer.schema.clone();
         let scope =
-            ShardScope { shard: key.clone(), schema: self.writer.schema.clone(), min_offset: tail, deadline };
+            ShardScope { shard: key.clone(), schema, min_offset: tail, deadline, pin: Pin::default() };
         let call = self.searcher.versions(scope, self.filter.clone());
         let mut found = gather(std::iter::once(call), deadline).await?.complete()?;
         Ok(found.pop().unwrap_or_default())

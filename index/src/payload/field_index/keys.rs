@@ -174,7 +174,8 @@ impl TextKeys {
         self.offsets.len().saturating_sub(1)
     }
 
-    fn get(&self, rank: usize) -> &[u8] {
+    /// The bytes of one key; empty past the end.
+    pub fn get(&self, rank: usize) -> &[u8] {
         let bound = |i: usize| self.offsets.get(i).map_or(0, |o| usize::try_from(*o).unwrap_or(usize::MAX));
         self.bytes.get(bound(rank)..bound(rank + 1)).unwrap_or(&[])
     }

@@ -6,6 +6,7 @@ use bytemuck::Pod;
 use roaring::RoaringBitmap;
 
 use super::codec::{Reader, Writer, corrupt};
+use super::values::ValueRows;
 use crate::column::Column;
 use crate::error::Result;
 
@@ -56,6 +57,14 @@ impl Postings {
     fn bitmaps(&self, keys: &Range<usize>) -> &[(u64, RoaringBitmap)] {
         let bound = |key: usize| self.dense.partition_point(|(k, _)| *k < key as u64);
         self.dense.get(bound(keys.start)..bound(keys.end)).unwrap_or(&[])
+    }
+
+    /// Rows of one key.
+    pub fn rows_of(&self, key: usize) -> ValueRows<'_> {
+        match self.bitmaps(&(key..key + 1)) {
+            [(_, bitmap)] => ValueRows::Many(bitmap),
+            _ => ValueRows::List(self.list(&(key..key + 1))),
+        }
     }
 
     /// Number of (key, row) pairs of these keys.

@@ -1,0 +1,71 @@
+//! Keywords and whole numbers that points have at a path.
+
+use std::sync::Arc;
+
+use engram_index::payload::{PayloadPath, Scalar, canonical_keyword};
+use engram_storage::StorageError;
+use engram_storage::point::PointId;
+use engram_storage::shard::{RunView, ShardSnapshot};
+use serde_json::Value;
+
+use super::compute::{Work, check_deadline};
+use super::read::{FIND_WORK, PROJECT_WORK, ROWS_PER_DEADLINE_CHECK};
+use super::rows::{Place, Visibility, locate};
+use crate::error::Result;
+use crate::searcher::ShardKeysRequest;
+
+/// A look at the values of some points.
+pub(super) struct KeysJob {
+    pub snapshot: Arc<ShardSnapshot>,
+    pub shown: Visibility,
+    pub request: ShardKeysRequest,
+}
+
+impl KeysJob {
+    /// Estimated work.
+    pub fn work(&self) -> Work {
+        let each = self.snapshot.runs.len() * FIND_WORK + PROJECT_WORK;
+        Work(self.request.ids.len().saturating_mul(each))
+    }
+
+    /// The points that are there with their values, each value once.
+    pub fn run(&self) -> Result<Vec<(PointId, Vec<Scalar>)>> {
+        let mut found = Vec::with_capacity(self.request.ids.len());
+        for (i, id) in self.request.ids.iter().enumerate() {
+            if i.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
+                check_deadline(self.request.scope.deadline)?;
+            }
+            let Some(Place { run, ordinal }) = locate(&self.snapshot, id) else { continue };
+            let view = &self.snapshot.runs[run];
+            if self.shown.shows(&view.run.meta(ordinal)) {
+                let mut keys = scalars(&payload(view, ordinal)?, &self.request.path);
+                keys.retain(|key| !matches!(key, Scalar::Bool(_)));
+                found.push((*id, keys));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The payload of a row.
+pub(super) fn payload(view: &RunView, ordinal: u32) -> Result<Value> {
+    let bytes = view.run.payload(ordinal);
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    Ok(serde_json::from_slice(bytes).map_err(|e| StorageError::corrupt("payload", e.to_string()))?)
+}
+
+/// The values at `path` that can be matched exactly, ascending, each once; UUIDs in their dashed form.
+pub(super) fn scalars(payload: &Value, path: &PayloadPath) -> Vec<Scalar> {
+    let scalar = |value: &Value| match value {
+        Value::Bool(b) => Some(Scalar::Bool(*b)),
+        Value::Number(n) => n.as_i64().map(Scalar::Integer),
+        Value::String(s) => Some(Scalar::Keyword(canonical_keyword(s).into_owned())),
+        _ => None,
+    };
+    let mut found: Vec<Scalar> = path.values(payload).into_iter().filter_map(scalar).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}

@@ -1,0 +1,344 @@
+//! Plans of queries: limits, examples made vectors, filters handed down.
+
+use std::sync::Arc;
+
+use engram_index::vector::{Metric, VectorValue};
+use engram_storage::point::{FieldId, PointId};
+use engram_storage::schema::VectorField;
+use futures::future::{BoxFuture, FutureExt};
+
+use super::examples::{Examples, Library};
+use super::formula::Checked;
+use super::order::Order;
+use super::rank_by::{Preference, RankBy};
+use super::sample::Seeds;
+use super::{diverse, fusion, recommend};
+use crate::coordinator;
+use crate::error::{QueryError, Result};
+use crate::filter::{Condition, Filter};
+use crate::limits::{
+    MAX_COMPARED_COMPONENTS, MAX_EXAMPLES, MAX_PREFETCH_DEPTH, MAX_STAGES, at_most, check_effort, check_k,
+};
+use crate::recall::Effort;
+use crate::request::query::{ContextPair, Fusion, Query, RecommendStrategy, Stage, StageParams, VectorInput};
+use crate::write::{admit_query, vector_field};
+
+/// A stage that can run.
+#[derive(Clone, Debug)]
+pub(crate) struct StagePlan {
+    pub prefetch: Vec<StagePlan>,
+    pub by: By,
+    /// Its own filter and those of the stages above it: what leaves are searched with.
+    pub filter: Option<Arc<Filter>>,
+    /// Results wanted, skipped ones included.
+    pub limit: usize,
+    pub threshold: Option<f32>,
+}
+
+/// What a stage ranks by.
+#[derive(Clone, Debug)]
+pub(crate) enum By {
+    /// As its only prefetch stage did.
+    Same,
+    Nearest(Nearest),
+    Diverse {
+        nearest: Nearest,
+        diversity: f32,
+        candidates: usize,
+    },
+    Ranked(Arc<RankBy>),
+    Fusion(Fusion),
+    Formula(Arc<Checked>),
+}
+
+/// A search for the neighbours of one vector.
+#[derive(Clone, Debug)]
+pub(crate) struct Nearest {
+    pub field: FieldId,
+    pub name: String,
+    pub metric: Metric,
+    /// Admitted.
+    pub vector: Arc<VectorValue>,
+    pub effort: Effort,
+    pub exact: bool,
+    pub indexed_only: bool,
+}
+
+/// Makes plans.
+pub(crate) struct Planner<'a> {
+    pub library: Library<'a>,
+    pub seeds: &'a Seeds,
+    pub default_recall: f32,
+    pub allow_partial: bool,
+}
+
+impl Planner<'_> {
+    /// A plan for the first `offset` and as many more results of `stage` as it wants.
+    ///
+    /// # Errors
+    /// Limits, what is wrong with the request, and `point_not_found` for examples.
+    pub async fn plan(&self, stage: &Stage, offset: usize) -> Result<StagePlan> {
+        let mut counts = Counts::default();
+        measure(stage, 0, &mut counts)?;
+        let mut plan = self.stage(stage, None, offset).await?;
+        plan.limit = stage.limit + offset;
+        Ok(plan)
+    }
+
+    /// Recursion is as deep as `measure` allows.
+    fn stage<'b>(
+        &'b self,
+        stage: &'b Stage,
+        above: Option<Arc<Filter>>,
+        offset: usize,
+    ) -> BoxFuture<'b, Result<StagePlan>> {
+        async move {
+            check_k(stage.limit)?;
+            if stage.score_threshold.is_some_and(|t| !t.is_finite()) {
+                let message = "the score threshold is not a finite number: give one, or leave it out";
+                return Err(QueryError::invalid("not_finite", message));
+            }
+            if let Some(filter) = &stage.filter {
+                filter.validate()?;
+            }
+            let (by, excluded) = self.by(stage, stage.limit + offset).await?;
+            let filter = both(above, stage.filter.clone().map(Arc::new));
+            let filter = both(filter, without(excluded));
+            let mut prefetch = Vec::with_capacity(stage.prefetch.len());
+            for inner in &stage.prefetch {
+                prefetch.push(self.stage(inner, filter.clone(), 0).await?);
+            }
+            let (limit, threshold) = (stage.limit, stage.score_threshold);
+            Ok(StagePlan { prefetch, by, filter, limit, threshold })
+        }
+        .boxed()
+    }
+
+    /// What a stage ranks by, and the examples that it leaves out.
+    async fn by(&self, stage: &Stage, results: usize) -> Result<(By, Vec<PointId>)> {
+        let alone = |by| Ok((by, Vec::new()));
+        let ranked = |by| Ok((By::Ranked(Arc::new(by)), Vec::new()));
+        let Some(query) = &stage.query else {
+            return match stage.prefetch.len() {
+                0 => ranked(RankBy::Id),
+                1 => alone(By::Same),
+                n => {
+                    let message = format!(
+                        "{n} prefetch stages and no query: give a query that ranks their results, such as a fusion"
+                    );
+                    Err(QueryError::invalid("invalid_argument", message))
+                }
+            };
+        };
+        match query {
+            Query::OrderBy(order_by) => ranked(RankBy::Order(Order::new(order_by)?)),
+            Query::Sample => ranked(RankBy::Sample { seed: self.seeds.next(), field: None }),
+            Query::Fusion(fusion) => {
+                fusion::check(fusion, stage.prefetch.len())?;
+                alone(By::Fusion(fusion.clone()))
+            }
+            Query::Formula(formula) => {
+                alone(By::Formula(Arc::new(Checked::new(formula, stage.prefetch.len())?)))
+            }
+            // The only place that says so: a text index would be a leaf of its own.
+            Query::Text(text) => {
+                let message = format!("field {:?} has no text index: this server has none yet", text.field);
+                Err(QueryError::invalid("unsupported", message))
+            }
+            _ => self.by_vectors(stage, query, results).await,
+        }
+    }
+
+    async fn by_vectors(&self, stage: &Stage, query: &Query, results: usize) -> Result<(By, Vec<PointId>)> {
+        let field = vector_field(&self.library.own.schema, &stage.field)?;
+        let examples = self.library.find(&inputs(query), field, stage.lookup.as_ref()).await?;
+        let nearest = |value, results| self.nearest(stage.params, field, value, results);
+        let by = match query {
+            Query::Nearest(input) => By::Nearest(nearest(examples.value(input, field)?, results).await?),
+            Query::NearestDiverse { input, diversity, candidates } => {
+                diverse::check(*diversity)?;
+                let candidates = candidates.unwrap_or(results);
+                check_k(candidates)?;
+                check_compared("the candidates of mmr", candidates, field)?;
+                let nearest = nearest(examples.vector(input, field)?.into(), candidates).await?;
+                By::Diverse { nearest, diversity: *diversity, candidates }
+            }
+            Query::Recommend { positive, negative, strategy } => {
+                match recommended((positive, negative), *strategy, &examples, field)? {
+                    Recommended::Near(vector) => By::Nearest(nearest(vector.into(), results).await?),
+                    Recommended::Like(preference) => preferred(field, preference),
+                }
+            }
+            Query::Discover { target, context } => {
+                let target = examples.admitted(target, field)?;
+                let pairs = pairs(context, &examples, field)?;
+                preferred(field, Preference::Discover { target, pairs })
+            }
+            Query::Context(context) => {
+                if context.is_empty() {
+                    return Err(QueryError::invalid("invalid_argument", "the context has no pair: give one"));
+                }
+                preferred(field, Preference::Context(pairs(context, &examples, field)?))
+            }
+            _ => return Err(QueryError::Internal("a query without vectors was planned as one".to_owned())),
+        };
+        Ok((by, examples.excluded))
+    }
+
+    async fn nearest(
+        &self,
+        params: StageParams,
+        field: &VectorField,
+        value: VectorValue,
+        results: usize,
+    ) -> Result<Nearest> {
+        let value = admit_query(field, value)?;
+        let value = coordinator::weighed(&self.library.own, field, value, self.allow_partial).await?;
+        Ok(Nearest {
+            field: field.id,
+            name: field.name.clone(),
+            metric: field.metric,
+            vector: Arc::new(value),
+            effort: check_effort((params.ef, params.recall), self.default_recall, (results, 0))?,
+            exact: params.exact,
+            indexed_only: params.indexed_only,
+        })
+    }
+}
+
+fn preferred(field: &VectorField, preference: Preference) -> By {
+    By::Ranked(Arc::new(RankBy::Preference { field: field.id, preference }))
+}
+
+/// What examples come to.
+enum Recommended {
+    Near(Vec<f32>),
+    Like(Preference),
+}
+
+fn recommended(
+    (positive, negative): (&[VectorInput], &[VectorInput]),
+    strategy: RecommendStrategy,
+    examples: &Examples,
+    field: &VectorField,
+) -> Result<Recommended> {
+    let refuse = |message: &str| Err(QueryError::invalid("invalid_argument", message));
+    let average = strategy == RecommendStrategy::AverageVector;
+    if average && positive.is_empty() {
+        return refuse("recommend: the average needs a positive example: give one, or take another strategy");
+    }
+    if positive.is_empty() && negative.is_empty() {
+        return refuse("recommend: there is no example: give a positive or a negative one");
+    }
+    let all = |inputs: &[VectorInput]| -> Result<Vec<Vec<f32>>> {
+        let of = |input| match average {
+            true => examples.vector(input, field),
+            false => examples.admitted(input, field),
+        };
+        inputs.iter().map(of).collect()
+    };
+    let (positive, negative) = (all(positive)?, all(negative)?);
+    Ok(match strategy {
+        RecommendStrategy::AverageVector => Recommended::Near(recommend::average(&positive, &negative)),
+        RecommendStrategy::BestScore => Recommended::Like(Preference::BestScore { positive, negative }),
+        RecommendStrategy::SumScores => Recommended::Like(Preference::SumScores { positive, negative }),
+    })
+}
+
+fn pairs(
+    context: &[ContextPair],
+    examples: &Examples,
+    field: &VectorField,
+) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
+    let pair = |pair: &ContextPair| {
+        Ok((examples.admitted(&pair.positive, field)?, examples.admitted(&pair.negative, field)?))
+    };
+    context.iter().map(pair).collect()
+}
+
+fn of_pairs(pairs: &[ContextPair]) -> impl Iterator<Item = &VectorInput> {
+    pairs.iter().flat_map(|pair| [&pair.positive, &pair.negative])
+}
+
+/// Every example of a query.
+fn inputs(query: &Query) -> Vec<&VectorInput> {
+    match query {
+        Query::Nearest(input) | Query::NearestDiverse { input, .. } => vec![input],
+        Query::Recommend { positive, negative, .. } => positive.iter().chain(negative).collect(),
+        Query::Discover { target, context } => std::iter::once(target).chain(of_pairs(context)).collect(),
+        Query::Context(context) => of_pairs(context).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Checks how many vectors of a field a query holds at once.
+///
+/// # Errors
+/// [`QueryError::Limit`].
+pub(crate) fn check_compared(what: &str, vectors: usize, field: &VectorField) -> Result<()> {
+    let most = MAX_COMPARED_COMPONENTS / field.dimension.max(1);
+    at_most(&format!("{what}, of {} dimensions,", field.dimension), vectors, most, "take fewer")
+}
+
+/// What a query has so far.
+#[derive(Default)]
+struct Counts {
+    stages: usize,
+    examples: usize,
+}
+
+/// Checks the size of a query before anything is done for it.
+fn measure(stage: &Stage, depth: usize, counts: &mut Counts) -> Result<()> {
+    counts.stages += 1;
+    counts.examples += stage.query.as_ref().map_or(0, |query| inputs(query).len());
+    let advice = "ask several queries instead";
+    at_most("the depth of prefetch stages", depth, MAX_PREFETCH_DEPTH, advice)?;
+    at_most("the number of stages", counts.stages, MAX_STAGES, advice)?;
+    at_most("the number of examples", counts.examples, MAX_EXAMPLES, "give fewer")?;
+    stage.prefetch.iter().try_for_each(|inner| measure(inner, depth + 1, counts))
+}
+
+/// A filter that holds where both do.
+pub(crate) fn both(a: Option<Arc<Filter>>, b: Option<Arc<Filter>>) -> Option<Arc<Filter>> {
+    let constrains = |filter: &Arc<Filter>| !filter.is_unconstrained();
+    match (a.filter(constrains), b.filter(constrains)) {
+        (Some(a), Some(b)) => Some(Arc::new(a.as_ref().clone().and(b.as_ref().clone()))),
+        (a, b) => a.or(b),
+    }
+}
+
+/// A filter that leaves points out.
+fn without(ids: Vec<PointId>) -> Option<Arc<Filter>> {
+    if ids.is_empty() {
+        return None;
+    }
+    Some(Arc::new(Filter { must_not: vec![Condition::HasId(ids)], ..Filter::default() }))
+}
+
+impl StagePlan {
+    /// Whether a score is good enough.
+    pub fn passes(&self, score: f32) -> bool {
+        self.threshold.is_none_or(|threshold| self.reaches(score, threshold))
+    }
+
+    fn reaches(&self, score: f32, threshold: f32) -> bool {
+        match &self.by {
+            By::Nearest(nearest) | By::Diverse { nearest, .. } if !nearest.metric.larger_is_closer() => {
+                score <= threshold
+            }
+            // The others have no scores.
+            By::Ranked(by) if !matches!(by.as_ref(), RankBy::Preference { .. }) => true,
+            By::Same => self.prefetch.first().is_none_or(|inner| inner.reaches(score, threshold)),
+            _ => score >= threshold,
+        }
+    }
+
+    /// The same over fewer points.
+    pub fn narrowed(&self, filter: &Arc<Filter>) -> Self {
+        Self {
+            prefetch: self.prefetch.iter().map(|inner| inner.narrowed(filter)).collect(),
+            filter: both(self.filter.clone(), Some(filter.clone())),
+            ..self.clone()
+        }
+    }
+}

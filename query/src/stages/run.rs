@@ -1,0 +1,211 @@
+//! Plans over the shards, from the inside out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use engram_index::vector::VectorValue;
+use engram_index::vector::kernel::Kernel;
+use engram_storage::point::PointId;
+use futures::future::{BoxFuture, FutureExt, try_join_all};
+
+use super::examples::{dense, dense_of, only_vector};
+use super::formula::{Checked, Rescoring};
+use super::list::{Candidate, Found};
+use super::plan::{By, Nearest, StagePlan, both};
+use super::rank_by::{RankBy, similarity};
+use super::{diverse, fusion};
+use crate::coordinator::{Fan, fetch_by_shard, rank_deadline, scatter};
+use crate::error::Result;
+use crate::filter::{Condition, Filter};
+use crate::local::{Compute, Work};
+use crate::merge::{Merged, merge_hits};
+use crate::searcher::{RankedRow, ShardHits, ShardRankRequest, ShardRanked, ShardScope, ShardSearchRequest};
+
+/// Runs plans.
+#[derive(Clone, Copy)]
+pub(crate) struct Runner<'a> {
+    /// Where work runs that is not one shard's.
+    pub compute: &'a Compute,
+    /// Answer with what arrived in time.
+    pub allow_partial: bool,
+}
+
+/// Points that a stage ranks, by the number of their shard; all points where absent.
+type Among = Option<Vec<Vec<PointId>>>;
+
+impl Runner<'_> {
+    /// What `plan` finds, best first.
+    pub fn run<'b>(&'b self, fan: &'b Fan, plan: &'b StagePlan) -> BoxFuture<'b, Result<Found>> {
+        async move {
+            let sources = self.sources(fan, plan).await?;
+            let mut late = sources.iter().find_map(|source| source.late.clone());
+            let lists: Vec<Vec<Candidate>> = sources.into_iter().map(|source| source.list).collect();
+            let mut found = match &plan.by {
+                By::Same => Found { list: lists.into_iter().flatten().collect(), late: None },
+                By::Fusion(how) => Found { list: fusion::fuse(how, lists), late: None },
+                By::Formula(formula) => rescore(fan, plan.limit, formula, &lists).await?,
+                By::Nearest(nearest) => {
+                    let among = among(fan, plan, &lists);
+                    near(fan, plan, nearest, (among, plan.limit)).await?
+                }
+                By::Diverse { nearest, diversity, candidates } => {
+                    let among = among(fan, plan, &lists);
+                    let mut near = near(fan, plan, nearest, (among, *candidates)).await?;
+                    near.list.retain(|candidate| plan.passes(candidate.score));
+                    self.diversify(fan, (nearest, *diversity), plan.limit, near).await?
+                }
+                By::Ranked(by) => ranked(fan, plan, by, among(fan, plan, &lists)).await?,
+            };
+            found.list.retain(|candidate| plan.passes(candidate.score));
+            found.list.truncate(plan.limit);
+            late = late.or(found.late);
+            Ok(Found { list: found.list, late })
+        }
+        .boxed()
+    }
+
+    /// What the prefetch stages find, side by side.
+    async fn sources(&self, fan: &Fan, plan: &StagePlan) -> Result<Vec<Found>> {
+        if plan.prefetch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let inner = fan.until(rank_deadline(fan, self.allow_partial));
+        try_join_all(plan.prefetch.iter().map(|stage| self.run(&inner, stage))).await
+    }
+
+    /// Chooses among the nearest points those that are unlike each other.
+    async fn diversify(
+        &self,
+        fan: &Fan,
+        (nearest, diversity): (&Nearest, f32),
+        limit: usize,
+        near: Found,
+    ) -> Result<Found> {
+        let ids = near.list.iter().map(|c| (c.shard, c.id));
+        let (points, late) = fetch_by_shard(fan, ids, &only_vector(&nearest.name)).await?;
+        let mut vectors: HashMap<PointId, Vec<f32>> =
+            points.into_iter().filter_map(|(id, point)| Some((id, dense_of(point)?))).collect();
+        let both: Vec<(Candidate, Vec<f32>)> =
+            near.list.into_iter().filter_map(|c| Some((c, vectors.remove(&c.id)?))).collect();
+        let query = dense(VectorValue::clone(&nearest.vector))?;
+        let work = both.len().saturating_mul(limit.min(both.len())).saturating_mul(query.len());
+        let (nearest, deadline) = (nearest.clone(), fan.deadline);
+        let job = move |_| {
+            let kernel = Kernel::new(nearest.metric);
+            let like = |a: &[f32], b: &[f32]| similarity(nearest.metric, kernel.distance(a, b));
+            let relevance: Vec<f32> = both.iter().map(|(_, vector)| like(&query, vector)).collect();
+            let alike = |a: usize, b: usize| like(&both[a].1, &both[b].1);
+            let chosen = diverse::choose(&relevance, diversity, limit, alike, deadline)?;
+            Ok(chosen.into_iter().map(|at| both[at].0).collect())
+        };
+        let list = self.compute.run(Work(work), 1, job).await?;
+        Ok(Found { list, late: near.late.or(late) })
+    }
+}
+
+/// The points of the prefetch stages, each in the shard it was found in.
+fn among(fan: &Fan, plan: &StagePlan, lists: &[Vec<Candidate>]) -> Among {
+    if plan.prefetch.is_empty() {
+        return None;
+    }
+    let mut ids: Vec<Vec<PointId>> = vec![Vec::new(); fan.scopes.len()];
+    for candidate in lists.iter().flatten() {
+        ids[candidate.shard].push(candidate.id);
+    }
+    for ids in &mut ids {
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    Some(ids)
+}
+
+/// The filter of each shard: that of the stage, and the points it ranks where that are not all.
+fn filters(fan: &Fan, plan: &StagePlan, among: Among) -> Vec<Option<Arc<Filter>>> {
+    match among {
+        None => vec![plan.filter.clone(); fan.scopes.len()],
+        Some(ids) => {
+            let only = |ids| Some(Arc::new(Filter::only(Condition::HasId(ids))));
+            ids.into_iter().map(|ids| both(only(ids), plan.filter.clone())).collect()
+        }
+    }
+}
+
+async fn near(fan: &Fan, plan: &StagePlan, nearest: &Nearest, (among, k): (Among, usize)) -> Result<Found> {
+    let rescores = among.is_some();
+    let filters = filters(fan, plan, among);
+    let shards = fan.scopes.len();
+    let call = |number: usize, scope: ShardScope| {
+        let filter = filters.get(number).cloned().flatten();
+        fan.searcher.search(ShardSearchRequest {
+            scope,
+            field: nearest.field,
+            vector: nearest.vector.clone(),
+            filter,
+            k,
+            effort: nearest.effort,
+            // Few points, and all of them are to be ranked.
+            exact: nearest.exact || rescores,
+            indexed_only: nearest.indexed_only && !rescores,
+            without: None,
+            shards,
+        })
+    };
+    let (answers, late): (Vec<ShardHits>, _) = scatter(fan, call).await?;
+    let lists: Vec<_> = answers.iter().map(|answer| answer.hits.as_slice()).collect();
+    let candidate = |merged: Merged| Candidate {
+        id: merged.hit.id,
+        score: nearest.metric.score(merged.hit.distance),
+        version: merged.hit.version,
+        shard: merged.list,
+        order: None,
+    };
+    Ok(Found { list: merge_hits(&lists, k).into_iter().map(candidate).collect(), late })
+}
+
+async fn ranked(fan: &Fan, plan: &StagePlan, by: &Arc<RankBy>, among: Among) -> Result<Found> {
+    rank(fan, by, filters(fan, plan, among), plan.limit).await
+}
+
+/// The first `k` rows of all shards.
+pub(crate) async fn rank(
+    fan: &Fan,
+    by: &Arc<RankBy>,
+    filters: Vec<Option<Arc<Filter>>>,
+    k: usize,
+) -> Result<Found> {
+    let shards = fan.scopes.len();
+    let call = |number: usize, scope: ShardScope| {
+        let filter = filters.get(number).cloned().flatten();
+        fan.searcher.rank_by(ShardRankRequest { scope, by: by.clone(), filter, k, shards })
+    };
+    let (answers, late): (Vec<ShardRanked>, _) = scatter(fan, call).await?;
+    let rows = answers.into_iter().enumerate();
+    let mut rows: Vec<(RankedRow, usize)> =
+        rows.flat_map(|(shard, answer)| answer.rows.into_iter().map(move |row| (row, shard))).collect();
+    // A stable sort finds the sorted runs it is made of and merges them.
+    rows.sort_by(|a, b| by.compare(&a.0, &b.0));
+    rows.truncate(k);
+    let candidate = |(row, shard): (RankedRow, usize)| Candidate {
+        id: row.id,
+        score: row.score,
+        version: row.version,
+        shard,
+        order: row.order,
+    };
+    Ok(Found { list: rows.into_iter().map(candidate).collect(), late })
+}
+
+async fn rescore(fan: &Fan, k: usize, formula: &Arc<Checked>, lists: &[Vec<Candidate>]) -> Result<Found> {
+    let mut scores: HashMap<PointId, Vec<Option<f32>>> = HashMap::new();
+    for (stage, list) in lists.iter().enumerate() {
+        for candidate in list {
+            let of = scores.entry(candidate.id).or_insert_with(|| vec![None; lists.len()]);
+            of[stage] = Some(candidate.score);
+        }
+    }
+    if scores.is_empty() {
+        return Ok(Found::default());
+    }
+    let rescoring = Rescoring { formula: formula.clone(), scores: Arc::new(scores) };
+    rank(fan, &Arc::new(RankBy::Formula(rescoring)), Vec::new(), k).await
+}
