@@ -35,7 +35,7 @@ fn schema() -> CollectionSchema {
         tenant: TenantId(1),
         name: "c".to_owned(),
         vectors: vec![field(0, ""), field(1, "sparse")],
-        payload_indexes: vec![PayloadIndexSpec { field: "n".to_owned(), kind: PayloadIndexKind::Integer }],
+        payload_indexes: vec![PayloadIndexSpec::new("n", PayloadIndexKind::Integer)],
         regions: vec![region.clone()],
         default_region: region,
         shards_per_region: 1,

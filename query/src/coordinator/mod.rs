@@ -20,9 +20,11 @@ use crate::searcher::{ShardScope, ShardSearcher};
 
 mod read;
 mod search;
+mod text;
 
 pub(crate) use read::{count, get, scroll};
 pub(crate) use search::{SearchPlan, search};
+pub(crate) use text::{TextPlan, search_text};
 
 /// How often a search is tried while its winners change between the phases.
 pub(crate) const SEARCH_ATTEMPTS: usize = 3;

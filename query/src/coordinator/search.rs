@@ -40,27 +40,27 @@ pub(crate) async fn search(fan: &Fan, plan: &SearchPlan) -> Result<(SearchAnswer
         left -= 1;
         let (shards, late) = rank(fan, plan).await?;
         let winners = winners(plan, &shards);
-        let (points, fetch_late) = fetch(fan, plan, &shards, &winners).await?;
-        let (hits, changed) = assemble(plan, &winners, points);
+        let (points, fetch_late) = fetch(fan, &plan.selection, &shards, &winners).await?;
+        let (hits, changed) = assemble(plan.metric, &winners, points);
         let partial = late.or(fetch_late);
         if changed == 0 || left == 0 || partial.is_some() {
             let searched = shards.iter().map(|shard| shard.searched).fold(Searched::default(), Searched::and);
-            let answer = answer(plan, hits, changed, partial)?;
+            let answer = answer(plan.allow_partial, hits, changed, partial)?;
             return Ok((SearchAnswer { expected_recall: searched.expected_recall(), ..answer }, searched));
         }
     }
 }
 
-fn answer(
-    plan: &SearchPlan,
+pub(super) fn answer(
+    allow_partial: bool,
     hits: Vec<Hit>,
     changed: usize,
     late: Option<QueryError>,
 ) -> Result<SearchAnswer> {
     let partial = late.is_some() || changed > 0;
     match late {
-        Some(e) if !plan.allow_partial => Err(e),
-        None if partial && !plan.allow_partial => Err(QueryError::Unavailable {
+        Some(e) if !allow_partial => Err(e),
+        None if partial && !allow_partial => Err(QueryError::Unavailable {
             code: "changed_while_reading",
             message: format!(
                 "{changed} of the nearest points kept changing while they were read; try again, or accept partial answers"
@@ -73,7 +73,7 @@ fn answer(
 /// First phase: what each shard ranks first. The list of a late shard is empty.
 async fn rank(fan: &Fan, plan: &SearchPlan) -> Result<(Vec<ShardHits>, Option<QueryError>)> {
     let shards = fan.scopes.len();
-    let deadline = rank_deadline(fan, plan);
+    let deadline = rank_deadline(fan, plan.allow_partial);
     let calls = fan.scopes.iter().map(|scope| {
         fan.searcher.search(ShardSearchRequest {
             scope: ShardScope { deadline, ..scope.clone() },
@@ -98,9 +98,9 @@ async fn rank(fan: &Fan, plan: &SearchPlan) -> Result<(Vec<ShardHits>, Option<Qu
 
 /// When ranking ends. Where a partial answer will do, a fifth of the time is kept for fetching it: late shards must not
 /// use up the time in which the points of the others are read.
-fn rank_deadline(fan: &Fan, plan: &SearchPlan) -> Instant {
+pub(super) fn rank_deadline(fan: &Fan, allow_partial: bool) -> Instant {
     let left = fan.deadline.saturating_duration_since(Instant::now());
-    if plan.allow_partial { fan.deadline.checked_sub(left / 5).unwrap_or(fan.deadline) } else { fan.deadline }
+    if allow_partial { fan.deadline.checked_sub(left / 5).unwrap_or(fan.deadline) } else { fan.deadline }
 }
 
 /// The hits that make up the answer, over all shards.
@@ -119,12 +119,12 @@ fn winners(plan: &SearchPlan, shards: &[ShardHits]) -> Vec<Merged> {
 }
 
 /// Points of one shard in the order of its winners, without those that are gone.
-type Fetched = Peekable<IntoIter<StoredPoint>>;
+pub(super) type Fetched = Peekable<IntoIter<StoredPoint>>;
 
 /// Second phase: the winners' points, list by list, from the shards that ranked them.
-async fn fetch(
+pub(super) async fn fetch(
     fan: &Fan,
-    plan: &SearchPlan,
+    selection: &Arc<Selection>,
     shards: &[ShardHits],
     winners: &[Merged],
 ) -> Result<(Vec<Fetched>, Option<QueryError>)> {
@@ -138,7 +138,7 @@ async fn fetch(
     let calls = wanted.into_iter().map(|(list, ids)| {
         let mut scope = fan.scopes[list].clone();
         scope.min_offset = scope.min_offset.max(shards[list].served);
-        let (selection, pin) = (plan.selection.clone(), shards[list].pin.clone());
+        let (selection, pin) = (selection.clone(), shards[list].pin.clone());
         fan.searcher.fetch(FetchRequest { scope, ids, selection, pin })
     });
     let gathered = gather(calls, fan.deadline).await?;
@@ -150,12 +150,12 @@ async fn fetch(
 }
 
 /// The hits whose points are still what was ranked, and the number of the others.
-fn assemble(plan: &SearchPlan, winners: &[Merged], mut points: Vec<Fetched>) -> (Vec<Hit>, usize) {
+pub(super) fn assemble(metric: Metric, winners: &[Merged], mut points: Vec<Fetched>) -> (Vec<Hit>, usize) {
     let mut hits = Vec::with_capacity(winners.len());
     for Merged { hit, list } in winners {
         match points[*list].next_if(|point| point.id == hit.id) {
             Some(point) if point.version == hit.version => {
-                hits.push(Hit { point, score: plan.metric.score(hit.distance) });
+                hits.push(Hit { point, score: metric.score(hit.distance) });
             }
             _ => {}
         }

@@ -26,6 +26,7 @@ use crate::write::{self, Writer, region::Stripes};
 mod collections;
 mod recheck;
 mod search;
+mod text;
 
 pub use collections::{CollectionChange, PurgeScope};
 pub use recheck::RecallCount;

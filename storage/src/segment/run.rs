@@ -315,7 +315,10 @@ impl Run {
     pub fn heap_bytes(&self) -> usize {
         let vectors: usize =
             self.inner.fields.iter().map(|f| f.set.heap_bytes() + f.index.memory_bytes()).sum();
-        self.inner.rows.heap_bytes() + vectors
+        // Indexes of words can be as large as the payload; the others are small beside it.
+        let indexes = self.inner.payload_indexes.values();
+        let words: usize = indexes.filter_map(|i| i.text()).map(|words| words.heap_bytes()).sum();
+        self.inner.rows.heap_bytes() + vectors + words
     }
 
     /// Smallest `created_at`; `i64::MAX` without rows.

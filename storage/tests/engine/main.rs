@@ -76,7 +76,7 @@ impl Fixture {
                 graph_threshold: 500,
                 layout: Default::default(),
             }],
-            payload_indexes: vec![PayloadIndexSpec { field: "n".into(), kind: PayloadIndexKind::Integer }],
+            payload_indexes: vec![PayloadIndexSpec::new("n", PayloadIndexKind::Integer)],
             regions: vec![eu.clone(), RegionName::try_from("us").unwrap()],
             default_region: eu,
             shards_per_region: 1,
