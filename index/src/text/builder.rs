@@ -1,5 +1,6 @@
 //! Building an index row by row.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -22,6 +23,8 @@ const PART_BYTES: usize = 64 << 20;
 const TABLE_BYTES: usize = 256 << 10;
 /// Name of the analyzer inside the index.
 const TOKENIZER: &str = "engram";
+/// What names the other files; the only one without a footer.
+const META: &str = "meta.json";
 
 /// Takes rows and makes a [`TextIndex`] of them.
 pub struct TextIndexBuilder {
@@ -143,17 +146,16 @@ impl Part {
 
     fn finish(self, rows: u32) -> Result<PartFiles> {
         let index = self.writer.finalize().map_err(failed)?;
-        let mut names: Vec<_> =
-            index.searchable_segment_metas().map_err(failed)?.iter().flat_map(|s| s.list_files()).collect();
-        names.push("meta.json".into());
-        names.sort();
+        let mut names: Vec<PathBuf> = index.directory().list_managed_files().into_iter().collect();
+        names.push(META.into());
+        names.sort_unstable();
+        names.dedup();
         let mut files = Vec::with_capacity(names.len());
         for name in names {
-            // The list has names of files that only other kinds of segments have.
             if !self.directory.exists(&name).map_err(failed)? {
                 continue;
             }
-            let content = match name.as_os_str() == "meta.json" {
+            let content = match name.as_os_str() == META {
                 true => self.directory.atomic_read(&name).map_err(failed)?,
                 false => {
                     self.directory.open_read(&name).map_err(failed)?.read_bytes().map_err(failed)?.to_vec()

@@ -9,7 +9,8 @@ use crate::error::{IndexError, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Language {
-    name: &'static str,
+    /// Place in the table.
+    number: usize,
 }
 
 /// Name, code of the list of stop words, Snowball's algorithm.
@@ -58,10 +59,10 @@ impl Language {
     /// # Errors
     /// [`IndexError::InvalidParameter`] with the names that are known.
     pub fn parse(text: &str) -> Result<Self> {
-        let found = LANGUAGES.iter().find(|(name, code, _)| {
+        let found = LANGUAGES.iter().position(|(name, code, _)| {
             text.eq_ignore_ascii_case(name) || code.is_some_and(|code| text.eq_ignore_ascii_case(code))
         });
-        found.map(|(name, ..)| Self { name }).ok_or_else(|| {
+        found.map(|number| Self { number }).ok_or_else(|| {
             let text: String = text.chars().take(32).collect();
             let known = LANGUAGES.map(|(name, ..)| name).join(", ");
             IndexError::InvalidParameter(format!("language `{text}` is not known: use one of {known}"))
@@ -70,21 +71,17 @@ impl Language {
 
     /// English name, lower case.
     pub fn name(self) -> &'static str {
-        self.name
-    }
-
-    fn entry(self) -> Option<&'static Entry> {
-        LANGUAGES.iter().find(|(name, ..)| *name == self.name)
+        LANGUAGES[self.number].0
     }
 
     /// Its stop words, if there is a list of them.
     pub fn stopwords(self) -> Option<&'static [&'static str]> {
-        stop_words::lookup(self.entry()?.1?)
+        stop_words::lookup(LANGUAGES[self.number].1?)
     }
 
     /// Its stemmer, if Snowball has one.
     pub fn stemmer(self) -> Option<Stemmer> {
-        Some(Stemmer::new(self.entry()?.2?))
+        Some(Stemmer::new(LANGUAGES[self.number].2?))
     }
 }
 
@@ -97,7 +94,7 @@ impl TryFrom<String> for Language {
 
 impl From<Language> for String {
     fn from(language: Language) -> Self {
-        language.name.to_owned()
+        language.name().to_owned()
     }
 }
 

@@ -51,7 +51,7 @@ fn vector_item() -> Arc<Field> {
     Arc::new(Field::new("element", DataType::Float32, false))
 }
 
-/// Type of the column of payload fields of this kind; places stay in the JSON.
+/// Type of the column of payload fields of this kind; places and texts stay in the JSON.
 fn typed_column(kind: PayloadIndexKind) -> Option<DataType> {
     match kind {
         PayloadIndexKind::Keyword | PayloadIndexKind::Uuid => Some(DataType::Utf8),
@@ -59,7 +59,7 @@ fn typed_column(kind: PayloadIndexKind) -> Option<DataType> {
         PayloadIndexKind::Float => Some(DataType::Float64),
         PayloadIndexKind::Bool => Some(DataType::Boolean),
         PayloadIndexKind::Datetime => Some(utc(TimeUnit::Microsecond)),
-        PayloadIndexKind::Geo => None,
+        PayloadIndexKind::Geo | PayloadIndexKind::Text => None,
     }
 }
 
