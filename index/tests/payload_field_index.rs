@@ -1,16 +1,19 @@
 //! An index answers what the JSON says: random rows, predicates and kinds, and decoders on damaged bytes.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use engram_index::payload::{
     FieldIndex, FieldIndexBuilder, FieldPredicate, GeoPoint, IndexedValue, Matcher, PayloadIndexKind,
     PayloadPath, Scalar,
 };
+use engram_index::text::{Analyzer, TextMatch, TextMode, TextOptions};
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 
-const KINDS: [PayloadIndexKind; 7] = [
+const KINDS: [PayloadIndexKind; 8] = [
     PayloadIndexKind::Keyword,
     PayloadIndexKind::Integer,
     PayloadIndexKind::Float,
@@ -18,6 +21,7 @@ const KINDS: [PayloadIndexKind; 7] = [
     PayloadIndexKind::Datetime,
     PayloadIndexKind::Uuid,
     PayloadIndexKind::Geo,
+    PayloadIndexKind::Text,
 ];
 
 /// Strings: few of them, so that they meet; two UUIDs in several forms; dates in several forms.
@@ -39,6 +43,16 @@ const STRINGS: [&str; 17] = [
     "2024-05-02 00:00:00",
     "2023-12-31T23:59:59.999999Z",
     "2024-99-01",
+];
+/// Texts of few words.
+const TEXTS: [&str; 8] = ["a", "b a", "a b", "A b c", "c, a-b; c", "ü true", "1 b a b", "..."];
+/// How words are made: as the index does, or not.
+const OPTIONS: [&str; 5] = [
+    "{}",
+    r#"{"phrase_matching":true}"#,
+    r#"{"tokenizer":"prefix","phrase_matching":true}"#,
+    r#"{"tokenizer":"whitespace","lowercase":false}"#,
+    r#"{"tokenizer":"multilingual","ascii_folding":true,"stopwords":{"custom":["b"]}}"#,
 ];
 const DATES: [i64; 5] =
     [0, 1_714_521_600_000_000, 1_714_564_800_000_000, 1_714_564_800_000_001, 1_714_608_000_000_000];
@@ -85,6 +99,7 @@ fn native_value(kind: PayloadIndexKind) -> BoxedStrategy<Value> {
         K::Bool => any::<bool>().prop_map(|s| json!(s)).boxed(),
         K::Datetime => (11..16usize).prop_map(|i| json!(STRINGS[i])).boxed(),
         K::Uuid => (6..11usize).prop_map(|i| json!(STRINGS[i])).boxed(),
+        K::Text => pick(&TEXTS).prop_map(|s| json!(s)).boxed(),
         K::Geo => degrees().prop_map(|(lon, lat)| json!({"lon": lon, "lat": lat})).boxed(),
     }
 }
@@ -113,6 +128,22 @@ fn bounds<T: Clone + std::fmt::Debug + 'static>(from: &'static [T]) -> impl Stra
     [one(), one(), one(), one()]
 }
 
+fn text_options(json: &str) -> TextOptions {
+    serde_json::from_str(json).unwrap()
+}
+
+/// About words of some options, or about characters.
+fn text() -> impl Strategy<Value = TextMatch> {
+    let mode = pick(&[TextMode::All, TextMode::Any, TextMode::Phrase]);
+    (mode, pick(&TEXTS), prop::option::weighted(0.8, pick(&OPTIONS))).prop_map(|(mode, text, options)| {
+        let text = TextMatch::new(mode, text);
+        match options {
+            Some(json) => text.bound(&Arc::new(Analyzer::new(&text_options(json)).unwrap())).unwrap(),
+            None => text,
+        }
+    })
+}
+
 fn predicate() -> impl Strategy<Value = FieldPredicate> {
     use FieldPredicate as P;
     let list = || prop::collection::vec(scalar(), 0..12);
@@ -129,6 +160,7 @@ fn predicate() -> impl Strategy<Value = FieldPredicate> {
             bottom_right: GeoPoint { lat: a.lat.min(b.lat), ..b },
         }),
         2 => bounds(&[0u64, 1, 2, 3]).prop_map(|[lt, lte, gt, gte]| P::ValuesCount { lt, lte, gt, gte }),
+        6 => text().prop_map(P::Text),
         1 => Just(P::IsEmpty),
         1 => Just(P::IsNull),
     ]
@@ -158,11 +190,17 @@ fn path() -> PayloadPath {
 }
 
 fn build(kind: PayloadIndexKind, rows: &[Value]) -> FieldIndex {
-    let mut builder = FieldIndexBuilder::new(kind);
+    let mut builder = match kind {
+        // Which options is told by the rows, so that a case can be run again.
+        PayloadIndexKind::Text => {
+            FieldIndexBuilder::text(&text_options(OPTIONS[rows.len() % OPTIONS.len()])).unwrap()
+        }
+        kind => FieldIndexBuilder::new(kind),
+    };
     for (i, row) in rows.iter().enumerate() {
         builder.add(i as u32, row, &path());
     }
-    builder.finish()
+    builder.finish().unwrap()
 }
 
 fn truth(rows: &[Value], predicate: &FieldPredicate) -> RoaringBitmap {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use engram_index::payload::{PayloadPath, Scalar};
+use engram_index::text::{TextStatistics, WeightedWord};
 use engram_index::vector::VectorValue;
 use engram_storage::log::Offset;
 use engram_storage::point::PointId;
@@ -214,6 +215,49 @@ pub struct ShardScrollRequest {
     pub selection: Arc<Selection>,
 }
 
+/// Asks one shard what it has of the words of a text search.
+#[derive(Clone, Debug)]
+pub struct ShardTextStatisticsRequest {
+    /// Where and until when.
+    pub scope: ShardScope,
+    /// Dotted path of a field with a text index.
+    pub field: Arc<str>,
+    /// The words, each once.
+    pub words: Arc<[String]>,
+    /// Shards of the same request, as [`ShardSearchRequest::shards`].
+    pub shards: usize,
+}
+
+/// Statistics of one shard.
+#[derive(Clone, Debug, Default)]
+pub struct ShardTextStatistics {
+    /// Of its live points.
+    pub statistics: TextStatistics,
+    /// To be passed to the search, so that it ranks what was counted.
+    pub pin: Pin,
+}
+
+/// A text search of one shard.
+#[derive(Clone, Debug)]
+pub struct ShardTextRequest {
+    /// Where and until when.
+    pub scope: ShardScope,
+    /// Dotted path of a field with a text index.
+    pub field: Arc<str>,
+    /// The words with their weights in the whole collection.
+    pub words: Arc<[WeightedWord]>,
+    /// Words of a text on average, in the whole collection.
+    pub average_length: f64,
+    /// Which points.
+    pub filter: Option<Arc<Filter>>,
+    /// Results wanted.
+    pub k: usize,
+    /// Shards of the same request, as [`ShardSearchRequest::shards`].
+    pub shards: usize,
+    /// From the statistics.
+    pub pin: Pin,
+}
+
 /// A shard as the coordinator sees it: local, or on another node.
 #[async_trait]
 pub trait ShardSearcher: Send + Sync {
@@ -221,6 +265,10 @@ pub trait ShardSearcher: Send + Sync {
     async fn search(&self, request: ShardSearchRequest) -> Result<ShardHits>;
     /// How many points have each index of a sparse query.
     async fn frequencies(&self, request: FrequencyRequest) -> Result<Frequencies>;
+    /// What the live points have of some words.
+    async fn text_statistics(&self, request: ShardTextStatisticsRequest) -> Result<ShardTextStatistics>;
+    /// The best points by BM25. The distance of a hit is its score, negated.
+    async fn search_text(&self, request: ShardTextRequest) -> Result<ShardHits>;
     /// The points of these ids, in the order of the request; absent ones are left out.
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<StoredPoint>>;
     /// One page of matching points.

@@ -92,7 +92,7 @@ fn filter_refusals_name_what_is_wrong() {
         (json!({"must": {"nested": {"key": "a", "filter": {}, "x": 1}}}), "unknown key `x`"),
         (json!({"min_should": {"conditions": [], "min_count": 1, "x": 1}}), "unknown key `x`"),
         (json!({"min_should": {"conditions": []}}), "min_count"),
-        (json!({"must": {"key": "a", "match": {"text": "x"}}}), "does not support"),
+        (json!({"must": {"key": "a", "match": {"substring": "x"}}}), "does not support"),
         (json!({"must": {"key": "a"}}), "give `key` and one of"),
         (json!({"must": {"key": "a..b", "match": {"value": 1}}}), "no payload path"),
         (json!({"must": {"key": "a", "match": {"value": 1.5}}}), "by `range`"),

@@ -56,7 +56,7 @@ fn rows(payloads: &[Value], indexes: &[(&str, PayloadIndexKind)], deleted: &[u32
         for (i, payload) in payloads.iter().enumerate() {
             builder.add(i as u32, payload, &PayloadPath::parse(path).unwrap());
         }
-        (path.to_string(), builder.finish())
+        (path.to_string(), builder.finish().unwrap())
     };
     Rows {
         payloads: payloads.iter().map(|p| p.to_string().into_bytes()).collect(),

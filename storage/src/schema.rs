@@ -3,6 +3,7 @@
 use std::fmt;
 
 use engram_index::payload::PayloadIndexKind;
+use engram_index::text::TextOptions;
 use engram_index::vector::{Metric, graph::Layout};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -162,6 +163,21 @@ pub struct PayloadIndexSpec {
     pub field: String,
     /// Kind of its values.
     pub kind: PayloadIndexKind,
+    /// How text becomes words, of a text index; the usual options where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextOptions>,
+}
+
+impl PayloadIndexSpec {
+    /// An index of `kind` over `field`; of words, with the usual options.
+    pub fn new(field: impl Into<String>, kind: PayloadIndexKind) -> Self {
+        Self { field: field.into(), kind, text: None }
+    }
+
+    /// How text becomes words, where this is a text index.
+    pub fn text_options(&self) -> Option<TextOptions> {
+        (self.kind == PayloadIndexKind::Text).then(|| self.text.clone().unwrap_or_default())
+    }
 }
 
 /// Points of `region` (all when `None`) live `max_age_ms` from `created_at`.
@@ -209,6 +225,11 @@ impl CollectionSchema {
     /// The vector field numbered `id`.
     pub fn vector_field_by_id(&self, id: FieldId) -> Option<&VectorField> {
         self.vectors.iter().find(|f| f.id == id)
+    }
+
+    /// How text becomes words in the field of this dotted path, where it has a text index.
+    pub fn text_options(&self, field: &str) -> Option<TextOptions> {
+        self.payload_indexes.iter().find(|spec| spec.field == field)?.text_options()
     }
 
     /// Keys of all shards, region by region.

@@ -46,7 +46,7 @@ fn schema() -> CollectionSchema {
             },
             VectorField { dimension: 2, kind: VectorKind::Multi, ..field(3, "multi") },
         ],
-        payload_indexes: vec![PayloadIndexSpec { field: "n".to_owned(), kind: PayloadIndexKind::Integer }],
+        payload_indexes: vec![PayloadIndexSpec::new("n", PayloadIndexKind::Integer)],
         regions: vec![region.clone()],
         default_region: region,
         shards_per_region: 1,

@@ -34,7 +34,7 @@ fn field(id: u16, name: &str, dimension: usize, metric: Metric) -> VectorField {
 
 fn schema(vectors: Vec<VectorField>, indexes: &[(&str, PayloadIndexKind)]) -> CollectionSchema {
     let region = RegionName::try_from("eu").unwrap();
-    let spec = |&(field, kind): &(&str, PayloadIndexKind)| PayloadIndexSpec { field: field.to_owned(), kind };
+    let spec = |&(field, kind): &(&str, PayloadIndexKind)| PayloadIndexSpec::new(field, kind);
     CollectionSchema {
         id: CollectionId(Uuid::from_u128(7)),
         tenant: TenantId(1),
@@ -259,7 +259,7 @@ async fn segment_background_blobs_are_added() {
     let run = Segment::open(&place.store, &entry, &schema).await.unwrap();
     assert!(run.payload_index("n").is_none());
 
-    let spec = PayloadIndexSpec { field: "n".to_owned(), kind: PayloadIndexKind::Integer };
+    let spec = PayloadIndexSpec::new("n", PayloadIndexKind::Integer);
     schema.payload_indexes.push(spec.clone());
     let shard = schema.shard(&schema.default_region, 0);
     place.writer = SegmentWriter::new(place.store.clone(), shard, Arc::new(schema.clone()));

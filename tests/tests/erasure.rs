@@ -108,7 +108,11 @@ async fn create(client: &Client, name: &str, metric: Metric) {
     let request = CreateCollectionRequest {
         name: name.into(),
         vectors: vec![VectorField { dimension, metric: metric.into(), hnsw, ..Default::default() }],
-        payload_indexes: vec![PayloadIndex { field: "group".into(), kind: PayloadIndexKind::Keyword.into() }],
+        payload_indexes: vec![PayloadIndex {
+            field: "group".into(),
+            kind: PayloadIndexKind::Keyword.into(),
+            text: None,
+        }],
         regions: REGIONS.map(String::from).to_vec(),
         shards_per_region: 2,
         ..Default::default()

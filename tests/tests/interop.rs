@@ -37,7 +37,11 @@ async fn pyarrow_and_duckdb_read_segments_as_the_api_does() {
     };
     let server = ServerOptions::default().start().unwrap();
     let client = server.client().await.unwrap();
-    let index = |field: &str, kind: PayloadIndexKind| PayloadIndex { field: field.into(), kind: kind.into() };
+    let index = |field: &str, kind: PayloadIndexKind| PayloadIndex {
+        field: field.into(),
+        kind: kind.into(),
+        text: None,
+    };
     let request = CreateCollectionRequest {
         name: "c".into(),
         vectors: vec![wire::field("", 24, Metric::Euclid)],

@@ -77,7 +77,7 @@ fn rows() -> Result<(Vec<Value>, FieldIndex)> {
         builder.add(row, &payload, &path);
         payloads.push(payload);
     }
-    Ok((payloads, builder.finish()))
+    Ok((payloads, builder.finish()?))
 }
 
 fn read(payloads: &[Value], word: &str) -> RoaringBitmap {

@@ -139,6 +139,8 @@ pub enum IndexKind {
     Uuid,
     /// Places.
     Geo,
+    /// Words of texts, made lower case.
+    Text,
 }
 
 impl IndexKind {
@@ -151,6 +153,7 @@ impl IndexKind {
             Self::Datetime => v1::PayloadIndexKind::Datetime,
             Self::Uuid => v1::PayloadIndexKind::Uuid,
             Self::Geo => v1::PayloadIndexKind::Geo,
+            Self::Text => v1::PayloadIndexKind::Text,
         }
     }
 }
@@ -340,7 +343,7 @@ async fn index(client: &Client, name: &str, field: &str, kind: Option<IndexKind>
         client.collections().delete_payload_index(request).await.map_err(refused)?;
         return line(format!("{field} of {name} is no longer indexed"));
     };
-    let index = v1::PayloadIndex { field: field.to_owned(), kind: kind.wire().into() };
+    let index = v1::PayloadIndex { field: field.to_owned(), kind: kind.wire().into(), text: None };
     let request = v1::CreatePayloadIndexRequest { collection: name.to_owned(), index: Some(index) };
     client.collections().create_payload_index(request).await.map_err(refused)?;
     line(format!("{field} of {name} is indexed"))

@@ -97,6 +97,7 @@ impl Tour {
             payload_indexes: vec![v1::PayloadIndex {
                 field: "pos".to_owned(),
                 kind: v1::PayloadIndexKind::Keyword.into(),
+                text: None,
             }],
             regions: ["eu", "us", "ap"].map(str::to_owned).to_vec(),
             ..Default::default()

@@ -1,7 +1,7 @@
 //! Index structures over the values of one payload field.
 //!
 //! Keywords, UUIDs, booleans, numbers and dates are kept as sorted distinct keys with the rows of each; places in
-//! bands of latitude. Beside them stands what else the rows hold: how many values, nulls, and which rows have values
+//! bands of latitude, words in a [`TextIndex`]. Beside them stands what else the rows hold: how many values, nulls, and which rows have values
 //! of other kinds. So the index knows of every predicate which rows surely match, which surely do not, and which
 //! must be read ([`FieldIndex::probe`]).
 
@@ -27,6 +27,7 @@ pub use values::{IndexedValue, ValueRows, Values};
 use super::PayloadIndexKind;
 use super::predicate::FieldPredicate;
 use crate::error::Result;
+use crate::text::{TextIndex, TextMatch, TextOptions};
 
 /// An immutable index over one field of the rows `0..rows`.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub struct FieldIndex {
 enum Table {
     Keyed { keys: Keys, postings: Postings },
     Places(Places),
+    Words(Box<TextIndex>),
 }
 
 /// What an index knows about a predicate. Rows in neither set do not match.
@@ -73,6 +75,19 @@ impl FieldIndex {
         self.foreign.all()
     }
 
+    /// The index of words, where this is one.
+    pub fn text(&self) -> Option<&TextIndex> {
+        match &self.table {
+            Table::Words(words) => Some(words),
+            _ => None,
+        }
+    }
+
+    /// How strings became words, where this is an index of words.
+    pub fn text_options(&self) -> Option<&TextOptions> {
+        self.text().map(TextIndex::options)
+    }
+
     /// Rows that have a value of the index's kind.
     pub fn indexed(&self) -> &RoaringBitmap {
         &self.indexed
@@ -98,7 +113,11 @@ impl FieldIndex {
             return (exact, exact);
         }
         let rows = u64::from(self.rows);
+        if let FieldPredicate::Text(text) = predicate {
+            return self.estimate_text(text);
+        }
         let (min, max) = match (&self.table, predicate) {
+            (Table::Words(_), _) => (0, 0),
             (Table::Places(places), _) => (0, places.at_most(predicate).min(self.indexed.len())),
             (Table::Keyed { keys, postings }, FieldPredicate::Except(list)) => {
                 let listed = keys.listed(self.kind, list);
@@ -130,8 +149,13 @@ impl FieldIndex {
         if let Some(sure) = self.shapes.matching(predicate, self.rows) {
             return Probe { sure, maybe: RoaringBitmap::new() };
         }
+        if let FieldPredicate::Text(text) = predicate {
+            return self.probe_text(text);
+        }
         let (mut sure, mut maybe) = self.foreign.probe(self.kind, predicate);
         match (&self.table, predicate) {
+            // Strings of an index of words count as foreign: its words tell nothing of the whole of one.
+            (Table::Words(_), _) => {}
             // An object is no scalar and no number: other predicates are about foreign values alone.
             (Table::Places(places), _) => sure |= places.collect(predicate),
             (Table::Keyed { keys, postings }, FieldPredicate::Except(list)) => {
@@ -149,6 +173,30 @@ impl FieldIndex {
         }
         maybe -= &sure;
         Probe { sure, maybe }
+    }
+
+    /// Rows with strings: an index of words, or of keys that were made of strings, has them all.
+    fn strings(&self) -> RoaringBitmap {
+        let keys = matches!(
+            self.kind,
+            PayloadIndexKind::Keyword | PayloadIndexKind::Datetime | PayloadIndexKind::Uuid
+        );
+        let foreign = self.foreign.get(shapes::Class::Text);
+        if keys { foreign | &self.indexed } else { foreign.clone() }
+    }
+
+    fn probe_text(&self, text: &TextMatch) -> Probe {
+        // An index that cannot be read leaves the rows themselves.
+        match self.text().and_then(|words| words.probe(text)).and_then(Result::ok) {
+            Some(found) => Probe { sure: found.sure, maybe: found.maybe },
+            None => Probe { sure: RoaringBitmap::new(), maybe: self.strings() },
+        }
+    }
+
+    fn estimate_text(&self, text: &TextMatch) -> (u64, u64) {
+        let words = self.text().and_then(|index| Some((index, index.words_of(text)?)));
+        let found = words.and_then(|(index, words)| index.estimate(words, text.mode()).ok());
+        found.unwrap_or_else(|| (0, self.strings().len()))
     }
 
     fn spans(&self, keys: &Keys, predicate: &FieldPredicate) -> Spans {
@@ -195,6 +243,7 @@ impl FieldIndex {
         let table = match &self.table {
             Table::Keyed { keys, postings } => keys.heap_bytes() + postings.heap_bytes(),
             Table::Places(places) => places.heap_bytes(),
+            Table::Words(words) => words.heap_bytes(),
         };
         let rows = bitmap_bytes(&self.indexed) + bitmap_bytes(&self.multi);
         size_of::<Self>() + self.shapes.heap_bytes() + self.foreign.heap_bytes() + rows + table
@@ -214,6 +263,7 @@ impl FieldIndex {
                 postings.write(&mut out);
             }
             Table::Places(places) => places.write(&mut out),
+            Table::Words(words) => out.column(words.encode()),
         }
         out.finish()
     }
@@ -228,7 +278,13 @@ impl FieldIndex {
         let shapes = Shapes::read(&mut input, rows)?;
         let foreign = Foreign::read(&mut input, rows)?;
         let (indexed, multi) = (input.bitmap(rows)?, input.bitmap(rows)?);
-        let table = if kind == PayloadIndexKind::Geo {
+        let table = if kind == PayloadIndexKind::Text {
+            let words = TextIndex::open(input.blob()?)?;
+            if words.rows() != rows {
+                return Err(corrupt("the words are those of other rows"));
+            }
+            Table::Words(Box::new(words))
+        } else if kind == PayloadIndexKind::Geo {
             Table::Places(Places::read(&mut input, rows)?)
         } else {
             let keys = Keys::read(kind, &mut input)?;

@@ -35,4 +35,6 @@ pub enum PayloadIndexKind {
     Uuid,
     /// Objects with `lat` and `lon` in degrees.
     Geo,
+    /// Words of strings; see [`crate::text`].
+    Text,
 }

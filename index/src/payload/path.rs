@@ -89,6 +89,11 @@ impl PayloadPath {
         out
     }
 
+    /// The strings among [`Self::values`].
+    pub fn strings<'a>(&self, payload: &'a Value) -> Vec<&'a str> {
+        self.values(payload).into_iter().filter_map(Value::as_str).collect()
+    }
+
     /// Whether `test` holds for one of [`Self::values`]; stops at the first.
     pub fn any_value<'a>(&self, payload: &'a Value, mut test: impl FnMut(&'a Value) -> bool) -> bool {
         walk(&self.segments, payload, &mut |found| match found {

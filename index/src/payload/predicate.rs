@@ -11,6 +11,7 @@ use super::datetime::parse_datetime;
 use super::geo::in_box;
 use super::path::PayloadPath;
 use crate::error::{IndexError, Result};
+use crate::text::TextMatch;
 
 /// A value that can be matched exactly.
 ///
@@ -94,6 +95,8 @@ pub enum FieldPredicate {
         /// Greater than or equal.
         gte: Option<u64>,
     },
+    /// The strings of the field have words, or characters; see [`TextMatch`].
+    Text(TextMatch),
     /// The field is absent, `null` or `[]`.
     IsEmpty,
     /// The field is there and `null`.
@@ -132,6 +135,7 @@ impl FieldPredicate {
                     return refuse("`top_left` of a geo box lies south of its `bottom_right`".into());
                 }
             }
+            Self::Text(text) => text.validate()?,
             _ => {}
         }
         Ok(())
@@ -185,6 +189,7 @@ impl<'a> Matcher<'a> {
             FieldPredicate::ValuesCount { lt, lte, gt, gte } => {
                 within(path.shape(payload).count, *lt, *lte, *gt, *gte)
             }
+            FieldPredicate::Text(text) => text.holds(path.strings(payload).into_iter()),
             _ => path.any_value(payload, |v| self.holds(v)),
         }
     }
@@ -206,7 +211,10 @@ impl<'a> Matcher<'a> {
                 GeoPoint::from_json(value).is_some_and(|p| in_box(&p, top_left, bottom_right))
             }
             // About the field as a whole: answered in `matches`.
-            FieldPredicate::ValuesCount { .. } | FieldPredicate::IsEmpty | FieldPredicate::IsNull => false,
+            FieldPredicate::ValuesCount { .. }
+            | FieldPredicate::Text(_)
+            | FieldPredicate::IsEmpty
+            | FieldPredicate::IsNull => false,
         }
     }
 

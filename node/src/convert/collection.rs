@@ -11,7 +11,7 @@ use engram_storage::schema::{
 };
 use tonic::Status;
 
-use super::known_enum;
+use super::{known_enum, text_index};
 use crate::config::IndexSettings;
 use crate::status::invalid;
 
@@ -171,8 +171,10 @@ pub(crate) fn payload_index(wire: &v1::PayloadIndex) -> Result<PayloadIndexSpec,
         Wire::Datetime => PayloadIndexKind::Datetime,
         Wire::Uuid => PayloadIndexKind::Uuid,
         Wire::Geo => PayloadIndexKind::Geo,
+        Wire::Text => PayloadIndexKind::Text,
     };
-    Ok(PayloadIndexSpec { field: wire.field.clone(), kind })
+    let text = wire.text.as_ref().map(|text| text_index::options(&wire.field, text)).transpose()?;
+    Ok(PayloadIndexSpec { field: wire.field.clone(), kind, text })
 }
 
 pub(crate) fn retention(wire: &[v1::RetentionRule]) -> Result<Vec<RetentionRule>, Status> {
@@ -268,8 +270,10 @@ fn wire_payload_index(index: &PayloadIndexSpec) -> v1::PayloadIndex {
         PayloadIndexKind::Datetime => Wire::Datetime,
         PayloadIndexKind::Uuid => Wire::Uuid,
         PayloadIndexKind::Geo => Wire::Geo,
+        PayloadIndexKind::Text => Wire::Text,
     };
-    v1::PayloadIndex { field: index.field.clone(), kind: kind.into() }
+    let text = index.text_options().as_ref().map(text_index::wire_options);
+    v1::PayloadIndex { field: index.field.clone(), kind: kind.into(), text }
 }
 
 fn wire_rule(rule: &RetentionRule) -> v1::RetentionRule {

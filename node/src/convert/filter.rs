@@ -2,6 +2,7 @@
 
 use engram_index::payload::datetime::parse_datetime;
 use engram_index::payload::{FieldPredicate, GeoPoint, PayloadPath, Scalar};
+use engram_index::text::{TextMatch, TextMode};
 use engram_proto::v1;
 use engram_query::error::QueryError;
 use engram_query::filter::{Condition, Filter, MinShould};
@@ -71,7 +72,9 @@ fn field_condition(wire: v1::FieldCondition) -> Result<Condition, Status> {
         |what: &str| invalid("filter.field", format!("`{}`: {what} is missing", shorten(&wire.key)));
     let predicate = match wire.kind {
         None => return Err(missing("the predicate (match, range, ...)")),
-        Some(Kind::Match(m)) => matching(m.kind.ok_or_else(|| missing("value, any or except of match"))?)?,
+        Some(Kind::Match(m)) => {
+            matching(m.kind.ok_or_else(|| missing("value, any, except, text, text_any or phrase of match"))?)?
+        }
         Some(Kind::Range(r)) => FieldPredicate::Range { lt: r.lt, lte: r.lte, gt: r.gt, gte: r.gte },
         Some(Kind::DatetimeRange(r)) => FieldPredicate::DatetimeRange {
             lt: date(r.lt)?,
@@ -101,6 +104,9 @@ fn matching(wire: v1::r#match::Kind) -> Result<FieldPredicate, Status> {
         Kind::Value(value) => FieldPredicate::Any(vec![scalar(value)?]),
         Kind::Any(values) => FieldPredicate::Any(list(values)?),
         Kind::Except(values) => FieldPredicate::Except(list(values)?),
+        Kind::Text(text) => FieldPredicate::Text(TextMatch::new(TextMode::All, text)),
+        Kind::TextAny(text) => FieldPredicate::Text(TextMatch::new(TextMode::Any, text)),
+        Kind::Phrase(text) => FieldPredicate::Text(TextMatch::new(TextMode::Phrase, text)),
     })
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod filter;
 pub(crate) mod point;
 pub(crate) mod retention;
 pub(crate) mod search;
+pub(crate) mod text_index;
 pub(crate) mod vector;
 
 /// An id that must be there.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engram_proto::v1;
+use engram_query::request::query::{TextQuery, TextSearchRequest};
 use engram_query::request::{Hit, QueryVector, ScrollRequest, SearchAnswer, SearchRequest, StoredPoint};
 use tonic::Status;
 
@@ -44,6 +45,26 @@ pub(crate) fn search(wire: v1::SearchRequest, call: Option<Duration>) -> Result<
         ef: (params.ef > 0).then_some(params.ef as usize),
         recall: params.recall,
         exact: params.exact,
+        score_threshold: wire.score_threshold,
+        selection: selection(wire.selection),
+        read: read_options(wire.token.as_ref(), wire.timeout_ms, call, wire.regions)?,
+        allow_partial: wire.allow_partial,
+    })
+}
+
+pub(crate) fn search_text(
+    wire: v1::SearchTextRequest,
+    call: Option<Duration>,
+) -> Result<TextSearchRequest, Status> {
+    if wire.score_threshold.is_some_and(|t| !t.is_finite()) {
+        return Err(invalid("score_threshold", "is no finite number"));
+    }
+    Ok(TextSearchRequest {
+        collection: wire.collection,
+        query: TextQuery { field: wire.field, text: wire.text },
+        filter: wire.filter.map(filter::filter).transpose()?,
+        limit: wire.limit as usize,
+        offset: wire.offset as usize,
         score_threshold: wire.score_threshold,
         selection: selection(wire.selection),
         read: read_options(wire.token.as_ref(), wire.timeout_ms, call, wire.regions)?,

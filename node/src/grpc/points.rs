@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Context, answer_room, bulk, call_timeout, principal, to_the_end};
 use crate::convert::point::{new_points, payload_change, selector, vector_updates};
-use crate::convert::search::{scroll, search, wire_points, wire_search_answer};
+use crate::convert::search::{scroll, search, search_text, wire_points, wire_search_answer};
 use crate::convert::{filter, point_id, read_options, selection, wire_answer, wire_id, write_options};
 use crate::serve::answer_room::{AnswerRoom, Charged, Expected, expected_bytes};
 use crate::status::from_query;
@@ -179,6 +179,21 @@ impl Points for PointsService {
         let took = started.elapsed();
         let results = answers.into_iter().map(|answer| wire_search_answer(answer, took)).collect();
         Ok(Response::new(v1::BatchSearchResponse { results }))
+    }
+
+    async fn search_text(
+        &self,
+        request: Request<v1::SearchTextRequest>,
+    ) -> Result<Response<v1::SearchResponse>, Status> {
+        let started = Instant::now();
+        let (principal, call, room) = (principal(&request)?, call_timeout(&request), answer_room(&request));
+        let search = search_text(request.into_inner(), call)?;
+        let part = (search.collection.as_str(), &search.selection, search.limit.min(MAX_EXPECTED));
+        let charged = self.room(room, principal, std::iter::once(part)).await?;
+        let answer = self.0.database.search_text(principal, search).await.map_err(|e| from_query(&e))?;
+        charged.settle(answer.hits.iter().map(|hit| &hit.point))?;
+        self.0.metrics.searches.inc();
+        Ok(Response::new(wire_search_answer(answer, started.elapsed())))
     }
 
     async fn scroll(

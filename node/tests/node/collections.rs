@@ -29,7 +29,8 @@ async fn a_collection_lives_its_life() {
     assert_eq!(updated.retention[0].max_age_s, 60);
     assert_eq!(updated.vectors[1].name, "title");
 
-    let index = v1::PayloadIndex { field: "tag".into(), kind: v1::PayloadIndexKind::Keyword.into() };
+    let index =
+        v1::PayloadIndex { field: "tag".into(), kind: v1::PayloadIndexKind::Keyword.into(), text: None };
     let create = v1::CreatePayloadIndexRequest { collection: "docs".into(), index: Some(index.clone()) };
     let indexed = client.create_payload_index(create.clone()).await.unwrap().into_inner();
     assert_eq!(indexed.payload_indexes, [index]);

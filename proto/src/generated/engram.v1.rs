@@ -187,12 +187,18 @@ pub mod scalar {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Match {
     /// `value`: equals it; `any`: equals one of them; `except`: has a value that equals none of them.
-    #[prost(oneof = "r#match::Kind", tags = "1, 2, 3")]
+    /// `text`: has all words; `text_any`: has one of them; `phrase`: has them in this order, without others between. Words
+    /// are those of the text index of the field. Without one, some string holds the whole text (`text`, `phrase`), or one
+    /// of the parts that white space makes of it (`text_any`).
+    #[prost(oneof = "r#match::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<r#match::Kind>,
 }
 /// Nested message and enum types in `Match`.
 pub mod r#match {
     /// `value`: equals it; `any`: equals one of them; `except`: has a value that equals none of them.
+    /// `text`: has all words; `text_any`: has one of them; `phrase`: has them in this order, without others between. Words
+    /// are those of the text index of the field. Without one, some string holds the whole text (`text`, `phrase`), or one
+    /// of the parts that white space makes of it (`text_any`).
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         #[prost(message, tag = "1")]
@@ -201,6 +207,12 @@ pub mod r#match {
         Any(super::Scalars),
         #[prost(message, tag = "3")]
         Except(super::Scalars),
+        #[prost(string, tag = "4")]
+        Text(::prost::alloc::string::String),
+        #[prost(string, tag = "5")]
+        TextAny(::prost::alloc::string::String),
+        #[prost(string, tag = "6")]
+        Phrase(::prost::alloc::string::String),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -352,6 +364,39 @@ pub struct PayloadIndex {
     pub field: ::prost::alloc::string::String,
     #[prost(enumeration = "PayloadIndexKind", tag = "2")]
     pub kind: i32,
+    /// Only of kind TEXT; the usual options where absent.
+    #[prost(message, optional, tag = "3")]
+    pub text: ::core::option::Option<TextIndexParams>,
+}
+/// How text becomes words. Languages are English names in lower case, such as `english`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TextIndexParams {
+    #[prost(enumeration = "Tokenizer", tag = "1")]
+    pub tokenizer: i32,
+    /// Absent: true.
+    #[prost(bool, optional, tag = "2")]
+    pub lowercase: ::core::option::Option<bool>,
+    /// Words of fewer characters are left out.
+    #[prost(uint32, optional, tag = "3")]
+    pub min_token_len: ::core::option::Option<u32>,
+    /// Words of more characters are left out.
+    #[prost(uint32, optional, tag = "4")]
+    pub max_token_len: ::core::option::Option<u32>,
+    /// Keep the places of words, so that phrases are found without reading rows.
+    #[prost(bool, tag = "5")]
+    pub phrase_matching: bool,
+    /// Language whose Snowball stemmer makes words their stems; empty for none.
+    #[prost(string, tag = "6")]
+    pub stemmer: ::prost::alloc::string::String,
+    /// Languages whose stop words are left out.
+    #[prost(string, repeated, tag = "7")]
+    pub stopword_languages: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Other words that are left out.
+    #[prost(string, repeated, tag = "8")]
+    pub stopwords: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Letters with marks become those without, where ASCII has them.
+    #[prost(bool, tag = "9")]
+    pub ascii_folding: bool,
 }
 /// Points of `region` (empty: every region) are hidden and then erased `max_age_s` seconds after `created_at`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -602,6 +647,8 @@ pub enum PayloadIndexKind {
     Datetime = 5,
     Uuid = 6,
     Geo = 7,
+    /// Words of strings: for text conditions and for SearchText.
+    Text = 8,
 }
 impl PayloadIndexKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -618,6 +665,7 @@ impl PayloadIndexKind {
             Self::Datetime => "PAYLOAD_INDEX_KIND_DATETIME",
             Self::Uuid => "PAYLOAD_INDEX_KIND_UUID",
             Self::Geo => "PAYLOAD_INDEX_KIND_GEO",
+            Self::Text => "PAYLOAD_INDEX_KIND_TEXT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -631,6 +679,47 @@ impl PayloadIndexKind {
             "PAYLOAD_INDEX_KIND_DATETIME" => Some(Self::Datetime),
             "PAYLOAD_INDEX_KIND_UUID" => Some(Self::Uuid),
             "PAYLOAD_INDEX_KIND_GEO" => Some(Self::Geo),
+            "PAYLOAD_INDEX_KIND_TEXT" => Some(Self::Text),
+            _ => None,
+        }
+    }
+}
+/// Where words begin and end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Tokenizer {
+    Unspecified = 0,
+    /// Letters and digits; all else parts words. The usual one.
+    Word = 1,
+    /// White space alone parts words.
+    Whitespace = 2,
+    /// As WORD; a word of a query is found where a text has a word that begins so.
+    Prefix = 3,
+    /// Word boundaries of Unicode; each character of scripts without spaces is a word.
+    Multilingual = 4,
+}
+impl Tokenizer {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TOKENIZER_UNSPECIFIED",
+            Self::Word => "TOKENIZER_WORD",
+            Self::Whitespace => "TOKENIZER_WHITESPACE",
+            Self::Prefix => "TOKENIZER_PREFIX",
+            Self::Multilingual => "TOKENIZER_MULTILINGUAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TOKENIZER_UNSPECIFIED" => Some(Self::Unspecified),
+            "TOKENIZER_WORD" => Some(Self::Word),
+            "TOKENIZER_WHITESPACE" => Some(Self::Whitespace),
+            "TOKENIZER_PREFIX" => Some(Self::Prefix),
+            "TOKENIZER_MULTILINGUAL" => Some(Self::Multilingual),
             _ => None,
         }
     }
@@ -1887,6 +1976,43 @@ pub struct BatchSearchResponse {
     #[prost(message, repeated, tag = "1")]
     pub results: ::prost::alloc::vec::Vec<SearchResponse>,
 }
+/// Points with any of the words, best first, ties by id. Scores are BM25 (k1 1.2, b 0.75) with the statistics of all live
+/// points of the regions that are searched, so they do not depend on shards and segments.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SearchTextRequest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    /// Dotted path of a payload field with a text index.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// At most 4,096 bytes and 256 words.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub filter: ::core::option::Option<Filter>,
+    /// 1 to 10,000.
+    #[prost(uint32, tag = "5")]
+    pub limit: u32,
+    /// 0 to 10,000 results to skip.
+    #[prost(uint32, tag = "6")]
+    pub offset: u32,
+    #[prost(message, optional, tag = "7")]
+    pub selection: ::core::option::Option<Selection>,
+    /// Only these regions; empty for all.
+    #[prost(string, repeated, tag = "8")]
+    pub regions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Leave out what scores less.
+    #[prost(float, optional, tag = "9")]
+    pub score_threshold: ::core::option::Option<f32>,
+    #[prost(message, optional, tag = "10")]
+    pub token: ::core::option::Option<ConsistencyToken>,
+    /// 0 for the default.
+    #[prost(uint32, tag = "11")]
+    pub timeout_ms: u32,
+    /// Answer with the shards that answered in time; `partial` says so then.
+    #[prost(bool, tag = "12")]
+    pub allow_partial: bool,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScrollRequest {
     #[prost(string, tag = "1")]
@@ -2267,6 +2393,28 @@ pub mod points_client {
                 .insert(GrpcMethod::new("engram.v1.Points", "BatchSearch"));
             self.inner.unary(req, path, codec).await
         }
+        /// The best points by BM25 over the words of a payload field that has a text index.
+        pub async fn search_text(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SearchTextRequest>,
+        ) -> std::result::Result<tonic::Response<super::SearchResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/engram.v1.Points/SearchText",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("engram.v1.Points", "SearchText"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn scroll(
             &mut self,
             request: impl tonic::IntoRequest<super::ScrollRequest>,
@@ -2361,6 +2509,11 @@ pub mod points_server {
             tonic::Response<super::BatchSearchResponse>,
             tonic::Status,
         >;
+        /// The best points by BM25 over the words of a payload field that has a text index.
+        async fn search_text(
+            &self,
+            request: tonic::Request<super::SearchTextRequest>,
+        ) -> std::result::Result<tonic::Response<super::SearchResponse>, tonic::Status>;
         async fn scroll(
             &self,
             request: tonic::Request<super::ScrollRequest>,
@@ -2785,6 +2938,49 @@ pub mod points_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchSearchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/engram.v1.Points/SearchText" => {
+                    #[allow(non_camel_case_types)]
+                    struct SearchTextSvc<T: Points>(pub Arc<T>);
+                    impl<T: Points> tonic::server::UnaryService<super::SearchTextRequest>
+                    for SearchTextSvc<T> {
+                        type Response = super::SearchResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SearchTextRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Points>::search_text(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SearchTextSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -22,12 +22,14 @@ mod held;
 mod idf;
 mod read;
 mod search;
+mod text;
 mod winners;
 
 pub(crate) use held::scatter;
 pub(crate) use idf::weighed;
 pub(crate) use read::{count, get, scroll};
 pub(crate) use search::{SearchPlan, search};
+pub(crate) use text::{TextPlan, TextWords, rank_text, search_text};
 pub(crate) use winners::{fetch_by_shard, rank_deadline, settle};
 
 /// How often a search is tried while its winners change between the phases.

@@ -39,8 +39,8 @@ pub(crate) async fn search(fan: &Fan, plan: &SearchPlan) -> Result<(SearchAnswer
         left -= 1;
         let (shards, late) = rank(fan, plan).await?;
         let winners = winners(plan, &shards);
-        let (points, fetch_late) = fetch(fan, plan, &shards, &winners).await?;
-        let (hits, changed) = assemble(plan, &winners, points);
+        let (points, fetch_late) = fetch(fan, &plan.selection, &shards, &winners).await?;
+        let (hits, changed) = assemble(plan.metric, &winners, points);
         let partial = late.or(fetch_late);
         if changed == 0 || left == 0 || partial.is_some() {
             let searched = shards.iter().map(|shard| shard.searched).fold(Searched::default(), Searched::and);
@@ -96,12 +96,12 @@ fn winners(plan: &SearchPlan, shards: &[ShardHits]) -> Vec<Merged> {
 }
 
 /// Points of one shard in the order of its winners, without those that are gone.
-type Fetched = Peekable<IntoIter<StoredPoint>>;
+pub(super) type Fetched = Peekable<IntoIter<StoredPoint>>;
 
 /// Second phase: the winners' points, list by list, from the shards that ranked them.
-async fn fetch(
+pub(super) async fn fetch(
     fan: &Fan,
-    plan: &SearchPlan,
+    selection: &Arc<Selection>,
     shards: &[ShardHits],
     winners: &[Merged],
 ) -> Result<(Vec<Fetched>, Option<QueryError>)> {
@@ -115,7 +115,7 @@ async fn fetch(
     let calls = wanted.into_iter().map(|(list, ids)| {
         let mut scope = fan.scopes[list].clone();
         scope.min_offset = scope.min_offset.max(shards[list].served);
-        let (selection, pin) = (plan.selection.clone(), shards[list].pin.clone());
+        let (selection, pin) = (selection.clone(), shards[list].pin.clone());
         fan.searcher.fetch(FetchRequest { scope, ids, selection, pin })
     });
     let gathered = gather(calls, fan.deadline).await?;
@@ -127,12 +127,12 @@ async fn fetch(
 }
 
 /// The hits whose points are still what was ranked, and the number of the others.
-fn assemble(plan: &SearchPlan, winners: &[Merged], mut points: Vec<Fetched>) -> (Vec<Hit>, usize) {
+pub(super) fn assemble(metric: Metric, winners: &[Merged], mut points: Vec<Fetched>) -> (Vec<Hit>, usize) {
     let mut hits = Vec::with_capacity(winners.len());
     for Merged { hit, list } in winners {
         match points[*list].next_if(|point| point.id == hit.id) {
             Some(point) if point.version == hit.version => {
-                hits.push(Hit { point, score: plan.metric.score(hit.distance) });
+                hits.push(Hit { point, score: metric.score(hit.distance) });
             }
             _ => {}
         }

@@ -129,7 +129,7 @@ impl Database {
         self.edit(principal, name, |schema| change.apply(schema)).await
     }
 
-    /// Adds a payload index, or changes its kind.
+    /// Adds a payload index, or changes its kind or options.
     ///
     /// # Errors
     /// `collection_not_found`, limits, and a path that is none.
@@ -142,7 +142,7 @@ impl Database {
         check_payload_indexes(std::slice::from_mut(&mut spec))?;
         self.edit(principal, name, |schema| {
             match schema.payload_indexes.iter_mut().find(|other| other.field == spec.field) {
-                Some(there) => there.kind = spec.kind,
+                Some(there) => *there = spec,
                 None => schema.payload_indexes.push(spec),
             }
             let count = schema.payload_indexes.len();
@@ -350,6 +350,21 @@ fn check_payload_indexes(specs: &mut [PayloadIndexSpec]) -> Result<()> {
         if !fields.insert(&spec.field) {
             let message = format!("payload index {:?} is given twice", spec.field);
             return Err(QueryError::invalid("repeated_field", message));
+        }
+        match (spec.text_options(), &spec.text) {
+            (Some(options), _) => {
+                options.validate()?;
+                // Written out, so that options are compared as they are.
+                spec.text = Some(options);
+            }
+            (None, Some(_)) => {
+                let message = format!(
+                    "payload index {:?} has text options and is of another kind: make it a text index",
+                    spec.field
+                );
+                return Err(QueryError::invalid("invalid_argument", message));
+            }
+            (None, None) => {}
         }
     }
     Ok(())

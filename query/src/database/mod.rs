@@ -29,9 +29,11 @@ mod collections;
 mod query;
 mod recheck;
 mod search;
+mod text;
 
 pub use collections::{CollectionChange, PurgeScope};
 pub use recheck::RecallCount;
+pub(crate) use text::text_words;
 
 /// Settings of a database.
 #[derive(Clone, Debug)]

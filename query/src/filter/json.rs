@@ -1,6 +1,7 @@
 //! Writing a filter as the JSON that [`Filter::from_json`] reads.
 
 use engram_index::payload::{FieldPredicate, GeoPoint, Scalar};
+use engram_index::text::TextMode;
 use engram_storage::PointId;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -62,6 +63,14 @@ fn field(key: String, predicate: &FieldPredicate) -> Value {
         }
         FieldPredicate::ValuesCount { lt, lte, gt, gte } => {
             json!({ "key": key, "values_count": bounds([lt, lte, gt, gte], |b| json!(b)) })
+        }
+        FieldPredicate::Text(text) => {
+            let name = match text.mode() {
+                TextMode::All => "text",
+                TextMode::Any => "text_any",
+                TextMode::Phrase => "phrase",
+            };
+            json!({ "key": key, "match": { name: text.text() } })
         }
         FieldPredicate::IsEmpty => json!({ "is_empty": { "key": key } }),
         FieldPredicate::IsNull => json!({ "is_null": { "key": key } }),

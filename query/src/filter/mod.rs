@@ -5,6 +5,7 @@
 //! run of rows with the help of payload indexes, and [`estimate`] how many rows that may be, without reading any.
 
 mod ast;
+mod bind;
 mod estimate;
 mod eval;
 mod json;
@@ -13,6 +14,7 @@ mod plan;
 mod validate;
 
 pub use ast::{Condition, Filter, MinShould};
+pub use bind::bind;
 pub use estimate::estimate;
 pub use eval::Compiled;
 pub use plan::{FilterSource, Resolution, ResolveError, resolve};

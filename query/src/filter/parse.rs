@@ -4,6 +4,7 @@
 //! refused by name: a misspelled constraint must not become no constraint.
 
 use engram_index::payload::{FieldPredicate, GeoPoint, PayloadPath, Scalar, parse_datetime};
+use engram_index::text::{TextMatch, TextMode};
 use engram_storage::PointId;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -20,6 +21,7 @@ const FILTER_KEYS: &str = "`must`, `should`, `must_not`, `min_should`";
 const FIELD_KEYS: &str = "`key` and one of `match`, `range`, `geo_radius`, `geo_bounding_box`, `values_count`, \
                           `is_empty`, `is_null`";
 const CONDITION_KEYS: &str = "`key`, `has_id`, `is_empty`, `is_null`, `nested` or the keys of a filter";
+const MATCH_KEYS: &str = "one of `value`, `any`, `except`, `text`, `text_any`, `phrase`";
 const BOUND_KEYS: &str = "`lt`, `lte`, `gt`, `gte`";
 
 impl Filter {
@@ -189,18 +191,23 @@ fn keyed(value: &Value, at: &str, predicate: FieldPredicate) -> Result<Condition
 fn matching(value: &Value, at: &str) -> Result<FieldPredicate> {
     let mut keys = present(object(value, at)?);
     let (Some((key, value)), None) = (keys.next(), keys.next()) else {
-        return Err(invalid(at, "give one of `value`, `any`, `except`"));
+        return Err(invalid(at, format!("give {MATCH_KEYS}")));
     };
     match key {
         "value" => Ok(FieldPredicate::Any(vec![scalar(value, at)?])),
         "any" => Ok(FieldPredicate::Any(scalars(value, at)?)),
         "except" => Ok(FieldPredicate::Except(scalars(value, at)?)),
-        "text" => Err(unsupported(at, "text")),
-        "text_any" => Err(unsupported(at, "text_any")),
-        "phrase" => Err(unsupported(at, "phrase")),
+        "text" => text(TextMode::All, value, at),
+        "text_any" => text(TextMode::Any, value, at),
+        "phrase" => text(TextMode::Phrase, value, at),
         "substring" => Err(unsupported(at, "substring")),
-        _ => Err(unknown(key, at, "one of `value`, `any`, `except`")),
+        _ => Err(unknown(key, at, MATCH_KEYS)),
     }
+}
+
+fn text(mode: TextMode, value: &Value, at: &str) -> Result<FieldPredicate> {
+    let text = value.as_str().ok_or_else(|| invalid(at, "a text is expected"))?;
+    Ok(FieldPredicate::Text(TextMatch::new(mode, text)))
 }
 
 fn scalars(value: &Value, at: &str) -> Result<Vec<Scalar>> {

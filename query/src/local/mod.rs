@@ -11,11 +11,13 @@ use engram_storage::schema::ShardKey;
 use engram_storage::shard::ShardSnapshot;
 
 use crate::error::{QueryError, Result};
-use crate::filter::Filter;
+use crate::filter::{Filter, bind};
+use crate::recall::Searched;
 use crate::request::StoredPoint;
 use crate::searcher::{
     FetchRequest, Frequencies, FrequencyRequest, Pin, ShardFacetRequest, ShardHits, ShardKeysRequest,
     ShardRankRequest, ShardRanked, ShardScope, ShardScrollRequest, ShardSearchRequest, ShardSearcher,
+    ShardTextRequest, ShardTextStatistics, ShardTextStatisticsRequest,
 };
 
 mod compute;
@@ -29,6 +31,7 @@ mod recheck;
 pub(crate) mod rows;
 mod search;
 mod sparse;
+mod text;
 
 pub(crate) use compute::{Compute, Work, check_deadline};
 use facet::FacetJob;
@@ -38,8 +41,10 @@ use read::{CountJob, FetchJob, ScrollJob, VersionsJob};
 use recheck::RecheckJob;
 pub(crate) use recheck::Rechecked;
 use rows::{Place, Visibility};
-use search::SearchJob;
+use search::{Placed, SearchJob};
 use sparse::FrequencyJob;
+pub(crate) use text::no_text_index;
+use text::{TextField, TextSearchJob, TextStatisticsJob};
 
 /// Searches shards that this process holds.
 ///
@@ -98,6 +103,7 @@ impl LocalSearcher {
     ) -> Result<Vec<(PointId, u64)>> {
         let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(Vec::new()) };
         let shown = self.shown(&scope);
+        let filter = bind(filter, &scope.schema)?;
         let job = VersionsJob { snapshot, shown, scope, filter };
         self.compute.run(job.work(), 1, move |_| job.run()).await
     }
@@ -112,16 +118,29 @@ impl LocalSearcher {
     /// raised, and at the deadline.
     pub(crate) async fn recheck(
         &self,
-        request: ShardSearchRequest,
+        mut request: ShardSearchRequest,
         stop: Arc<AtomicBool>,
     ) -> Result<Rechecked> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Rechecked::default()) };
         let shown = self.shown(&request.scope);
+        request.filter = bound(request.filter, &request.scope)?;
         let search = SearchJob { snapshot, shown, request };
         let job = RecheckJob { search, compute: self.compute.clone(), stop };
         // Not on the search pool: requests must never wait behind it.
         let done = tokio::task::spawn_blocking(move || job.run()).await;
         done.map_err(|e| QueryError::Internal(format!("a re-check was stopped: {e}")))?
+    }
+
+    /// The state that an earlier phase of the same request read, or the one of now.
+    async fn pinned(
+        &self,
+        pin: &Pin,
+        scope: &ShardScope,
+    ) -> Result<Option<(Arc<ShardSnapshot>, Visibility)>> {
+        if let Some(held) = held(pin, &scope.shard) {
+            return Ok(Some((held.snapshot.clone(), held.shown)));
+        }
+        Ok(self.snapshot(scope).await?.map(|snapshot| (snapshot, self.shown(scope))))
     }
 
     /// What a request sees; of a held state what was seen when it was taken.
@@ -143,19 +162,59 @@ fn held<'a>(pin: &'a Pin, shard: &ShardKey) -> Option<&'a Held> {
     pin.0.as_ref()?.downcast_ref::<Held>().filter(|held| held.snapshot.key == *shard)
 }
 
+/// A filter whose text conditions know the text indexes of the collection.
+fn bound(filter: Option<Arc<Filter>>, scope: &ShardScope) -> Result<Option<Arc<Filter>>> {
+    Ok(filter.map(|filter| bind(filter, &scope.schema)).transpose()?)
+}
+
+/// What was found, with the state it was found in.
+fn hits(
+    found: Vec<Placed>,
+    searched: Searched,
+    snapshot: Arc<ShardSnapshot>,
+    shown: Visibility,
+) -> ShardHits {
+    let mut places: Vec<_> = found.iter().map(|placed| (placed.hit.id, placed.place)).collect();
+    places.sort_unstable_by_key(|(id, _)| *id);
+    let hits = found.into_iter().map(|placed| placed.hit).collect();
+    let served = snapshot.applied;
+    let held = Held { snapshot, shown, places: places.into() };
+    ShardHits { hits, served, searched, pin: Pin(Some(Arc::new(held))) }
+}
+
 #[async_trait]
 impl ShardSearcher for LocalSearcher {
-    async fn search(&self, request: ShardSearchRequest) -> Result<ShardHits> {
+    async fn search(&self, mut request: ShardSearchRequest) -> Result<ShardHits> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(ShardHits::default()) };
         let shown = self.shown(&request.scope);
         let shards = request.shards;
+        request.filter = bound(request.filter, &request.scope)?;
         let job = SearchJob { snapshot: snapshot.clone(), shown, request };
         let (found, searched) = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
-        let mut places: Vec<_> = found.iter().map(|placed| (placed.hit.id, placed.place)).collect();
-        places.sort_unstable_by_key(|(id, _)| *id);
-        let hits = found.into_iter().map(|placed| placed.hit).collect();
-        let held = Held { snapshot, shown, places: places.into() };
-        Ok(ShardHits { hits, served: held.snapshot.applied, searched, pin: Pin(Some(Arc::new(held))) })
+        Ok(hits(found, searched, snapshot, shown))
+    }
+
+    async fn text_statistics(&self, request: ShardTextStatisticsRequest) -> Result<ShardTextStatistics> {
+        let ShardTextStatisticsRequest { scope, field, words, shards } = request;
+        let field = TextField::new(&scope.schema, &field)?;
+        let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(ShardTextStatistics::default()) };
+        let shown = self.shown(&scope);
+        let job = TextStatisticsJob { snapshot: snapshot.clone(), shown, field, words };
+        let statistics = self.compute.run(job.work(), shards, move |_| job.run()).await?;
+        let held = Held { snapshot, shown, places: Arc::default() };
+        Ok(ShardTextStatistics { statistics, pin: Pin(Some(Arc::new(held))) })
+    }
+
+    async fn search_text(&self, mut request: ShardTextRequest) -> Result<ShardHits> {
+        let field = TextField::new(&request.scope.schema, &request.field)?;
+        let Some((snapshot, shown)) = self.pinned(&request.pin, &request.scope).await? else {
+            return Ok(ShardHits::default());
+        };
+        request.filter = bound(request.filter, &request.scope)?;
+        let shards = request.shards;
+        let job = TextSearchJob { snapshot: snapshot.clone(), shown, field, request };
+        let found = self.compute.run(job.work(), shards, move |_| job.run()).await?;
+        Ok(hits(found, Searched::default(), snapshot, shown))
     }
 
     async fn frequencies(&self, request: FrequencyRequest) -> Result<Frequencies> {
@@ -180,6 +239,7 @@ impl ShardSearcher for LocalSearcher {
 
     async fn scroll(&self, request: ShardScrollRequest) -> Result<Vec<StoredPoint>> {
         let ShardScrollRequest { scope, filter, from, limit, selection } = request;
+        let filter = bound(filter, &scope)?;
         let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(Vec::new()) };
         let shown = self.shown(&scope);
         let job = ScrollJob { snapshot, shown, scope, filter, from, limit, selection };
@@ -188,7 +248,7 @@ impl ShardSearcher for LocalSearcher {
 
     async fn count(&self, scope: ShardScope, filter: Option<Arc<Filter>>) -> Result<u64> {
         let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(0) };
-        let shown = self.shown(&scope);
+        let (shown, filter) = (self.shown(&scope), bound(filter, &scope)?);
         let job = CountJob { snapshot, shown, scope, filter };
         self.compute.run(job.work(), 1, move |_| job.run()).await
     }

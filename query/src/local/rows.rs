@@ -113,7 +113,7 @@ impl<'a> Rows<'a> {
 }
 
 /// Rows that are dead or hidden.
-fn gone<'a>(view: &'a RunView, shown: &Visibility) -> Cow<'a, RoaringBitmap> {
+pub(super) fn gone<'a>(view: &'a RunView, shown: &Visibility) -> Cow<'a, RoaringBitmap> {
     match view.run.hidden(shown.created_before, shown.now) {
         Some(hidden) => Cow::Owned(hidden | &*view.dead),
         None => Cow::Borrowed(&*view.dead),

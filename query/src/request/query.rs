@@ -271,6 +271,29 @@ pub struct TextQuery {
     pub text: String,
 }
 
+/// A search for words, by BM25.
+#[derive(Clone, Debug)]
+pub struct TextSearchRequest {
+    /// Name or alias.
+    pub collection: String,
+    /// What to look for, and where.
+    pub query: TextQuery,
+    /// Which points may be returned.
+    pub filter: Option<Filter>,
+    /// Results wanted, 1 to 10,000.
+    pub limit: usize,
+    /// 0 to 10,000 results to skip.
+    pub offset: usize,
+    /// Leave out what scores less.
+    pub score_threshold: Option<f32>,
+    /// What to return of each point.
+    pub selection: Selection,
+    /// Freshness and time.
+    pub read: ReadOptions,
+    /// Answer with what arrived in time instead of an error.
+    pub allow_partial: bool,
+}
+
 /// One result of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {

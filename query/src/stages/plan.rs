@@ -13,7 +13,8 @@ use super::order::Order;
 use super::rank_by::{Preference, RankBy};
 use super::sample::Seeds;
 use super::{diverse, fusion, recommend};
-use crate::coordinator;
+use crate::coordinator::{self, TextWords};
+use crate::database::text_words;
 use crate::error::{QueryError, Result};
 use crate::filter::{Condition, Filter};
 use crate::limits::{
@@ -47,6 +48,7 @@ pub(crate) enum By {
         candidates: usize,
     },
     Ranked(Arc<RankBy>),
+    Text(TextWords),
     Fusion(Fusion),
     Formula(Arc<Checked>),
 }
@@ -140,11 +142,7 @@ impl Planner<'_> {
             Query::Formula(formula) => {
                 alone(By::Formula(Arc::new(Checked::new(formula, stage.prefetch.len())?)))
             }
-            // The only place that says so: a text index would be a leaf of its own.
-            Query::Text(text) => {
-                let message = format!("field {:?} has no text index: this server has none yet", text.field);
-                Err(QueryError::invalid("unsupported", message))
-            }
+            Query::Text(text) => alone(By::Text(text_words(&self.library.own.schema, text)?)),
             _ => self.by_vectors(stage, query, results).await,
         }
     }

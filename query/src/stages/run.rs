@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use engram_index::vector::VectorValue;
 use engram_index::vector::kernel::Kernel;
+use engram_index::vector::{Metric, VectorValue};
 use engram_storage::point::PointId;
 use futures::future::{BoxFuture, FutureExt, try_join_all};
 
@@ -14,7 +14,7 @@ use super::list::{Candidate, Found};
 use super::plan::{By, Nearest, StagePlan, both};
 use super::rank_by::{RankBy, similarity};
 use super::{diverse, fusion};
-use crate::coordinator::{Fan, fetch_by_shard, rank_deadline, scatter};
+use crate::coordinator::{Fan, TextWords, fetch_by_shard, rank_deadline, rank_text, scatter};
 use crate::error::Result;
 use crate::filter::{Condition, Filter};
 use crate::local::{Compute, Work};
@@ -54,6 +54,7 @@ impl Runner<'_> {
                     near.list.retain(|candidate| plan.passes(candidate.score));
                     self.diversify(fan, (nearest, *diversity), plan.limit, near).await?
                 }
+                By::Text(text) => self.text(fan, plan, text, among(fan, plan, &lists)).await?,
                 By::Ranked(by) => ranked(fan, plan, by, among(fan, plan, &lists)).await?,
             };
             found.list.retain(|candidate| plan.passes(candidate.score));
@@ -71,6 +72,14 @@ impl Runner<'_> {
         }
         let inner = fan.until(rank_deadline(fan, self.allow_partial));
         try_join_all(plan.prefetch.iter().map(|stage| self.run(&inner, stage))).await
+    }
+
+    /// The best points by the words of a text.
+    async fn text(&self, fan: &Fan, plan: &StagePlan, text: &TextWords, among: Among) -> Result<Found> {
+        let only = among.map(|ids| Arc::new(Filter::only(Condition::HasId(ids.concat()))));
+        let filter = both(only, plan.filter.clone());
+        let (shards, late) = rank_text(fan, text, (filter, plan.limit), self.allow_partial).await?;
+        Ok(Found { list: merged(&shards, Metric::Dot, plan.limit), late })
     }
 
     /// Chooses among the nearest points those that are unlike each other.
@@ -151,15 +160,20 @@ async fn near(fan: &Fan, plan: &StagePlan, nearest: &Nearest, (among, k): (Among
         })
     };
     let (answers, late): (Vec<ShardHits>, _) = scatter(fan, call).await?;
-    let lists: Vec<_> = answers.iter().map(|answer| answer.hits.as_slice()).collect();
+    Ok(Found { list: merged(&answers, nearest.metric, k), late })
+}
+
+/// The `k` nearest of all shards.
+fn merged(shards: &[ShardHits], metric: Metric, k: usize) -> Vec<Candidate> {
+    let lists: Vec<_> = shards.iter().map(|shard| shard.hits.as_slice()).collect();
     let candidate = |merged: Merged| Candidate {
         id: merged.hit.id,
-        score: nearest.metric.score(merged.hit.distance),
+        score: metric.score(merged.hit.distance),
         version: merged.hit.version,
         shard: merged.list,
         order: None,
     };
-    Ok(Found { list: merge_hits(&lists, k).into_iter().map(candidate).collect(), late })
+    merge_hits(&lists, k).into_iter().map(candidate).collect()
 }
 
 async fn ranked(fan: &Fan, plan: &StagePlan, by: &Arc<RankBy>, among: Among) -> Result<Found> {

@@ -109,7 +109,11 @@ pub(crate) fn index_payloads<'p>(
 ) -> Result<BTreeMap<String, FieldIndex>> {
     let mut builders = Vec::with_capacity(schema.payload_indexes.len());
     for spec in &schema.payload_indexes {
-        builders.push((&spec.field, PayloadPath::parse(&spec.field)?, FieldIndexBuilder::new(spec.kind)));
+        let builder = match spec.text_options() {
+            Some(options) => FieldIndexBuilder::text(&options)?,
+            None => FieldIndexBuilder::new(spec.kind),
+        };
+        builders.push((&spec.field, PayloadPath::parse(&spec.field)?, builder));
     }
     if builders.is_empty() {
         return Ok(BTreeMap::new());
@@ -120,7 +124,7 @@ pub(crate) fn index_payloads<'p>(
             builder.add(ord, &value, path);
         }
     }
-    Ok(builders.into_iter().map(|(field, _, builder)| (field.clone(), builder.finish())).collect())
+    builders.into_iter().map(|(field, _, builder)| Ok((field.clone(), builder.finish()?))).collect()
 }
 
 /// The JSON value of a payload; no bytes stand for `{}`.

@@ -320,7 +320,10 @@ impl Run {
 
     /// Heap bytes held; mapped files count 0.
     pub fn heap_bytes(&self) -> usize {
-        self.inner.rows.heap_bytes() + self.inner.vectors.heap_bytes()
+        // Indexes of words can be as large as the payload; the others are small beside it.
+        let indexes = self.inner.payload_indexes.values();
+        let words: usize = indexes.filter_map(|i| i.text()).map(|words| words.heap_bytes()).sum();
+        self.inner.rows.heap_bytes() + self.inner.vectors.heap_bytes() + words
     }
 
     /// Smallest `created_at`; `i64::MAX` without rows.

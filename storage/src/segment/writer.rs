@@ -201,12 +201,20 @@ impl SegmentWriter {
         let (store, run, spec) = (self.store.clone(), run.clone(), spec.clone());
         let mut alone = CollectionSchema::clone(&self.schema);
         alone.payload_indexes = vec![spec.clone()];
-        blocking(move || {
+        let object = blocking(move || {
             let all = 0..u32::try_from(run.len()).unwrap_or(u32::MAX);
             let mut indexes = index_payloads(&alone, all.map(|ord| (ord, run.payload(ord))))?;
             let index = indexes.remove(&spec.field);
             let index = index.ok_or_else(|| StorageError::Internal(format!("no index of {}", spec.field)))?;
-            let object = blobs::write_payload_index(&store, &path, rows, &spec, &index)?;
+            blobs::write_payload_index(&store, &path, rows, &spec, &index)
+        })
+        .await?;
+        // What is searched from now on is the file, not what was in memory to write it.
+        let file = self.store.map_verified(vec![object.clone()]).await?.pop().unwrap_or_default();
+        blocking(move || {
+            let opened = blobs::open_payload_index(&object.path, &file, rows, |_| true)?;
+            let lost = || StorageError::Internal(format!("no index in {}", object.path));
+            let (_, index) = opened.ok_or_else(lost)?;
             Ok((name, object, index))
         })
         .await

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use engram_index::payload::FieldIndex;
 use engram_index::vector::engine::{EarlierGraph, build_graph, merge_graph};
 use engram_index::vector::graph::build::change::GONE;
 use engram_index::vector::graph::merge::Origin;
@@ -416,5 +417,11 @@ fn missing_graphs(run: &Run, schema: &CollectionSchema) -> Vec<VectorField> {
 
 fn missing_payload_indexes(run: &Run, schema: &CollectionSchema) -> Vec<crate::schema::PayloadIndexSpec> {
     let specs = schema.payload_indexes.iter();
-    specs.filter(|s| run.payload_index(&s.field).is_none_or(|i| i.kind() != s.kind)).cloned().collect()
+    let lacks = |spec: &&crate::schema::PayloadIndexSpec| {
+        let other = |index: &FieldIndex| {
+            index.kind() != spec.kind || index.text_options() != spec.text_options().as_ref()
+        };
+        run.payload_index(&spec.field).is_none_or(other)
+    };
+    specs.filter(lacks).cloned().collect()
 }

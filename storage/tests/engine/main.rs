@@ -28,6 +28,8 @@ use engram_storage::{Clock, ManualClock};
 
 /// Graphs through merges, purges and damage.
 mod graphs;
+/// Indexes of words through flushes, merges, restarts and purges.
+mod texts;
 /// Sparse and multi vectors from the log to the purge.
 mod values;
 /// Shared with the tests of the whole.
@@ -79,7 +81,7 @@ impl Fixture {
                 layout: Default::default(),
                 kind: Default::default(),
             }],
-            payload_indexes: vec![PayloadIndexSpec { field: "n".into(), kind: PayloadIndexKind::Integer }],
+            payload_indexes: vec![PayloadIndexSpec::new("n", PayloadIndexKind::Integer)],
             regions: vec![eu.clone(), RegionName::try_from("us").unwrap()],
             default_region: eu,
             shards_per_region: 1,

@@ -203,7 +203,7 @@ async fn filters_mean_the_same_with_and_without_indexes() {
         ("place", K::Geo),
     ];
     for (field, kind) in kinds {
-        let index = Some(PayloadIndex { field: field.into(), kind: kind.into() });
+        let index = Some(PayloadIndex { field: field.into(), kind: kind.into(), text: None });
         let request = CreatePayloadIndexRequest { collection: "c".into(), index };
         client.collections.clone().create_payload_index(request).await.unwrap();
     }

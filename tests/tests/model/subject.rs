@@ -64,10 +64,7 @@ impl Subject {
                 layout: Default::default(),
                 kind: Default::default(),
             }],
-            payload_indexes: vec![PayloadIndexSpec {
-                field: "group".into(),
-                kind: PayloadIndexKind::Keyword,
-            }],
+            payload_indexes: vec![PayloadIndexSpec::new("group", PayloadIndexKind::Keyword)],
             regions: REGIONS.iter().map(|r| region(r)).collect(),
             default_region: region(REGIONS[0]),
             shards_per_region: 2,

@@ -1,6 +1,7 @@
 //! Building an index row by row.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use serde_json::Value;
@@ -10,10 +11,12 @@ use super::places::Places;
 use super::postings::Postings;
 use super::shapes::{Class, Foreign, Shapes};
 use super::{FieldIndex, Table};
+use crate::error::{IndexError, Result};
 use crate::payload::PayloadIndexKind;
 use crate::payload::datetime::parse_datetime;
 use crate::payload::path::PayloadPath;
 use crate::payload::predicate::{GeoPoint, canonical_keyword};
+use crate::text::{Analyzer, TextIndexBuilder, TextOptions};
 
 /// Takes rows and makes a [`FieldIndex`] of them.
 #[derive(Debug)]
@@ -39,10 +42,21 @@ enum Entries {
     Float(Vec<(f64, u32)>),
     Uuid(Vec<([u8; 16], u32)>),
     Geo(Vec<(GeoPoint, u32)>),
+    /// With the first failure, after which nothing is added.
+    Words(Box<TextIndexBuilder>, Option<IndexError>),
 }
 
 impl FieldIndexBuilder {
-    /// An index of `kind` without rows.
+    /// An index of the words of strings, without rows.
+    ///
+    /// # Errors
+    /// [`IndexError::InvalidParameter`] for options that do not fit.
+    pub fn text(options: &TextOptions) -> Result<Self> {
+        let entries = Entries::words(Analyzer::new(options)?);
+        Ok(Self { entries, ..Self::new(PayloadIndexKind::Text) })
+    }
+
+    /// An index of `kind` without rows; of words, with the usual options.
     pub fn new(kind: PayloadIndexKind) -> Self {
         use PayloadIndexKind as K;
         let entries = match kind {
@@ -51,6 +65,7 @@ impl FieldIndexBuilder {
             K::Float => Entries::Float(Vec::new()),
             K::Uuid => Entries::Uuid(Vec::new()),
             K::Geo => Entries::Geo(Vec::new()),
+            K::Text => Entries::words(Analyzer::default()),
         };
         Self {
             kind,
@@ -68,11 +83,14 @@ impl FieldIndexBuilder {
     pub fn add(&mut self, ordinal: u32, payload: &Value, path: &PayloadPath) {
         self.rows = self.rows.max(ordinal.saturating_add(1));
         self.shapes.add(ordinal, path.shape(payload));
+        self.entries.add_texts(ordinal, payload, path);
         let mut entered = 0;
         path.any_value(payload, |value| {
-            if self.entries.enter(self.kind, ordinal, value) {
-                entered += 1;
-            } else if let Some(class) = Class::of(value)
+            let native = self.entries.enter(self.kind, ordinal, value);
+            entered += u64::from(native);
+            // Words do not tell what the whole string is: for predicates about that it is as foreign as a number.
+            if (!native || self.kind == PayloadIndexKind::Text)
+                && let Some(class) = Class::of(value)
                 // An index of places decides about every object: one that did not go in is no place.
                 && (class != Class::Object || self.kind != PayloadIndexKind::Geo)
             {
@@ -89,20 +107,23 @@ impl FieldIndexBuilder {
     }
 
     /// The index over all rows added.
-    pub fn finish(mut self) -> FieldIndex {
+    ///
+    /// # Errors
+    /// Only of an index of words: where the library beneath it failed.
+    pub fn finish(mut self) -> Result<FieldIndex> {
         self.shapes.optimize();
         self.foreign.optimize();
         self.indexed.optimize();
         self.multi.optimize();
-        FieldIndex {
+        Ok(FieldIndex {
             kind: self.kind,
             rows: self.rows,
             shapes: self.shapes,
             foreign: self.foreign,
             indexed: self.indexed,
             multi: self.multi,
-            table: self.entries.finish(),
-        }
+            table: self.entries.finish(self.rows)?,
+        })
     }
 }
 
@@ -134,11 +155,26 @@ impl Entries {
                 value.as_str().and_then(uuid_key).map(|k| pairs.push((k, ordinal))).is_some()
             }
             Self::Geo(places) => GeoPoint::from_json(value).map(|p| places.push((p, ordinal))).is_some(),
+            // Their words are taken by row.
+            Self::Words(..) => value.is_string(),
         }
     }
 
-    fn finish(self) -> Table {
-        match self {
+    fn words(analyzer: Analyzer) -> Self {
+        Self::Words(Box::new(TextIndexBuilder::new(Arc::new(analyzer))), None)
+    }
+
+    /// Takes the strings of a row for an index of words.
+    fn add_texts(&mut self, ordinal: u32, payload: &Value, path: &PayloadPath) {
+        if let Self::Words(words, failure @ None) = self {
+            *failure = words.add(ordinal, &path.strings(payload)).err();
+        }
+    }
+
+    fn finish(self, rows: u32) -> Result<Table> {
+        Ok(match self {
+            Self::Words(_, Some(failure)) => return Err(failure),
+            Self::Words(words, None) => Table::Words(Box::new(words.finish(rows)?)),
             Self::Text { numbers, mut pairs } => {
                 let mut texts: Vec<(Box<str>, usize)> = numbers.into_iter().collect();
                 texts.sort_unstable();
@@ -173,6 +209,6 @@ impl Entries {
                 Table::Keyed { keys: Keys::Uuid(keys.into()), postings }
             }
             Self::Geo(places) => Table::Places(Places::new(places)),
-        }
+        })
     }
 }

@@ -121,6 +121,12 @@ impl Reader {
         Ok(values.into())
     }
 
+    /// A blob of its own format.
+    pub fn blob(&mut self) -> Result<Bytes> {
+        let len = usize::try_from(self.number()?).map_err(|_| corrupt("a blob is too long"))?;
+        self.padded(len)
+    }
+
     /// A bitmap of ordinals below `rows`.
     pub fn bitmap(&mut self, rows: u32) -> Result<RoaringBitmap> {
         let len = usize::try_from(self.number()?).map_err(|_| corrupt("a bitmap is too long"))?;
@@ -164,7 +170,7 @@ fn checksum(blob: &[u8]) -> u32 {
     u32::try_from(digest.finalize()).unwrap_or(0)
 }
 
-const KINDS: [(PayloadIndexKind, u32); 7] = [
+const KINDS: [(PayloadIndexKind, u32); 8] = [
     (PayloadIndexKind::Keyword, 1),
     (PayloadIndexKind::Integer, 2),
     (PayloadIndexKind::Float, 3),
@@ -172,6 +178,7 @@ const KINDS: [(PayloadIndexKind, u32); 7] = [
     (PayloadIndexKind::Datetime, 5),
     (PayloadIndexKind::Uuid, 6),
     (PayloadIndexKind::Geo, 7),
+    (PayloadIndexKind::Text, 8),
 ];
 
 fn kind_code(kind: PayloadIndexKind) -> u32 {

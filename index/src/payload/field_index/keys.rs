@@ -153,7 +153,7 @@ impl Keys {
                 let sorted = rises(&keys, |a, b| a < b);
                 (Self::Uuid(keys), sorted)
             }
-            K::Geo => return Err(corrupt("places have no keys")),
+            K::Geo | K::Text => return Err(corrupt("places and words have no keys")),
         };
         if sorted { Ok(keys) } else { Err(corrupt("keys are not in order")) }
     }

@@ -178,6 +178,8 @@ impl Foreign {
             FieldPredicate::GeoRadius { .. } | FieldPredicate::GeoBox { .. } => {
                 maybe |= self.get(Class::Object)
             }
+            // Strings among the keys are those of `FieldIndex::probe`.
+            FieldPredicate::Text(_) => maybe |= self.get(Class::Text),
             FieldPredicate::ValuesCount { .. } | FieldPredicate::IsEmpty | FieldPredicate::IsNull => {}
         }
         (sure, maybe)

@@ -59,12 +59,12 @@ pub struct Values<'a> {
 }
 
 impl FieldIndex {
-    /// The distinct values of the index's kind, each with its rows; `None` for places, which have no order. Values of other
+    /// The distinct values of the index's kind, each with its rows; `None` for places and words, which have no order. Values of other
     /// kinds are not among them: rows that have some are told by [`FieldIndex::others`].
     pub fn values(&self) -> Option<Values<'_>> {
         match &self.table {
             Table::Keyed { keys, postings } => Some(Values { kind: self.kind, keys, postings }),
-            Table::Places(_) => None,
+            Table::Places(_) | Table::Words(_) => None,
         }
     }
 }

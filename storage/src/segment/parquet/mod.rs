@@ -95,7 +95,7 @@ fn number_columns(field: &VectorField) -> Vec<ColumnPath> {
     }
 }
 
-/// Type of the column of payload fields of this kind; places stay in the JSON.
+/// Type of the column of payload fields of this kind; places and texts stay in the JSON.
 fn typed_column(kind: PayloadIndexKind) -> Option<DataType> {
     match kind {
         PayloadIndexKind::Keyword | PayloadIndexKind::Uuid => Some(DataType::Utf8),
@@ -103,7 +103,7 @@ fn typed_column(kind: PayloadIndexKind) -> Option<DataType> {
         PayloadIndexKind::Float => Some(DataType::Float64),
         PayloadIndexKind::Bool => Some(DataType::Boolean),
         PayloadIndexKind::Datetime => Some(utc(TimeUnit::Microsecond)),
-        PayloadIndexKind::Geo => None,
+        PayloadIndexKind::Geo | PayloadIndexKind::Text => None,
     }
 }
 

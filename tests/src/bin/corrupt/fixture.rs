@@ -116,7 +116,11 @@ async fn create(client: &Client) -> Result<String> {
         hnsw,
         ..Default::default()
     };
-    let index = |field: &str, kind: PayloadIndexKind| PayloadIndex { field: field.into(), kind: kind.into() };
+    let index = |field: &str, kind: PayloadIndexKind| PayloadIndex {
+        field: field.into(),
+        kind: kind.into(),
+        text: None,
+    };
     let request = CreateCollectionRequest {
         name: NAME.into(),
         vectors: vec![field],

@@ -74,7 +74,8 @@ impl Load {
             let hnsw = Some(HnswParams { graph_threshold: 64, ..Default::default() });
             let dimension = u32::try_from(DIMENSION)?;
             let field = VectorField { dimension, metric: Metric::Euclid.into(), hnsw, ..Default::default() };
-            let index = PayloadIndex { field: "key".into(), kind: PayloadIndexKind::Integer.into() };
+            let index =
+                PayloadIndex { field: "key".into(), kind: PayloadIndexKind::Integer.into(), text: None };
             let request = CreateCollectionRequest {
                 name: name.into(),
                 vectors: vec![field],

@@ -1,0 +1,196 @@
+//! Text searches of one shard: what its points have of some words, and the best of them.
+//!
+//! Runs are searched by their index of words. One without it (small batches of the memtable, segments whose index is not
+//! built yet, or is of other options) is read row by row: the same words, counts and scores, only slower.
+
+use std::sync::Arc;
+
+use engram_index::payload::PayloadPath;
+use engram_index::text::{Analyzer, TextIndex, TextStatistics, WordCounts};
+use engram_storage::StorageError;
+use engram_storage::schema::CollectionSchema;
+use engram_storage::segment::run::Run;
+use engram_storage::shard::{RunView, ShardSnapshot};
+use roaring::RoaringBitmap;
+use serde_json::Value;
+
+use super::compute::{Work, check_deadline};
+use super::rows::{Place, Rows, Visibility, gone};
+use super::search::{FILTER_WORK, Placed, hit};
+use crate::error::{QueryError, Result};
+use crate::filter::Filter;
+use crate::merge::by_distance;
+use crate::searcher::ShardTextRequest;
+use engram_index::vector::Neighbor;
+
+/// What going over one row of a posting list costs, in multiply-adds.
+const POSTING_WORK: usize = 16;
+/// What parsing one payload and splitting its text costs.
+const READ_WORK: usize = 20_000;
+/// Rows that are read between two looks at the clock.
+const ROWS_PER_DEADLINE_CHECK: usize = 256;
+
+/// A field with a text index, as the collection defines it.
+pub(super) struct TextField {
+    name: String,
+    path: PayloadPath,
+    analyzer: Analyzer,
+}
+
+impl TextField {
+    /// The field of this dotted path.
+    ///
+    /// # Errors
+    /// `no_text_index` where the collection has none over it.
+    pub fn new(schema: &CollectionSchema, field: &str) -> Result<Self> {
+        let path = PayloadPath::parse(field)?;
+        let name = path.to_string();
+        let options = schema.text_options(&name).ok_or_else(|| no_text_index(schema, &name))?;
+        Ok(Self { analyzer: Analyzer::new(&options)?, name, path })
+    }
+
+    /// The index of a run, if it is of the collection's options and has all its rows.
+    fn index<'r>(&self, run: &'r Run) -> Option<&'r TextIndex> {
+        let index = run.payload_index(&self.name)?.text()?;
+        (index.options() == self.analyzer.options() && index.rows() as usize == run.len()).then_some(index)
+    }
+
+    fn work(&self, view: &RunView, words: usize) -> usize {
+        let row = if self.index(&view.run).is_some() { words.min(4) * POSTING_WORK } else { READ_WORK };
+        view.run.len().saturating_mul(row)
+    }
+
+    /// Calls `each` with the counts of every row of `rows`.
+    fn read(
+        &self,
+        run: &Run,
+        rows: &RoaringBitmap,
+        shown: &Visibility,
+        counts: &mut WordCounts,
+        mut each: impl FnMut(u32, &WordCounts),
+    ) -> Result<()> {
+        for (seen, row) in rows.iter().enumerate() {
+            if seen % ROWS_PER_DEADLINE_CHECK == 0 {
+                check_deadline(shown.deadline)?;
+            }
+            let payload = run.payload(row);
+            if payload.is_empty() {
+                continue;
+            }
+            let payload: Value = serde_json::from_slice(payload)
+                .map_err(|e| StorageError::corrupt("payload", format!("row {row}: {e}")))?;
+            counts.count(&self.analyzer, self.path.strings(&payload));
+            each(row, counts);
+        }
+        Ok(())
+    }
+}
+
+/// The error of a text search of a field without a text index.
+pub(crate) fn no_text_index(schema: &CollectionSchema, field: &str) -> QueryError {
+    let message = format!(
+        "field {field:?} of collection {:?} has no text index: create a payload index of kind text over it",
+        schema.name
+    );
+    QueryError::invalid("no_text_index", message)
+}
+
+/// Counts words.
+pub(super) struct TextStatisticsJob {
+    pub snapshot: Arc<ShardSnapshot>,
+    pub shown: Visibility,
+    pub field: TextField,
+    pub words: Arc<[String]>,
+}
+
+impl TextStatisticsJob {
+    /// Estimated work.
+    pub fn work(&self) -> Work {
+        // With an index only rows that are gone are looked up.
+        let of = |view: &RunView| match self.field.index(&view.run) {
+            Some(_) => (view.dead.len() as usize).saturating_mul(self.words.len() * POSTING_WORK),
+            None => self.field.work(view, 0),
+        };
+        Work(self.snapshot.runs.iter().map(of).fold(0, usize::saturating_add))
+    }
+
+    /// Statistics of the rows that are alive and shown.
+    pub fn run(&self) -> Result<TextStatistics> {
+        let mut sum = TextStatistics { frequencies: vec![0; self.words.len()], ..TextStatistics::default() };
+        for view in self.snapshot.runs.iter() {
+            check_deadline(self.shown.deadline)?;
+            let gone = gone(view, &self.shown);
+            if let Some(index) = self.field.index(&view.run) {
+                sum.add(&index.statistics(&self.words, &gone)?);
+                continue;
+            }
+            let live = Rows::Without(gone).part(0..u32::try_from(view.run.len()).unwrap_or(u32::MAX));
+            let mut counts = WordCounts::new(self.words.iter().map(String::as_str));
+            self.field
+                .read(&view.run, &live, &self.shown, &mut counts, |_, counts| counts.add_to(&mut sum))?;
+        }
+        Ok(sum)
+    }
+}
+
+/// Scores points.
+pub(super) struct TextSearchJob {
+    pub snapshot: Arc<ShardSnapshot>,
+    pub shown: Visibility,
+    pub field: TextField,
+    pub request: ShardTextRequest,
+}
+
+impl TextSearchJob {
+    /// Estimated work.
+    pub fn work(&self) -> Work {
+        let of = |view: &RunView| {
+            let filter = if self.request.filter.is_some() { view.run.len() * FILTER_WORK } else { 0 };
+            filter.saturating_add(self.field.work(view, self.request.words.len()))
+        };
+        Work(self.snapshot.runs.iter().map(of).fold(0, usize::saturating_add))
+    }
+
+    /// The best rows of all runs, best first, ties by id.
+    pub fn run(&self) -> Result<Vec<Placed>> {
+        let mut best: Vec<Placed> = Vec::new();
+        for (run, view) in self.snapshot.runs.iter().enumerate() {
+            check_deadline(self.request.scope.deadline)?;
+            let rows = Rows::of(view, &self.shown, self.filter())?;
+            let found = match self.field.index(&view.run) {
+                Some(index) => index.search(
+                    &self.request.words,
+                    self.request.average_length,
+                    self.request.k,
+                    rows.mask(),
+                )?,
+                None => self.read(view, &rows)?,
+            };
+            let placed = |(ordinal, score): (u32, f32)| Placed {
+                hit: hit(view, Neighbor { ordinal, distance: -score }),
+                place: Place { run, ordinal },
+            };
+            best.extend(found.into_iter().map(placed));
+        }
+        best.sort_by(|a, b| by_distance(&a.hit, &b.hit));
+        best.truncate(self.request.k);
+        Ok(best)
+    }
+
+    fn filter(&self) -> Option<&Filter> {
+        self.request.filter.as_deref()
+    }
+
+    fn read(&self, view: &RunView, rows: &Rows<'_>) -> Result<Vec<(u32, f32)>> {
+        let words = &self.request.words;
+        let mut counts = WordCounts::new(words.iter().map(|word| word.word.as_str()));
+        let rows = rows.part(0..u32::try_from(view.run.len()).unwrap_or(u32::MAX));
+        let mut found = Vec::new();
+        self.field.read(&view.run, &rows, &self.shown, &mut counts, |row, counts| {
+            if let Some(score) = counts.score(words, self.request.average_length) {
+                found.push((row, score));
+            }
+        })?;
+        Ok(found)
+    }
+}
