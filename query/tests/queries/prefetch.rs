@@ -231,3 +231,20 @@ async fn winners_come_as_selected_and_tenants_apart() {
     let e = s.world.db.query(STRANGER, request(fused)).await.unwrap_err();
     assert_eq!(e.code(), "collection_not_found");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_wait_for_their_graph_can_be_left_out() {
+    let world = World::new().await;
+    let mut new = collection(NAME, &["eu"], 1);
+    new.vectors[0].graph_threshold = 50;
+    world.db.create_collection(OWNER, new, false).await.unwrap();
+    world.put(NAME, (0..100).map(point).collect()).await;
+    let params = StageParams { indexed_only: true, ..Default::default() };
+    let indexed = || request(Stage { params, ..stage(Query::Nearest(value(&support::vector(1))), 1_000) });
+    assert!(world.db.query(OWNER, indexed()).await.unwrap().hits.is_empty());
+    // Too few vectors for a graph wait for none.
+    world.put(NAME, (200..230).map(point).collect()).await;
+    assert_eq!(world.db.query(OWNER, indexed()).await.unwrap().hits.len(), 30);
+    world.compact().await;
+    assert_eq!(world.db.query(OWNER, indexed()).await.unwrap().hits.len(), 130);
+}
