@@ -143,7 +143,7 @@ fn holding(dir: &Path, floats: &[f32]) -> usize {
 async fn a_purge_leaves_no_bytes_of_sparse_and_multi_vectors() {
     let fixture = fixture().await;
     let shard = fixture.shard().await;
-    let marks = [[0.123_456_7, -7.654_321], [31.415_926, -2.718_281_8]];
+    let marks = [[0.123_456_7, -7.654_321], [31.415_926, -92.718_28]];
     let marked = |id: u64, mark: [f32; 2], created_at| {
         let mut point = point(id, "", created_at);
         let values = SparseVector { indices: vec![4, 777_777], values: mark.to_vec() };
