@@ -184,7 +184,7 @@ async fn searches_agree_with_a_look_at_every_point() {
     let mut points = BTreeMap::new();
     for first in [0, 150, 300] {
         let drawn = drawn(rng, first..first + 200, &regions);
-        points.extend(drawn.iter().map(|p| (first + (points_id(p) - first), p.clone())));
+        points.extend(drawn.iter().map(|p| (number(p), p.clone())));
         world.put("c", drawn).await;
         agree(&world, &points, rng).await;
         world.flush().await;
@@ -198,7 +198,7 @@ async fn searches_agree_with_a_look_at_every_point() {
     agree(&world, &points, rng).await;
 }
 
-fn points_id(point: &NewPoint) -> u64 {
+fn number(point: &NewPoint) -> u64 {
     match point.id {
         Some(PointId::Num(n)) => n,
         other => panic!("{other:?}"),

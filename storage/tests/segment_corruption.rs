@@ -111,7 +111,7 @@ async fn segment_damage_of_any_file_is_noticed() {
     let entry = write(&store, &schema).await;
     let other = write(&store, &schema).await;
     Segment::open(&store, &entry, &schema).await.unwrap();
-    assert_eq!(entry.objects().count(), 6);
+    assert_eq!(entry.objects().count(), 8);
     let names: Vec<_> = std::iter::once("parquet".to_owned()).chain(entry.blobs.keys().cloned()).collect();
     for (object, name) in entry.objects().zip(&names) {
         let file = dir.path().join(&object.path);
@@ -178,7 +178,7 @@ async fn segment_headers_are_checked_behind_the_checksum() {
         std::fs::write(&file, good).unwrap();
     }
     // Blobs exchanged inside one segment, references and all.
-    for (a, b) in [("vec.0", "vec.1"), ("rows", "vec.0"), ("pidx.0", "graph.0")] {
+    for (a, b) in [("vec.0", "vec.1"), ("rows", "vec.0"), ("pidx.0", "graph.0"), ("sparse.2", "multi.3")] {
         let mut changed = entry.clone();
         let (x, y) = (entry.blobs[a].clone(), entry.blobs[b].clone());
         changed.blobs.insert(a.to_owned(), y);

@@ -209,10 +209,11 @@ async fn segment_drops_fields_that_the_schema_lost() {
         .entry
         .unwrap();
     let mut later = schema.clone();
-    later.vectors.remove(1);
+    later.vectors.retain(|field| ![2, 5].contains(&field.id));
     later.payload_indexes.remove(0);
     let opened = Segment::open(&place.store, &entry, &later).await.unwrap();
-    assert_eq!(opened.fields().collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(opened.fields().collect::<Vec<_>>(), [0, 3, 7]);
+    assert!(opened.sparse_index(5).is_none() && opened.vector_value(5, 1).is_none());
     assert!(opened.payload_index("topic").is_none());
     assert!(opened.payload_index("n").is_some());
 }
