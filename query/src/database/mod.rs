@@ -24,6 +24,7 @@ use crate::searcher::ShardSearcher;
 use crate::write::{self, Writer, region::Stripes};
 
 mod collections;
+mod query;
 mod recheck;
 mod search;
 
