@@ -28,7 +28,7 @@ mod query;
 mod recheck;
 mod search;
 
-pub use collections::{CollectionChange, PurgeScope};
+pub use collections::{CollectionChange, GraphChange, PurgeScope};
 pub use recheck::RecallCount;
 
 /// Settings of a database.

@@ -27,7 +27,9 @@ impl Database {
             return Err(unsupported("`lookup_from`"));
         }
         let query = match stage.query {
-            Some(Query::Nearest(VectorInput::Value(VectorValue::Dense(vector)))) => QueryVector::Vector(vector),
+            Some(Query::Nearest(VectorInput::Value(VectorValue::Dense(vector)))) => {
+                QueryVector::Vector(vector)
+            }
             Some(Query::Nearest(VectorInput::Point(id))) => QueryVector::Like(id),
             Some(_) => return Err(unsupported("this kind of query")),
             None => {
