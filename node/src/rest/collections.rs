@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::call::{Call, finish};
 use super::collection_info::info;
 use super::error::RestError;
-use super::metadata::{EngramMetadata, region};
+use super::metadata::{EngramMetadata, engram_over, region};
 use super::vector_params::{self, HnswConfigDiff, SparseVectorParams, VectorParams, Vectors};
 use crate::convert::collection::DEFAULT_REGION;
 
@@ -114,7 +114,8 @@ fn kept(options: &mut Map<String, Value>) -> Result<Map<String, Value>, RestErro
         if !fits {
             return Err(RestError::format(format!("`{key}` is not of the kind that it has to be")));
         }
-        all.insert(key.into(), value);
+        // A word for none, which answers do not know.
+        all.insert(key.into(), if value == "Disabled" { Value::Null } else { value });
     }
     Ok(all)
 }
@@ -196,8 +197,9 @@ pub(crate) async fn create(call: Call) -> Result<Answer, RestError> {
 impl UpdateCollection {
     fn change(mut self, call: &Call) -> Result<CollectionChange, RestError> {
         let schema = call.schema()?;
-        let metadata = self.metadata.unwrap_or_default();
+        let mut metadata = self.metadata.unwrap_or_default();
         let engram = EngramMetadata::of(&metadata)?;
+        engram_over(&schema.metadata, &mut metadata);
         if engram.default_region.as_ref().is_some_and(|name| name != schema.default_region.as_str()) {
             return Err(RestError::wrong("metadata.engram.default_region cannot change"));
         }

@@ -13,6 +13,8 @@ use super::admission::{Admission, InFlight};
 
 /// A peer gets this long to send its body; a stalled one must not keep its room.
 const BODY_TIME: Duration = Duration::from_secs(60);
+/// A peer gets this long to send the rest of a body that is refused.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Bodies that do not say their length are charged in steps of at least this many bytes.
 const STEP: usize = 64 << 10;
 /// A packed body may hold this many times its own length.
@@ -76,6 +78,7 @@ impl Collector<'_> {
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
         let mut charged: usize = announced.unwrap_or(0);
         if charged > self.max {
+            self.discard(body).await;
             return Err(BodyError::TooLarge { limit: self.max });
         }
         if charged > 0 {
@@ -87,6 +90,8 @@ impl Collector<'_> {
             let Ok(data) = frame.into_data() else { continue };
             let len = whole.len() + data.len();
             if len > self.max {
+                drop(whole);
+                self.discard(body).await;
                 return Err(BodyError::TooLarge { limit: self.max });
             }
             if len > charged {
@@ -97,6 +102,21 @@ impl Collector<'_> {
             whole.extend_from_slice(&data);
         }
         Ok(whole.freeze())
+    }
+
+    /// Reads on for a while, so that a peer that is still sending gets to read why it is refused.
+    async fn discard(&self, mut body: Body) {
+        let rest = async {
+            let mut left = self.max.saturating_mul(4);
+            while let Some(Ok(frame)) = body.frame().await {
+                let len = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(len) {
+                    Some(less) => left = less,
+                    None => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(DISCARD_TIME, rest).await;
     }
 
     async fn charge(&self, len: usize) -> Result<(), BodyError> {

@@ -19,9 +19,10 @@ pub struct Answer {
 impl Answer {
     /// A header, if it is there.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let line = self.head.lines().find(|line| {
-            line.split_once(':').is_some_and(|(key, _)| key.eq_ignore_ascii_case(name))
-        })?;
+        let line = self
+            .head
+            .lines()
+            .find(|line| line.split_once(':').is_some_and(|(key, _)| key.eq_ignore_ascii_case(name)))?;
         Some(line.split_once(':')?.1.trim())
     }
 

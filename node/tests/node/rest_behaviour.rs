@@ -15,9 +15,7 @@ fn two(distance: &str) -> Value {
 async fn ten() -> Running {
     let running = start().await;
     running.ok("PUT", "/collections/docs", two("Euclid")).await;
-    let point = |n: u64| {
-        json!({ "id": n, "vector": [n, 0], "payload": { "tag": if n % 2 == 1 { "odd" } else { "even" }, "n": n } })
-    };
+    let point = |n: u64| json!({ "id": n, "vector": [n, 0], "payload": { "tag": if n % 2 == 1 { "odd" } else { "even" }, "n": n } });
     let points: Vec<Value> = (1..=10).map(point).collect();
     let done = running.ok("PUT", "/collections/docs/points?wait=true", json!({ "points": points })).await;
     assert_eq!(done["status"], "completed");
@@ -42,7 +40,11 @@ fn refused(answer: &Answer, status: u16, text: &str) {
 async fn rest_01_the_envelope_has_result_status_and_time() {
     let running = start().await;
     let answer = running.send("GET", "/collections", Value::Null).await;
-    assert!(answer.text().starts_with(r#"{"result":{"collections":[]},"status":"ok","time":0.0"#), "{}", answer.text());
+    assert!(
+        answer.text().starts_with(r#"{"result":{"collections":[]},"status":"ok","time":0.0"#),
+        "{}",
+        answer.text()
+    );
     assert_eq!(answer.header("content-type"), Some("application/json"));
 }
 
@@ -126,7 +128,8 @@ async fn rest_05_the_key_comes_in_either_header_and_nothing_answers_without() {
     for (path, item) in description["paths"].as_object().unwrap() {
         for method in ["get", "put", "post", "patch", "delete"] {
             let Some(operation) = item.get(method) else { continue };
-            if ["root", "healthz", "livez", "readyz", "metrics"].contains(&operation["operationId"].as_str().unwrap())
+            if ["root", "healthz", "livez", "readyz", "metrics"]
+                .contains(&operation["operationId"].as_str().unwrap())
             {
                 continue;
             }
@@ -297,14 +300,18 @@ async fn rest_10_queries_come_in_all_forms() {
 async fn rest_11_filters_take_one_or_many_and_an_empty_list_constrains_nothing() {
     let running = ten().await;
     let counted = async |filter: Value| {
-        running.ok("POST", "/collections/docs/points/count", json!({ "filter": filter })).await["count"].take()
+        running.ok("POST", "/collections/docs/points/count", json!({ "filter": filter })).await["count"]
+            .take()
     };
     let odd = json!({ "key": "tag", "match": { "value": "odd" } });
     assert_eq!(counted(json!({ "must": odd })).await, 5);
     assert_eq!(counted(json!({ "must": [odd], "should": [], "must_not": [] })).await, 5);
     assert_eq!(counted(json!({ "must": [] })).await, 10);
     assert_eq!(counted(json!({ "should": [] })).await, 10);
-    assert_eq!(counted(json!({ "must": [{ "should": [odd] }, { "key": "n", "range": { "gt": 4 } }] })).await, 3);
+    assert_eq!(
+        counted(json!({ "must": [{ "should": [odd] }, { "key": "n", "range": { "gt": 4 } }] })).await,
+        3
+    );
     assert_eq!(counted(json!({ "must": { "has_id": [1, 2] } })).await, 2);
     assert_eq!(counted(json!({ "must": [{ "is_empty": { "key": "none" } }] })).await, 10);
     let wrong = json!({ "filter": { "msut": [] } });
@@ -323,7 +330,8 @@ async fn rest_11_filters_take_one_or_many_and_an_empty_list_constrains_nothing()
 async fn rest_12_indexes_may_be_made_again_and_again() {
     let running = ten().await;
     for _ in 0..3 {
-        for (field, kind) in [("tag", json!("keyword")), ("n", json!({ "type": "integer", "lookup": true }))] {
+        for (field, kind) in [("tag", json!("keyword")), ("n", json!({ "type": "integer", "lookup": true }))]
+        {
             let index = json!({ "field_name": field, "field_schema": kind });
             let done = running.ok("PUT", "/collections/docs/index?wait=true", index).await;
             assert_eq!(done["status"], "completed");
