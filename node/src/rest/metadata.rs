@@ -91,7 +91,9 @@ impl EngramMetadata {
 
 /// What is not said anew of `metadata.engram` stays as it is.
 pub(crate) fn engram_over(old: &Map<String, Value>, new: &mut Map<String, Value>) {
-    let (Some(Value::Object(old)), Some(Value::Object(new))) = (old.get(KEY), new.get_mut(KEY)) else { return };
+    let (Some(Value::Object(old)), Some(Value::Object(new))) = (old.get(KEY), new.get_mut(KEY)) else {
+        return;
+    };
     for (key, value) in old {
         new.entry(key.clone()).or_insert_with(|| value.clone());
     }

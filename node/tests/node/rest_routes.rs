@@ -193,8 +193,8 @@ async fn rest_regions_ages_and_erasure_come_by_metadata_and_own_paths() {
             "shards_per_region": 2, "layout": "compact" } },
     });
     running.ok("PUT", "/collections/docs", create).await;
-    let grpc = running.collections().get_collection(v1::GetCollectionRequest { name: "docs".into() });
-    let collection = grpc.await.unwrap().into_inner();
+    let get = v1::GetCollectionRequest { name: "docs".into() };
+    let collection = running.collections().get_collection(get).await.unwrap().into_inner();
     assert_eq!(
         (collection.regions, collection.default_region),
         (vec!["eu".into(), "us".into()], "us".to_owned())
