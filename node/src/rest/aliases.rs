@@ -19,11 +19,14 @@ pub(crate) struct ChangeAliases {
 
 /// One change.
 #[derive(Clone, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub(crate) enum AliasAction {
-    CreateAlias { collection_name: String, alias_name: String },
-    DeleteAlias { alias_name: String },
-    RenameAlias { old_alias_name: String, new_alias_name: String },
+    #[serde(rename = "create_alias")]
+    Create { collection_name: String, alias_name: String },
+    #[serde(rename = "delete_alias")]
+    Delete { alias_name: String },
+    #[serde(rename = "rename_alias")]
+    Rename { old_alias_name: String, new_alias_name: String },
 }
 
 /// Aliases.
@@ -46,13 +49,13 @@ pub(crate) async fn change(call: Call) -> Result<Answer, RestError> {
         let database = &context.database;
         for action in body.actions {
             match action {
-                AliasAction::CreateAlias { collection_name, alias_name } => {
+                AliasAction::Create { collection_name, alias_name } => {
                     database.set_alias(principal, &alias_name, &collection_name).await?;
                 }
-                AliasAction::DeleteAlias { alias_name } => {
+                AliasAction::Delete { alias_name } => {
                     database.delete_alias(principal, &alias_name).await?;
                 }
-                AliasAction::RenameAlias { old_alias_name, new_alias_name } => {
+                AliasAction::Rename { old_alias_name, new_alias_name } => {
                     let all = database.aliases(principal);
                     let Some((_, collection)) = all.into_iter().find(|(alias, _)| *alias == old_alias_name)
                     else {

@@ -133,7 +133,7 @@ async fn rest_05_the_key_comes_in_either_header_and_nothing_answers_without() {
             {
                 continue;
             }
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             for wrong in [&[][..], &[("api-key", "wrong")]] {
                 let answer = running.raw(&method.to_uppercase(), &path, wrong, b"").await;
                 assert_eq!(answer.status, 401, "{method} {path}");
