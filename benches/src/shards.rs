@@ -146,6 +146,8 @@ fn collection(data: &Data, name: &str, regions: &[&str], shards: u32) -> Result<
         default_region: region(&regions[0])?,
         shards_per_region: shards,
         retention: Vec::new(),
+        metadata: Default::default(),
+        client_options: Default::default(),
     })
 }
 

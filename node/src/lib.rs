@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   connection -> listener -> front (credential, admission) -> grpc/* -> convert/* -> engram_query::Database
+//!                          -> rest/front (the same)         -> rest/*              ->
 //! ```
 //! [`Node::start`] is the way in; [`config::NodeConfig`] is all it needs.
 
@@ -16,6 +17,7 @@ mod grpc;
 mod jobs;
 mod lock;
 mod logging;
+mod rest;
 mod serve;
 mod server;
 mod wiring;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use engram_proto::FILE_DESCRIPTOR_SET;
 use engram_proto::v1::admin_server::AdminServer;
 use engram_proto::v1::collections_server::CollectionsServer;
@@ -32,6 +33,7 @@ use crate::grpc::retention::RetentionService;
 use crate::jobs::Jobs;
 use crate::lock::DirectoryLock;
 use crate::metrics::Metrics;
+use crate::rest::{self, Rest};
 use crate::serve::admission::Admission;
 use crate::serve::front::{Front, FrontLayer};
 use crate::serve::http::{self, HttpState};
@@ -99,9 +101,9 @@ impl Node {
             metrics: metrics.clone(),
             database: database.clone(),
             admission: admission.clone(),
+            qdrant_title: config.rest.qdrant_title,
             ready: ready.clone(),
         };
-        let http_task = serve_http(&config, http, http_state, stopping.clone())?;
         let front = Arc::new(Front {
             gate: Gate::new(config.root_key.clone()),
             admission,
@@ -120,7 +122,11 @@ impl Node {
             config,
             started: Instant::now(),
         };
-        let grpc_task = serve_grpc(Arc::new(context), grpc, front, &health, stopping).await?;
+        let context = Arc::new(context);
+        let rest = Arc::new(Rest { context: context.clone(), front: front.clone() });
+        let http_routes = rest::router(rest, http::router(http_state));
+        let http_task = serve_http(&context.config, http, http_routes, stopping.clone())?;
+        let grpc_task = serve_grpc(context, grpc, front, &health, stopping).await?;
         tracing::info!(grpc = %grpc_addr, http = %http_addr, version = VERSION, "engram is ready");
         Ok(Self {
             grpc_addr,
@@ -207,12 +213,12 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, NodeError> {
 fn serve_http(
     config: &NodeConfig,
     listener: TcpListener,
-    state: HttpState,
+    routes: Router,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, NodeError> {
     let tls = config.tls.as_ref().map(|files| tls_acceptor(files, &[b"h2", b"http/1.1"])).transpose()?;
     let acceptor = Acceptor { listener, tls, connections: config.limits.connections, stop };
-    Ok(tokio::spawn(http::serve(http::router(state), acceptor.start(), config.limits.drain)))
+    Ok(tokio::spawn(http::serve(routes, acceptor.start(), config.limits.drain)))
 }
 
 async fn serve_grpc(

@@ -65,6 +65,8 @@ pub const MAX_VECTOR_FIELDS: usize = 64;
 pub const MAX_PAYLOAD_INDEXES: usize = 64;
 /// Most retention rules of a collection.
 pub const MAX_RETENTION_RULES: usize = 256;
+/// Most bytes of the JSON that a collection keeps for its owner.
+pub const MAX_METADATA_BYTES: usize = 64 << 10;
 /// Longest time a request may ask for.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 /// Most bytes of the text form of a consistency token.

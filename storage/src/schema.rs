@@ -6,6 +6,7 @@ use engram_index::payload::PayloadIndexKind;
 use engram_index::text::TextOptions;
 use engram_index::vector::{Metric, graph::Layout};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::point::FieldId;
@@ -210,6 +211,12 @@ pub struct CollectionSchema {
     pub shards_per_region: u32,
     /// Retention rules.
     pub retention: Vec<RetentionRule>,
+    /// What its owner keeps beside it: any JSON.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    /// Options of clients' dialects that have no place above: kept to be told again.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub client_options: Map<String, Value>,
     /// Milliseconds since the epoch.
     pub created_at: i64,
     /// Counts changes of this definition.

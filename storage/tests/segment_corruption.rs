@@ -51,6 +51,8 @@ fn schema() -> CollectionSchema {
         default_region: region,
         shards_per_region: 1,
         retention: Vec::new(),
+        metadata: Default::default(),
+        client_options: Default::default(),
         created_at: 0,
         revision: 1,
     }

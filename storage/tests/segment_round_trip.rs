@@ -45,6 +45,8 @@ fn schema(vectors: Vec<VectorField>, indexes: &[(&str, PayloadIndexKind)]) -> Co
         default_region: region,
         shards_per_region: 1,
         retention: Vec::new(),
+        metadata: Default::default(),
+        client_options: Default::default(),
         created_at: 0,
         revision: 3,
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use raw::{
     AuthSection, CatalogSection, IndexSection, LimitsSection, ListenSection, LogSection, LoggingSection,
-    ObjectsSection, RawConfig, RetentionSection, StorageSection, TlsSection,
+    ObjectsSection, RawConfig, RestSection, RetentionSection, StorageSection, TlsSection,
 };
 pub use root_key::{RootKey, Secret};
 pub use sources::{ConfigSources, ENV_PREFIX};
@@ -158,6 +158,15 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// How the REST interface shows itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RestSettings {
+    /// `GET /` has the title of Qdrant.
+    pub qdrant_title: bool,
+    /// Origins whose pages may call; none where empty.
+    pub cors_origins: Vec<String>,
+}
+
 /// Everything a node needs to start, checked.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -189,6 +198,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// Time between two runs of the retention job.
     pub retention_interval: Duration,
+    /// REST interface.
+    pub rest: RestSettings,
     /// Filter of log lines, as in `RUST_LOG`.
     pub log_level: String,
     /// Form of log lines.

@@ -35,6 +35,8 @@ pub struct RawConfig {
     pub limits: LimitsSection,
     /// Retention job.
     pub retention: RetentionSection,
+    /// REST interface.
+    pub rest: RestSection,
     /// Log lines.
     pub logging: LoggingSection,
 }
@@ -54,6 +56,7 @@ impl Default for RawConfig {
             index: IndexSection::default(),
             limits: LimitsSection::default(),
             retention: RetentionSection::default(),
+            rest: RestSection::default(),
             logging: LoggingSection::default(),
         }
     }
@@ -253,6 +256,16 @@ impl Default for RetentionSection {
     fn default() -> Self {
         Self { interval_s: 3600 }
     }
+}
+
+/// `[rest]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestSection {
+    /// `GET /` calls the server what Qdrant calls itself: a few clients look for that.
+    pub qdrant_title: bool,
+    /// Origins whose pages may call the server from a browser, `*` for all; none where empty.
+    pub cors_origins: Vec<String>,
 }
 
 /// `[logging]`

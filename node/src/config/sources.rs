@@ -122,6 +122,10 @@ fn set(tree: &mut Table, key: &str, value: &str) -> Result<(), String> {
         Some(Value::Boolean(_)) => Value::Boolean(
             value.parse().map_err(|_| format!("`{value}` is neither true nor false; give one of them"))?,
         ),
+        Some(Value::Array(_)) => {
+            let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
+        }
         Some(Value::Table(_)) => return Err(format!("`{key}` is a section; name a key in it")),
         Some(_) => Value::String(value.to_owned()),
         None => return Err(unknown(&defaults, key)),

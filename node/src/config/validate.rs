@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::raw::{IndexSection, LimitsSection, RawConfig, StorageSection};
+use super::raw::{IndexSection, LimitsSection, RawConfig, RestSection, StorageSection};
 use super::{
     CatalogBackend, ConfigError, IndexSettings, LITTLE_MEMORY, Limits, LogBackend, LogFormat, NodeConfig,
-    ObjectsBackend, RootKey, StorageSettings, TlsFiles, memory,
+    ObjectsBackend, RestSettings, RootKey, StorageSettings, TlsFiles, memory,
 };
 
 const MIB: u64 = 1 << 20;
@@ -43,6 +43,7 @@ impl NodeConfig {
             index: index(&raw.index)?,
             limits: limits(&raw.limits, memory)?,
             retention_interval: Duration::from_secs(raw.retention.interval_s),
+            rest: rest(&raw.rest)?,
             log_level: raw.logging.level.clone(),
             log_format: match raw.logging.format.as_str() {
                 "text" => LogFormat::Text,
@@ -206,6 +207,19 @@ fn index(raw: &IndexSection) -> Result<IndexSettings, ConfigError> {
         build_threads: threads("index.build_threads", raw.build_threads)?,
         search_threads: threads("index.search_threads", raw.search_threads)?,
     })
+}
+
+fn rest(raw: &RestSection) -> Result<RestSettings, ConfigError> {
+    for origin in &raw.cors_origins {
+        let scheme = origin.starts_with("http://") || origin.starts_with("https://");
+        if origin != "*"
+            && (!scheme || origin.ends_with('/') || !origin.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            let why = format!("`{origin}` is no origin; write * or SCHEME://HOST[:PORT] without a path");
+            return Err(ConfigError::value("rest.cors_origins", why));
+        }
+    }
+    Ok(RestSettings { qdrant_title: raw.qdrant_title, cors_origins: raw.cors_origins.clone() })
 }
 
 fn limits(raw: &LimitsSection, memory: u64) -> Result<Limits, ConfigError> {

@@ -52,6 +52,8 @@ pub(crate) fn new_collection(
         default_region,
         shards_per_region: wire.shards_per_region.max(1),
         retention: retention(&wire.retention)?,
+        metadata: Default::default(),
+        client_options: Default::default(),
     })
 }
 
@@ -206,6 +208,7 @@ pub(crate) fn collection_change(
         add_regions: regions("add_regions", &wire.add_regions)?,
         add_vectors: vector_fields(&wire.add_vectors, 0, defaults)?,
         retention: wire.set_retention.then(|| retention(&wire.retention)).transpose()?,
+        ..CollectionChange::default()
     })
 }
 

@@ -26,7 +26,7 @@ impl AdminService {
 }
 
 /// Shards that hold anything; the others are not opened for the question.
-async fn shards(context: &Context, schema: &CollectionSchema) -> Result<Vec<Arc<Shard>>, Status> {
+pub(crate) async fn shards(context: &Context, schema: &CollectionSchema) -> Result<Vec<Arc<Shard>>, Status> {
     let mut found = Vec::new();
     for key in schema.shards() {
         found.extend(context.engine.existing_shard(&key).await.map_err(from_storage)?);

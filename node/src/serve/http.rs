@@ -1,11 +1,10 @@
-//! The HTTP listener: health, metrics and the server's name. Nothing else, ever: a side port must not inherit routes.
+//! The HTTP listener: health, metrics and the server's name, which need no credential. The REST interface is beside them.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -20,8 +19,8 @@ use tokio::sync::mpsc;
 
 use super::admission::Admission;
 use super::listener::Connection;
-use crate::VERSION;
 use crate::metrics::Metrics;
+use crate::rest::title::title;
 
 /// A peer gets this long to send the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -34,11 +33,13 @@ pub(crate) struct HttpState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) database: Arc<Database>,
     pub(crate) admission: Admission,
+    /// `GET /` has the title of Qdrant.
+    pub(crate) qdrant_title: bool,
     /// False while the node stops.
     pub(crate) ready: Arc<AtomicBool>,
 }
 
-/// All routes there are.
+/// The routes that need no credential.
 pub(crate) fn router(state: HttpState) -> Router {
     Router::new()
         .route("/", get(root))
@@ -49,8 +50,8 @@ pub(crate) fn router(state: HttpState) -> Router {
         .with_state(state)
 }
 
-async fn root() -> impl IntoResponse {
-    Json(serde_json::json!({ "name": "engram", "version": VERSION }))
+async fn root(State(state): State<HttpState>) -> impl IntoResponse {
+    title(state.qdrant_title)
 }
 
 async fn alive() -> &'static str {

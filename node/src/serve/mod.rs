@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod answer_room;
+pub(crate) mod collected_body;
 pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod listener;

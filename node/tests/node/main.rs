@@ -4,9 +4,13 @@
 mod bulk;
 mod collections;
 mod config;
+mod http;
 mod limits;
 mod observability;
 mod points;
+mod rest_behaviour;
+mod rest_limits;
+mod rest_routes;
 mod retention;
 mod running;
 mod security;

@@ -21,12 +21,12 @@ async fn health_is_told_on_both_fronts() {
 }
 
 #[tokio::test]
-async fn the_http_port_has_these_routes_and_no_others() {
+async fn the_http_port_has_no_routes_but_those_of_its_table() {
     let running = start().await;
     let (status, body) = running.get("/").await;
     assert_eq!(status, "HTTP/1.1 200 OK");
-    assert!(body.contains(r#""name":"engram""#) && body.contains("version"), "{body}");
-    for path in ["/collections", "/collections/docs/points", "/debug", "/metrics/x", "/../etc/passwd"] {
+    assert!(body.contains(r#""title":"engram""#) && body.contains("version"), "{body}");
+    for path in ["/collection", "/debug", "/metrics/x", "/../etc/passwd"] {
         assert_eq!(running.get(path).await.0, "HTTP/1.1 404 Not Found", "{path}");
     }
 }

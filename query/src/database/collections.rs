@@ -13,12 +13,16 @@ use engram_storage::schema::{
     check_name,
 };
 
+use serde_json::{Map, Value};
+
 use super::Database;
 use crate::error::{QueryError, Result};
 use crate::limits::{
-    MAX_PAYLOAD_INDEXES, MAX_REGIONS, MAX_RETENTION_RULES, MAX_SHARDS_PER_REGION, MAX_VECTOR_FIELDS, at_most,
+    MAX_METADATA_BYTES, MAX_PAYLOAD_INDEXES, MAX_REGIONS, MAX_RETENTION_RULES, MAX_SHARDS_PER_REGION,
+    MAX_VECTOR_FIELDS, at_most,
 };
 use crate::request::Principal;
+use crate::write::vector_field;
 
 /// Longest retention, about 1,000 years: far below what would overflow the clock.
 const MAX_AGE_MS: i64 = 1_000 * 366 * 24 * 3_600 * 1_000;
@@ -28,6 +32,8 @@ const MAX_FIELD_NAME_BYTES: usize = 255;
 const HNSW_M: std::ops::RangeInclusive<usize> = 4..=128;
 /// Range of the candidates while a graph is built.
 const HNSW_EF_CONSTRUCTION: std::ops::RangeInclusive<usize> = 8..=4_096;
+/// Objects inside one another that an update of clients' options merges.
+const CLIENT_OPTIONS_DEPTH: usize = 4;
 /// Most receipts of one answer.
 const MAX_RECEIPTS: usize = 1_000;
 
@@ -51,6 +57,66 @@ pub struct CollectionChange {
     pub add_vectors: Vec<VectorField>,
     /// Retention rules in place of those that are there.
     pub retention: Option<Vec<RetentionRule>>,
+    /// Changes of graphs.
+    pub graphs: Vec<GraphChange>,
+    /// Metadata whose keys replace those that are there; null takes a key out.
+    pub metadata: Map<String, Value>,
+    /// Options of clients' dialects, merged as `metadata`, objects in them too.
+    pub client_options: Map<String, Value>,
+}
+
+/// What changes of the graphs that are built from now on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GraphChange {
+    /// Vector field; all where absent.
+    pub field: Option<String>,
+    /// Links of a node.
+    pub m: Option<usize>,
+    /// Candidates while it is built.
+    pub ef_construction: Option<usize>,
+    /// Segments with fewer vectors are scanned exactly.
+    pub graph_threshold: Option<usize>,
+}
+
+impl GraphChange {
+    fn apply(&self, schema: &mut CollectionSchema) -> Result<()> {
+        if let Some(name) = &self.field {
+            vector_field(schema, name)?;
+        }
+        let wanted = |field: &&mut VectorField| self.field.as_ref().is_none_or(|name| *name == field.name);
+        for field in schema.vectors.iter_mut().filter(wanted) {
+            field.hnsw_m = self.m.unwrap_or(field.hnsw_m);
+            field.hnsw_ef_construction = self.ef_construction.unwrap_or(field.hnsw_ef_construction);
+            field.graph_threshold = self.graph_threshold.unwrap_or(field.graph_threshold);
+        }
+        Ok(())
+    }
+}
+
+/// Puts `change` into `object`: a null takes a key out, and objects are merged down to `depth`.
+fn merge(object: &mut Map<String, Value>, change: Map<String, Value>, depth: usize) {
+    for (key, value) in change {
+        match (object.get_mut(&key), value) {
+            (_, Value::Null) => {
+                object.shift_remove(&key);
+            }
+            (Some(Value::Object(there)), Value::Object(new)) if depth > 0 => merge(there, new, depth - 1),
+            (_, value) => {
+                object.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Checks what is kept as free JSON.
+fn check_free(what: &str, object: &Map<String, Value>) -> Result<()> {
+    if object.is_empty() {
+        return Ok(());
+    }
+    let text = serde_json::to_vec(object).map_err(|e| QueryError::Internal(e.to_string()))?;
+    let length = format!("the length of {what} in bytes");
+    at_most(&length, text.len(), MAX_METADATA_BYTES, "keep less beside the collection")?;
+    crate::payload::check(&text)
 }
 
 impl CollectionChange {
@@ -68,6 +134,13 @@ impl CollectionChange {
         if let Some(retention) = self.retention {
             schema.retention = retention;
         }
+        for graph in &self.graphs {
+            graph.apply(schema)?;
+        }
+        merge(&mut schema.metadata, self.metadata, 0);
+        merge(&mut schema.client_options, self.client_options, CLIENT_OPTIONS_DEPTH);
+        check_free("the metadata", &schema.metadata)?;
+        check_free("the options", &schema.client_options)?;
         check_regions(&schema.regions, &schema.default_region)?;
         check_vectors(&schema.vectors)?;
         check_retention(&schema.retention, &schema.regions)
@@ -96,6 +169,8 @@ impl Database {
         let (shards, most) = (new.shards_per_region as usize, MAX_SHARDS_PER_REGION as usize);
         at_most("shards_per_region", shards, most, "use fewer shards")?;
         check_retention(&new.retention, &new.regions)?;
+        check_free("the metadata", &new.metadata)?;
+        check_free("the options", &new.client_options)?;
         // Numbers are given by position; a caller's own could repeat.
         for (id, field) in (0..).zip(&mut new.vectors) {
             field.id = id;

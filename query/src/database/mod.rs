@@ -31,7 +31,7 @@ mod recheck;
 mod search;
 mod text;
 
-pub use collections::{CollectionChange, PurgeScope};
+pub use collections::{CollectionChange, GraphChange, PurgeScope};
 pub use recheck::RecallCount;
 pub(crate) use text::text_words;
 

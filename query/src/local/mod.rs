@@ -259,20 +259,22 @@ impl ShardSearcher for LocalSearcher {
         Ok(Pin(Some(Arc::new(held))))
     }
 
-    async fn rank_by(&self, request: ShardRankRequest) -> Result<ShardRanked> {
+    async fn rank_by(&self, mut request: ShardRankRequest) -> Result<ShardRanked> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else {
             return Ok(ShardRanked::default());
         };
         let shown = self.shown(&request.scope);
         let (served, shards) = (snapshot.applied, request.shards);
+        request.filter = bound(request.filter, &request.scope)?;
         let job = RankJob { snapshot, shown, request };
         let rows = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
         Ok(ShardRanked { rows, served })
     }
 
-    async fn facet(&self, request: ShardFacetRequest) -> Result<Vec<(Scalar, u64)>> {
+    async fn facet(&self, mut request: ShardFacetRequest) -> Result<Vec<(Scalar, u64)>> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Vec::new()) };
         let shown = self.shown(&request.scope);
+        request.filter = bound(request.filter, &request.scope)?;
         let job = FacetJob { snapshot, shown, request };
         self.compute.run(job.work(), 1, move |_| job.run()).await
     }

@@ -140,7 +140,8 @@ impl Planner<'_> {
                 alone(By::Fusion(fusion.clone()))
             }
             Query::Formula(formula) => {
-                alone(By::Formula(Arc::new(Checked::new(formula, stage.prefetch.len())?)))
+                let checked = Checked::new(formula, stage.prefetch.len())?;
+                alone(By::Formula(Arc::new(checked.bound(&self.library.own.schema)?)))
             }
             Query::Text(text) => alone(By::Text(text_words(&self.library.own.schema, text)?)),
             _ => self.by_vectors(stage, query, results).await,

@@ -120,6 +120,8 @@ pub fn collection(name: &str, regions: &[&str], shards: u32) -> NewCollection {
         regions,
         shards_per_region: shards,
         retention: vec![],
+        metadata: Default::default(),
+        client_options: Default::default(),
     }
 }
 

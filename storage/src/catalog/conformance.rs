@@ -27,6 +27,8 @@ pub fn schema(tenant: u32, name: &str) -> CollectionSchema {
         default_region: region,
         shards_per_region: 2,
         retention: vec![],
+        metadata: Default::default(),
+        client_options: Default::default(),
         created_at: 12,
         revision: 1,
     }

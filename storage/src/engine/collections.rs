@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Engine;
@@ -30,6 +31,10 @@ pub struct NewCollection {
     pub shards_per_region: u32,
     /// Retention rules.
     pub retention: Vec<RetentionRule>,
+    /// What its owner keeps beside it.
+    pub metadata: Map<String, Value>,
+    /// Options of clients' dialects.
+    pub client_options: Map<String, Value>,
 }
 
 impl NewCollection {
@@ -44,6 +49,8 @@ impl NewCollection {
             default_region: self.default_region,
             shards_per_region: self.shards_per_region,
             retention: self.retention,
+            metadata: self.metadata,
+            client_options: self.client_options,
             created_at,
             revision: 1,
         }

@@ -86,6 +86,8 @@ impl Fixture {
             default_region: eu,
             shards_per_region: 1,
             retention: vec![],
+            metadata: Default::default(),
+            client_options: Default::default(),
         };
         let schema = engine.create_collection(new, false).await.unwrap();
         Self { dir, clock, engine, schema }

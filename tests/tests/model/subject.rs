@@ -69,6 +69,8 @@ impl Subject {
             default_region: region(REGIONS[0]),
             shards_per_region: 2,
             retention: vec![],
+            metadata: Default::default(),
+            client_options: Default::default(),
         };
         this.db().create_collection(WHO, new, false).await.unwrap();
         this

@@ -1,12 +1,14 @@
 //! A formula made ready.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use engram_index::payload::{GeoPoint, PayloadPath, parse_datetime};
+use engram_storage::schema::CollectionSchema;
 use serde_json::Value;
 
 use crate::error::{QueryError, Result};
-use crate::filter::Filter;
+use crate::filter::{Filter, bind};
 use crate::limits::{MAX_FORMULA_DEPTH, MAX_FORMULA_NODES, at_most};
 use crate::request::query::{DecayShape, Expression, Formula};
 use crate::stages::order::path;
@@ -16,7 +18,7 @@ use crate::stages::order::path;
 pub struct Checked {
     pub(super) root: Node,
     /// Conditions by number, each as a filter.
-    pub(super) conditions: Vec<Filter>,
+    pub(super) conditions: Vec<Arc<Filter>>,
     /// Whether the payload is looked at.
     pub(super) payload: bool,
 }
@@ -72,6 +74,15 @@ pub(super) struct Variable {
 }
 
 impl Checked {
+    /// The same formula, whose text conditions know the text indexes of the collection.
+    ///
+    /// # Errors
+    /// For a text of too many words.
+    pub fn bound(self, schema: &CollectionSchema) -> Result<Self> {
+        let conditions = self.conditions.into_iter().map(|filter| bind(filter, schema));
+        Ok(Self { conditions: conditions.collect::<engram_index::Result<_>>()?, ..self })
+    }
+
     /// Checks a formula over so many prefetch stages.
     ///
     /// # Errors
@@ -170,7 +181,7 @@ fn score_index(name: &str) -> Result<Option<usize>> {
 struct Builder<'a> {
     stages: usize,
     defaults: HashMap<Key, &'a Value>,
-    conditions: Vec<Filter>,
+    conditions: Vec<Arc<Filter>>,
     payload: bool,
 }
 
@@ -184,7 +195,7 @@ impl Builder<'_> {
                 self.payload = true;
                 let filter = Filter::only(condition.as_ref().clone());
                 filter.validate()?;
-                self.conditions.push(filter);
+                self.conditions.push(Arc::new(filter));
                 Node::Condition(self.conditions.len() - 1)
             }
             Expression::GeoDistance { origin: (lon, lat), to } => {

@@ -1,0 +1,90 @@
+//! Aliases.
+
+use engram_query::limits::at_most;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Answer;
+use super::call::{Call, finish};
+use super::error::RestError;
+
+/// Most changes of one request.
+const MAX_ACTIONS: usize = 1_000;
+
+/// Changes of aliases, in their order. One that fails ends the request; those before it have happened.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeAliases {
+    actions: Vec<AliasAction>,
+}
+
+/// One change.
+#[derive(Clone, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) enum AliasAction {
+    #[serde(rename = "create_alias")]
+    Create { collection_name: String, alias_name: String },
+    #[serde(rename = "delete_alias")]
+    Delete { alias_name: String },
+    #[serde(rename = "rename_alias")]
+    Rename { old_alias_name: String, new_alias_name: String },
+}
+
+/// Aliases.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct AliasesList {
+    aliases: Vec<AliasOut>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct AliasOut {
+    alias_name: String,
+    collection_name: String,
+}
+
+pub(crate) async fn change(call: Call) -> Result<Answer, RestError> {
+    let body: ChangeAliases = call.json()?;
+    at_most("the number of actions", body.actions.len(), MAX_ACTIONS, "split the request")?;
+    let (context, principal) = (call.context.clone(), call.principal);
+    finish(async move {
+        let database = &context.database;
+        for action in body.actions {
+            match action {
+                AliasAction::Create { collection_name, alias_name } => {
+                    database.set_alias(principal, &alias_name, &collection_name).await?;
+                }
+                AliasAction::Delete { alias_name } => {
+                    database.delete_alias(principal, &alias_name).await?;
+                }
+                AliasAction::Rename { old_alias_name, new_alias_name } => {
+                    let all = database.aliases(principal);
+                    let Some((_, collection)) = all.into_iter().find(|(alias, _)| *alias == old_alias_name)
+                    else {
+                        let short: String = old_alias_name.chars().take(64).collect();
+                        return Err(RestError::not_found(format!("Alias {short} does not exists!")));
+                    };
+                    database.set_alias(principal, &new_alias_name, &collection).await?;
+                    database.delete_alias(principal, &old_alias_name).await?;
+                }
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    call.answer(&true)
+}
+
+fn told(call: &Call, wanted: impl Fn(&str) -> bool) -> AliasesList {
+    let all = call.context.database.aliases(call.principal).into_iter();
+    let aliases = all.filter(|(_, collection)| wanted(collection));
+    let out = |(alias_name, collection_name)| AliasOut { alias_name, collection_name };
+    AliasesList { aliases: aliases.map(out).collect() }
+}
+
+pub(crate) async fn list(call: Call) -> Result<Answer, RestError> {
+    call.answer(&told(&call, |_| true))
+}
+
+pub(crate) async fn of_collection(call: Call) -> Result<Answer, RestError> {
+    let schema = call.schema()?;
+    call.answer(&told(&call, |collection| collection == schema.name))
+}

@@ -1,0 +1,170 @@
+//! One request, admitted and read, as handlers get it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use engram_query::limits::{MAX_TIMEOUT, MAX_TOKEN_BYTES};
+use engram_query::request::{Principal, ReadOptions, Selection, WriteOptions};
+use engram_query::token::ConsistencyToken;
+use engram_storage::schema::CollectionSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::answer::{Answer, TOKEN_HEADER};
+use super::error::RestError;
+use crate::grpc::{Context, to_the_end};
+use crate::serve::answer_room::{AnswerRoom, Charged, Expected, expected_bytes};
+
+/// Key under which a write may be repeated.
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+/// Longest name in a path.
+const MAX_NAME_BYTES: usize = 255;
+/// No read returns more: one that asks for more is refused, and must not take all room before that.
+const MAX_EXPECTED: usize = 10_000;
+
+/// A request.
+pub(crate) struct Call {
+    pub(crate) context: Arc<Context>,
+    pub(crate) principal: Principal,
+    pub(crate) started: Instant,
+    pub(crate) body: Bytes,
+    headers: HeaderMap,
+    path: Vec<(String, String)>,
+    query: Vec<(String, String)>,
+    room: Option<AnswerRoom>,
+}
+
+impl Call {
+    /// A request whose credential was checked: the principal is in its extensions.
+    pub(super) fn new(
+        (context, started): (Arc<Context>, Instant),
+        head: Parts,
+        path: Vec<(String, String)>,
+        body: Bytes,
+    ) -> Result<Self, RestError> {
+        let Some(principal) = head.extensions.get::<Principal>().copied() else {
+            return Err(RestError::internal("a request reached its handler without a principal"));
+        };
+        let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
+        let query = query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        let room = head.extensions.get::<AnswerRoom>().cloned();
+        Ok(Self { context, principal, started, body, headers: head.headers, path, query, room })
+    }
+
+    /// A part of the path.
+    pub(crate) fn segment(&self, name: &str) -> &str {
+        self.path.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
+    /// The collection of the path.
+    pub(crate) fn collection(&self) -> &str {
+        self.segment("collection_name")
+    }
+
+    /// Definition of the collection of the path.
+    pub(crate) fn schema(&self) -> Result<Arc<CollectionSchema>, RestError> {
+        Ok(self.context.database.collection(self.principal, self.collection())?)
+    }
+
+    /// A parameter behind the path.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as `T`.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, RestError> {
+        read(&self.body)
+    }
+
+    /// As [`Call::json`], where no body stands for the default.
+    pub(crate) fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, RestError> {
+        if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+    }
+
+    /// Whether a write is to be answered after it is applied.
+    pub(crate) fn wait(&self) -> Result<bool, RestError> {
+        match self.parameter("wait") {
+            None | Some("false") => Ok(false),
+            Some("true" | "") => Ok(true),
+            Some(other) => Err(RestError::parameter(format!("wait: {other:?} is neither true nor false"))),
+        }
+    }
+
+    pub(crate) fn write_options(&self) -> Result<WriteOptions, RestError> {
+        let key = self.headers.get(IDEMPOTENCY_HEADER).map(|value| value.to_str());
+        let key = key.transpose().map_err(|_| RestError::parameter("idempotency-key: is no plain text"))?;
+        Ok(WriteOptions { idempotency_key: key.map(str::to_owned), wait: self.wait()?, skip_invalid: false })
+    }
+
+    /// Freshness and time of a read.
+    pub(crate) fn read_options(&self) -> Result<ReadOptions, RestError> {
+        let token = match self.headers.get(TOKEN_HEADER) {
+            None => None,
+            Some(value) if value.len() <= MAX_TOKEN_BYTES => {
+                let text = value.to_str().map_err(|_| RestError::parameter("engram-token: is no token"))?;
+                Some(text.parse::<ConsistencyToken>()?)
+            }
+            Some(_) => return Err(RestError::parameter("engram-token: is too long")),
+        };
+        Ok(ReadOptions { token, timeout: self.timeout()?, regions: Vec::new() })
+    }
+
+    /// `timeout` in seconds.
+    fn timeout(&self) -> Result<Option<Duration>, RestError> {
+        let Some(text) = self.parameter("timeout") else { return Ok(None) };
+        let longest = MAX_TIMEOUT.as_secs();
+        match text.parse::<u64>() {
+            // Clients say the time after which they give up, which may be far longer than a request may take.
+            Ok(seconds @ 1..) => Ok(Some(Duration::from_secs(seconds.min(longest)))),
+            _ => Err(RestError::parameter(format!(
+                "timeout: {text:?} is no whole number of seconds from 1 on"
+            ))),
+        }
+    }
+
+    /// Room for answers of up to so many points of a collection each.
+    pub(crate) async fn room<'a>(
+        &self,
+        parts: impl Iterator<Item = (&'a str, &'a Selection, usize)>,
+    ) -> Result<Charged, RestError> {
+        let part = |(collection, selection, count): (&str, &Selection, usize)| {
+            // One that is not there is told by the read itself.
+            let schema = self.context.database.collection(self.principal, collection).ok()?;
+            Some(expected_bytes(&schema, selection, count.min(MAX_EXPECTED)))
+        };
+        let expected = parts.filter_map(part).fold(Expected::default(), Expected::and);
+        Ok(Charged::take(self.room.clone(), expected).await?)
+    }
+
+    /// `result` in the envelope.
+    pub(crate) fn answer(&self, result: &impl Serialize) -> Result<Answer, RestError> {
+        Answer::of(self.started, result)
+    }
+}
+
+/// Runs a write to its end even if the caller goes away.
+pub(crate) async fn finish<T: Send + 'static>(
+    work: impl Future<Output = Result<T, RestError>> + Send + 'static,
+) -> Result<T, RestError> {
+    to_the_end(async move { Ok(work.await) }).await?
+}
+
+/// Reads JSON. Every refusal is the caller's to mend.
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RestError> {
+    serde_json::from_slice(body).map_err(|e| match e.classify() {
+        Category::Eof if body.is_empty() => RestError::format("the body is empty: send a JSON object"),
+        _ => RestError::format(e),
+    })
+}
+
+/// Names of paths are bounded before anything is done with them.
+pub(super) fn check_names(path: &[(String, String)]) -> Result<(), RestError> {
+    match path.iter().find(|(_, value)| value.is_empty() || value.len() > MAX_NAME_BYTES) {
+        Some((name, _)) => Err(RestError::parameter(format!("{name}: use 1 to {MAX_NAME_BYTES} bytes"))),
+        None => Ok(()),
+    }
+}

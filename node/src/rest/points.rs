@@ -1,0 +1,128 @@
+//! Points by id, and deletions.
+
+use engram_query::request::{Change, PointSelector, WriteAnswer, WriteOptions};
+use engram_storage::point::PointId;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::call::{Call, finish};
+use super::error::RestError;
+use super::filter;
+use super::point::{RecordOut, records};
+use super::point_id::{Id, ids, uuid};
+use super::selection::{WithPayload, WithVector, selection};
+use super::update_result::UpdateResult;
+
+/// Points to read.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetrievePoints {
+    #[schema(value_type = Vec<super::openapi::PointIdSchema>)]
+    ids: Vec<Id>,
+    /// `true` (the default), a list of paths, `{"include": [..]}` or `{"exclude": [..]}`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    with_payload: Option<WithPayload>,
+    /// `false` (the default), or names of vector fields.
+    #[serde(default, alias = "with_vectors")]
+    #[schema(value_type = Option<Object>)]
+    with_vector: Option<WithVector>,
+    #[serde(default, rename = "shard_key")]
+    #[schema(value_type = Option<Object>)]
+    _shard_key: Option<Value>,
+}
+
+/// Points by ids or by a filter: one of them. A filter that constrains nothing means all points.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PointsSelector {
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<super::openapi::PointIdSchema>>)]
+    points: Option<Vec<Id>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+    #[serde(default, rename = "shard_key")]
+    #[schema(value_type = Option<Object>)]
+    _shard_key: Option<Value>,
+}
+
+/// Exactly one of ids and a filter.
+pub(crate) fn selector(points: Option<Vec<Id>>, filter: Option<Value>) -> Result<PointSelector, RestError> {
+    match (points, filter.filter(|json| !json.is_null())) {
+        (Some(points), None) => {
+            Ok(PointSelector::Ids(ids(points).into_iter().map(|id| (id, None)).collect()))
+        }
+        (None, Some(json)) => Ok(PointSelector::Filter(filter::required(&json)?)),
+        (Some(_), Some(_)) => Err(RestError::format("`filter` is given beside `points`: give one of them")),
+        (None, None) => Err(RestError::format("give `points`, or a `filter`")),
+    }
+}
+
+impl PointsSelector {
+    pub(crate) fn selector(self) -> Result<PointSelector, RestError> {
+        selector(self.points, self.filter)
+    }
+}
+
+pub(crate) async fn retrieve(call: Call) -> Result<Answer, RestError> {
+    let body: RetrievePoints = call.json()?;
+    let selection = selection(body.with_payload, body.with_vector, true);
+    let ids = ids(body.ids);
+    let read = call.read_options()?;
+    let charged = call.room(std::iter::once((call.collection(), &selection, ids.len()))).await?;
+    let database = &call.context.database;
+    let points = database.get(call.principal, call.collection(), (ids, selection.clone()), &read).await?;
+    charged.settle(points.iter())?;
+    call.answer(&records(&points, &selection))
+}
+
+pub(crate) async fn get_one(call: Call) -> Result<Answer, RestError> {
+    let text = call.segment("id");
+    let id = text.parse().map(PointId::Num).ok().or_else(|| uuid(text));
+    let Some(id) = id else {
+        let short: String = text.chars().take(64).collect();
+        let what = format!("`{short}` is not a valid point ID: give an unsigned integer or a UUID");
+        return Err(RestError::wrong(what));
+    };
+    let selection = selection(Some(WithPayload::All(true)), Some(WithVector::All(true)), true);
+    let read = call.read_options()?;
+    let database = &call.context.database;
+    let points =
+        database.get(call.principal, call.collection(), (vec![id], selection.clone()), &read).await?;
+    match points.first() {
+        Some(point) => call.answer(&RecordOut { point, selection: &selection }),
+        None => Err(RestError::not_found(format!("Point with id {id} does not exists!"))),
+    }
+}
+
+pub(crate) async fn delete(call: Call) -> Result<Answer, RestError> {
+    let body: PointsSelector = call.json()?;
+    changed(&call, body.selector()?, Change::Delete).await
+}
+
+/// Changes points and answers.
+pub(crate) async fn changed(call: &Call, points: PointSelector, change: Change) -> Result<Answer, RestError> {
+    let options = call.write_options()?;
+    let wait = options.wait;
+    let answer = apply(call, points, change, options).await?;
+    call.answer(&UpdateResult::of(&answer, wait)).map(|a| a.with_token(&answer.token))
+}
+
+/// Changes points and counts them.
+pub(crate) async fn apply(
+    call: &Call,
+    points: PointSelector,
+    change: Change,
+    options: WriteOptions,
+) -> Result<WriteAnswer, RestError> {
+    let (context, principal) = (call.context.clone(), call.principal);
+    let collection = call.collection().to_owned();
+    finish(async move {
+        let answer = context.database.change(principal, &collection, (points, change), options).await?;
+        context.metrics.points_written.inc_by(answer.affected);
+        Ok(answer)
+    })
+    .await
+}

@@ -1,0 +1,178 @@
+//! `PUT /collections/{collection_name}/points`: points as a list, or in columns.
+
+use axum::body::Bytes;
+use engram_index::vector::VectorValue;
+use engram_query::request::{NewPoint, WriteAnswer, WriteOptions};
+use engram_storage::schema::CollectionSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::answer::Answer;
+use super::call::{Call, finish};
+use super::error::RestError;
+use super::metadata::PointFields;
+use super::point_id::Id;
+use super::update_result::UpdateResult;
+use super::vector::{self, JsonVectors, VectorColumns};
+
+/// Points to write.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpsertPoints {
+    /// Points; this or `batch`.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<PointStruct>>)]
+    points: Option<Vec<PointStruct>>,
+    /// The same in columns.
+    #[serde(default)]
+    #[schema(value_type = Option<PointColumns>)]
+    batch: Option<PointColumns>,
+    /// Not used: points are spread by their ids.
+    #[serde(default, rename = "shard_key")]
+    #[schema(value_type = Option<Object>)]
+    _shard_key: Option<Value>,
+    /// Not supported.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    update_filter: Option<Value>,
+    /// `upsert`, or `insert_only` to leave points alone that are there.
+    #[serde(default)]
+    update_mode: Option<UpdateMode>,
+}
+
+/// What to do with points that are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UpdateMode {
+    #[default]
+    Upsert,
+    InsertOnly,
+    UpdateOnly,
+}
+
+/// One point.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PointStruct {
+    /// Unsigned number or UUID.
+    #[schema(value_type = super::openapi::PointIdSchema)]
+    id: Id,
+    /// A vector, or vectors by name.
+    #[serde(alias = "vectors")]
+    #[schema(value_type = super::openapi::VectorsSchema)]
+    vector: JsonVectors,
+    /// Any JSON object.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    payload: Option<Box<RawValue>>,
+}
+
+/// Points in columns of one length.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PointColumns {
+    #[schema(value_type = Vec<super::openapi::PointIdSchema>)]
+    ids: Vec<Id>,
+    #[schema(value_type = Object)]
+    vectors: VectorColumns,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    payloads: Option<Vec<Option<Box<RawValue>>>>,
+}
+
+pub(crate) async fn upsert(call: Call) -> Result<Answer, RestError> {
+    let body: UpsertPoints = call.json()?;
+    let options = call.write_options()?;
+    let wait = options.wait;
+    let answer = write(&call, body, options).await?;
+    call.answer(&UpdateResult::of(&answer, wait)).map(|a| a.with_token(&answer.token))
+}
+
+/// Writes points and counts them.
+pub(crate) async fn write(
+    call: &Call,
+    body: UpsertPoints,
+    options: WriteOptions,
+) -> Result<WriteAnswer, RestError> {
+    let points = new_points(&*call.schema()?, body)?;
+    let (context, principal) = (call.context.clone(), call.principal);
+    let collection = call.collection().to_owned();
+    finish(async move {
+        let answer = context.database.upsert(principal, &collection, points, options).await?;
+        context.metrics.points_written.inc_by(answer.affected);
+        Ok(answer)
+    })
+    .await
+}
+
+fn new_points(schema: &CollectionSchema, body: UpsertPoints) -> Result<Vec<NewPoint>, RestError> {
+    if body.update_filter.is_some_and(|filter| !filter.is_null()) {
+        return Err(RestError::not_supported("`update_filter` of an upsert"));
+    }
+    let if_version = match body.update_mode.unwrap_or_default() {
+        UpdateMode::Upsert => None,
+        UpdateMode::InsertOnly => Some(0),
+        UpdateMode::UpdateOnly => return Err(RestError::not_supported("`update_mode` update_only")),
+    };
+    let points = match (body.points, body.batch) {
+        (Some(points), None) => points.into_iter().map(row).collect::<Result<Vec<_>, _>>()?,
+        (None, Some(columns)) => rows(columns)?,
+        (None, None) => return Err(RestError::format("give `points`, or `batch`")),
+        (Some(_), Some(_)) => {
+            return Err(RestError::format("`batch` is given beside `points`: give one of them"));
+        }
+    };
+    let fields = PointFields::of(schema);
+    points
+        .into_iter()
+        .map(|(id, vectors, payload)| {
+            let mut point = NewPoint { id: Some(id.0), vectors, if_version, ..NewPoint::default() };
+            if let Some(payload) = payload.filter(|json| json.get() != "null") {
+                fields.read(payload.get(), &mut point)?;
+                point.payload = Bytes::from(String::from(Box::<str>::from(payload)));
+            }
+            Ok(point)
+        })
+        .collect()
+}
+
+type Row = (Id, Vec<(String, VectorValue)>, Option<Box<RawValue>>);
+
+fn row(point: PointStruct) -> Result<Row, RestError> {
+    Ok((point.id, vector::all_checked(point.vector)?, point.payload))
+}
+
+fn rows(columns: PointColumns) -> Result<Vec<Row>, RestError> {
+    let count = columns.ids.len();
+    let fits = |what: &str, len: usize| match len == count {
+        true => Ok(()),
+        false => {
+            Err(RestError::validation(format!("batch: {count} ids and {len} {what}: give as many of both")))
+        }
+    };
+    let payloads = match columns.payloads {
+        Some(payloads) => {
+            fits("payloads", payloads.len())?;
+            payloads
+        }
+        None => {
+            let mut none = Vec::new();
+            none.resize_with(count, || None);
+            none
+        }
+    };
+    let named = match columns.vectors {
+        VectorColumns::Default(list) => vec![(String::new(), list)],
+        VectorColumns::Named(named) => named,
+    };
+    let mut rows: Vec<Row> =
+        columns.ids.into_iter().zip(payloads).map(|(id, payload)| (id, Vec::new(), payload)).collect();
+    for (name, list) in named {
+        fits("vectors", list.len())?;
+        for (row, one) in rows.iter_mut().zip(list) {
+            row.1.push((name.clone(), vector::checked(one.0)?));
+        }
+    }
+    Ok(rows)
+}
