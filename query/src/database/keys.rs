@@ -47,7 +47,8 @@ impl Database {
         let grant = self.grant(principal, Role::Admin)?;
         new.tenant = principal.tenant;
         if !grant.allows(&new) {
-            let why = "a key can give no more than it has itself: use its role, collections and expiry, or less";
+            let why =
+                "a key can give no more than it has itself: use its role, collections and expiry, or less";
             return Err(QueryError::Forbidden(why.into()));
         }
         Ok(self.inner.engine.create_key(new).await?)
@@ -70,7 +71,8 @@ impl Database {
     /// `key_not_found`, also where the key allows more than the principal's own; `Conflict` where two secrets are in use.
     pub async fn rotate_key(&self, principal: Principal, id: KeyId, grace_ms: i64) -> Result<(Key, ApiKey)> {
         if !(0..=MAX_GRACE_MS).contains(&grace_ms) {
-            let why = format!("the earlier secret would stay good for {grace_ms} ms: use 0 to {MAX_GRACE_MS}");
+            let why =
+                format!("the earlier secret would stay good for {grace_ms} ms: use 0 to {MAX_GRACE_MS}");
             return Err(QueryError::Limit(why));
         }
         self.own_key(principal, id, true)?;
@@ -94,9 +96,9 @@ impl Database {
     fn own_key(&self, principal: Principal, id: KeyId, lasting: bool) -> Result<()> {
         let grant = self.grant(principal, Role::Admin)?;
         let keys = self.inner.engine.keys(principal.tenant);
-        let found = keys.iter().any(|key| {
-            key.id == id && grant.covers(key) && (!lasting || grant.outlives(key.expires_at))
-        });
+        let found = keys
+            .iter()
+            .any(|key| key.id == id && grant.covers(key) && (!lasting || grant.outlives(key.expires_at)));
         found.then_some(()).ok_or_else(|| no_key(id))
     }
 }

@@ -23,7 +23,7 @@ pub use receipt::verify_chain;
 pub struct Tenant {
     /// Server-made identity, never given again.
     pub id: TenantId,
-    /// Unique name, see [`crate::schema::check_name`].
+    /// Unique name, 1 to 64 of `a-z`, `A-Z`, `0-9`, `-`, `_` and `.`.
     pub name: String,
     /// Milliseconds since the epoch.
     pub created_at: i64,

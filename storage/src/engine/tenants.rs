@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Engine;
 use crate::catalog::{Catalog, Tenant};
 use crate::error::{Result, StorageError};
-use crate::schema::{DEFAULT_TENANT, TenantId, check_name};
+use crate::schema::{DEFAULT_TENANT, TenantId};
 
 /// Name of the default tenant.
 pub const DEFAULT_TENANT_NAME: &str = "default";
@@ -64,7 +64,7 @@ impl Engine {
     /// # Errors
     /// `Invalid` for a name that is not allowed, `Conflict` where it is taken, `Exhausted` at the limit.
     pub async fn create_tenant(&self, name: &str) -> Result<Tenant> {
-        check_name(name).map_err(StorageError::Invalid)?;
+        check_tenant_name(name)?;
         let _defining = self.defining.lock().await;
         if self.tenant(name).is_some() {
             return Err(StorageError::Conflict(format!("there is a tenant called {name:?} already")));
@@ -93,4 +93,16 @@ impl Engine {
         self.keys.forget_tenant(id);
         Ok(dropped)
     }
+}
+
+/// A tenant is named in a header.
+fn check_tenant_name(name: &str) -> Result<()> {
+    let fits = (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if fits {
+        return Ok(());
+    }
+    let short: String = name.chars().take(64).collect();
+    let why = "is not allowed: use 1 to 64 of a-z, A-Z, 0-9, -, _ and .";
+    Err(StorageError::Invalid(format!("tenant name {short:?} {why}")))
 }

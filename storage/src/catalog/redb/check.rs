@@ -14,8 +14,8 @@ use super::{
     COLLECTIONS, DROPPED, EPOCH, HEAD, KEYS, LAST_TENANT, NAMES, Named, RECEIPTS, STATE, TENANTS, error,
     guarded, keys, split_key, tenant_key, write,
 };
-use crate::catalog::{Key, Receipt, Tenant};
 use crate::catalog::receipt::chain_head;
+use crate::catalog::{Key, Receipt, Tenant};
 use crate::error::{Result, StorageError};
 use crate::log::Epoch;
 use crate::schema::{CollectionSchema, DEFAULT_TENANT};

@@ -87,11 +87,7 @@ pub(super) fn forget(txn: &WriteTransaction, path: &Path, tenant: TenantId, id: 
     Ok(there)
 }
 
-pub(super) fn touch(
-    txn: &WriteTransaction,
-    path: &Path,
-    uses: Vec<(TenantId, KeyId, i64)>,
-) -> Result<()> {
+pub(super) fn touch(txn: &WriteTransaction, path: &Path, uses: Vec<(TenantId, KeyId, i64)>) -> Result<()> {
     let mut keys = RowsMut::open(txn, KEYS, path)?;
     for (tenant, id, at) in uses {
         let row = key_row(tenant, id);
