@@ -1,9 +1,11 @@
 //! A node on free ports in a temporary directory, used through its generated client as any program would.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+mod access;
 mod bulk;
 mod collections;
 mod config;
+mod keys;
 mod limits;
 mod observability;
 mod points;
