@@ -496,12 +496,8 @@ async fn every_route_asks_every_caller_for_its_role_and_its_tenant() {
     }
     println!("{cells} cells");
     assert!(cells > 800);
-    let count = stage.running.node.database().count(
-        Principal::root(stage.acme),
-        "docs",
-        None,
-        &engram_query::request::ReadOptions::default(),
-    );
+    let (database, read) = (stage.running.node.database(), engram_query::request::ReadOptions::default());
+    let count = database.count(Principal::root(stage.acme), "docs", None, &read);
     assert_eq!(count.await.unwrap(), 1, "nobody else reached acme's points");
 }
 
