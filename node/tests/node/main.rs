@@ -11,6 +11,7 @@ mod observability;
 mod points;
 mod retention;
 mod running;
+mod samples;
 mod security;
 /// Shared with the tests of the whole.
 #[allow(dead_code, reason = "not all of it is used here")]
