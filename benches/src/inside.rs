@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 use crate::wire::Ask;
 
 /// Who searches.
-pub const OWNER: Principal = Principal { tenant: DEFAULT_TENANT };
+pub const OWNER: Principal = Principal::root(DEFAULT_TENANT);
 
 /// Settings of a server that are not its defaults.
 pub type Settings = Vec<(String, String)>;

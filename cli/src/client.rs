@@ -8,6 +8,7 @@ use clap::Args;
 use engram_proto::v1::ErrorDetail;
 use engram_proto::v1::admin_client::AdminClient;
 use engram_proto::v1::collections_client::CollectionsClient;
+use engram_proto::v1::keys_client::KeysClient;
 use engram_proto::v1::points_client::PointsClient;
 use engram_proto::v1::retention_client::RetentionClient;
 use prost::Message;
@@ -40,16 +41,25 @@ pub struct Connection {
     /// PEM file of the certificate authority that signed the server's certificate (for https addresses).
     #[arg(long, global = true, env = "ENGRAM_TLS_CA", value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
+    /// Tenant that the holder of the root key acts for; any other key acts for its own.
+    #[arg(long, global = true, env = "ENGRAM_TENANT", value_name = "NAME")]
+    pub tenant: Option<String>,
 }
 
-/// Puts the key on every request.
+/// Puts the key, and the tenant where one is named, on every request.
 #[derive(Clone)]
-pub struct Key(Option<MetadataValue<Ascii>>);
+pub struct Key {
+    key: Option<MetadataValue<Ascii>>,
+    tenant: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for Key {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(key) = &self.0 {
+        if let Some(key) = &self.key {
             request.metadata_mut().insert("api-key", key.clone());
+        }
+        if let Some(tenant) = &self.tenant {
+            request.metadata_mut().insert("engram-tenant", tenant.clone());
         }
         Ok(request)
     }
@@ -67,7 +77,7 @@ pub struct Client {
 impl Connection {
     /// A connection without a key, to a server of our own.
     pub fn local(server: String) -> Self {
-        Self { server, api_key_file: None, tls_ca: None }
+        Self { server, api_key_file: None, tls_ca: None, tenant: None }
     }
 
     /// Connects.
@@ -89,7 +99,7 @@ impl Connection {
             let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
             endpoint = endpoint.tls_config(tls).context("the TLS settings cannot be used")?;
         }
-        let key = Key(self.key()?);
+        let key = Key { key: self.key()?, tenant: self.tenant()? };
         let channel = endpoint.connect().await.map_err(|e| {
             let cause = root_cause(&e);
             anyhow!(
@@ -98,6 +108,15 @@ impl Connection {
             )
         })?;
         Ok(Client { service: InterceptedService::new(channel, key), server: self.server.clone() })
+    }
+
+    fn tenant(&self) -> Result<Option<MetadataValue<Ascii>>> {
+        let named = self.tenant.as_deref().filter(|name| !name.is_empty());
+        named
+            .map(|name| {
+                name.parse().map_err(|_| anyhow!("{name:?} has characters that no tenant's name has"))
+            })
+            .transpose()
     }
 
     fn key(&self) -> Result<Option<MetadataValue<Ascii>>> {
@@ -147,6 +166,11 @@ impl Client {
     /// Purges and receipts.
     pub fn retention(&self) -> RetentionClient<Service> {
         RetentionClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Tenants and keys.
+    pub fn keys(&self) -> KeysClient<Service> {
+        KeysClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Statistics and upkeep.

@@ -54,6 +54,10 @@ enum Command {
     Purge(commands::purge::Purge),
     Receipts(commands::receipts::Receipts),
     Stats(commands::stats::Stats),
+    #[command(subcommand)]
+    Keys(commands::keys::Keys),
+    #[command(subcommand)]
+    Tenants(commands::tenants::Tenants),
     Flush(commands::flush::Flush),
     Compact(commands::compact::Compact),
     #[command(subcommand)]
@@ -121,6 +125,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Purge(command) => command.run(&connection).await,
         Command::Receipts(command) => command.run(&connection).await,
         Command::Stats(command) => command.run(&connection).await,
+        Command::Keys(command) => command.run(&connection).await,
+        Command::Tenants(command) => command.run(&connection).await,
         Command::Flush(command) => command.run(&connection).await,
         Command::Compact(command) => command.run(&connection).await,
         Command::Inspect(command) => command.run(),

@@ -10,6 +10,7 @@ pub mod config;
 pub mod metrics;
 pub mod status;
 
+mod access;
 mod allocator;
 mod auth;
 mod convert;

@@ -9,6 +9,7 @@ use axum::Router;
 use engram_proto::FILE_DESCRIPTOR_SET;
 use engram_proto::v1::admin_server::AdminServer;
 use engram_proto::v1::collections_server::CollectionsServer;
+use engram_proto::v1::keys_server::KeysServer;
 use engram_proto::v1::points_server::PointsServer;
 use engram_proto::v1::retention_server::RetentionServer;
 use engram_query::Database;
@@ -28,6 +29,7 @@ use crate::config::{Limits, NodeConfig};
 use crate::grpc::Context;
 use crate::grpc::admin::AdminService;
 use crate::grpc::collections::CollectionsService;
+use crate::grpc::keys::KeysService;
 use crate::grpc::points::PointsService;
 use crate::grpc::retention::RetentionService;
 use crate::jobs::Jobs;
@@ -105,7 +107,7 @@ impl Node {
             ready: ready.clone(),
         };
         let front = Arc::new(Front {
-            gate: Gate::new(config.root_key.clone()),
+            gate: Gate::new(config.root_key.clone(), engine.clone()),
             admission,
             metrics: metrics.clone(),
             max_message: config.limits.message_bytes,
@@ -268,7 +270,7 @@ async fn routes(context: &Arc<Context>, health: &HealthReporter) -> Result<Route
         };
     }
     health.set_service_status("", ServingStatus::Serving).await;
-    for service in ["Collections", "Points", "Retention", "Admin"] {
+    for service in ["Collections", "Points", "Retention", "Admin", "Keys"] {
         health.set_service_status(format!("engram.v1.{service}"), ServingStatus::Serving).await;
     }
     let reflection = || {
@@ -287,5 +289,6 @@ async fn routes(context: &Arc<Context>, health: &HealthReporter) -> Result<Route
         .add_service(limited!(CollectionsServer, CollectionsService(context.clone())))
         .add_service(limited!(PointsServer, PointsService(context.clone())))
         .add_service(limited!(RetentionServer, RetentionService(context.clone())))
-        .add_service(limited!(AdminServer, AdminService(context.clone()))))
+        .add_service(limited!(AdminServer, AdminService(context.clone())))
+        .add_service(limited!(KeysServer, KeysService(context.clone()))))
 }

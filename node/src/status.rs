@@ -75,6 +75,12 @@ pub fn exhausted(why: &str) -> Status {
     status(ErrorKind::Exhausted, "overloaded", format!("{why}; try again in {seconds} s"))
 }
 
+/// A call of a method that does not exist, in the code that gRPC has for that alone.
+pub(crate) fn unknown_method(code: &str, message: &str) -> Status {
+    let known = status(ErrorKind::NotFound, code, message);
+    Status::with_metadata(Code::Unimplemented, message, known.metadata().clone())
+}
+
 /// Status of a failed request.
 pub fn from_query(error: &QueryError) -> Status {
     log_defect(error.kind(), error);

@@ -10,5 +10,11 @@ pub mod v1 {
     include!("generated/engram.v1.rs");
 }
 
+impl std::fmt::Debug for v1::NewKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewKey").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
 /// The encoded `google.protobuf.FileDescriptorSet` of the API, for gRPC server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/engram_descriptor.bin");

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "engram/v1/types.proto",
     "engram/v1/collections.proto",
     "engram/v1/points.proto",
     "engram/v1/retention.proto",
     "engram/v1/admin.proto",
+    "engram/v1/keys.proto",
 ];
 
 /// Writes the generated files into `out`.
@@ -18,6 +19,8 @@ fn generate(root: &Path, out: &Path) {
     let mut files = protox::compile(FILES, [root]).unwrap();
     let mut prost = prost_build::Config::new();
     prost.bytes(["."]).btree_map(["."]);
+    // The secret of a key must not show: see `lib.rs`.
+    prost.skip_debug([".engram.v1.NewKey"]);
     tonic_prost_build::configure()
         .emit_rerun_if_changed(false)
         .out_dir(out)

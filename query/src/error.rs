@@ -53,6 +53,12 @@ pub enum QueryError {
         /// Why.
         message: String,
     },
+    /// The credential is no good, or not any more. Nothing was changed.
+    #[error("the key is not valid, or not any more; use another one")]
+    Unauthenticated,
+    /// The credential does not allow it; the sentence names what would. Nothing was changed.
+    #[error("{0}")]
+    Forbidden(String),
     /// Storage refused or failed.
     #[error(transparent)]
     Storage(StorageError),
@@ -73,6 +79,11 @@ impl QueryError {
         Self::NotFound { code: "collection_not_found", message }
     }
 
+    /// A [`QueryError::Forbidden`] for a role that is too small.
+    pub fn too_small(needs: &str, has: &str) -> Self {
+        Self::Forbidden(format!("this needs a key with the role {needs}; the key has the role {has}"))
+    }
+
     /// Coarse class of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -81,6 +92,8 @@ impl QueryError {
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::DeadlineExceeded(_) => ErrorKind::DeadlineExceeded,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Unauthenticated => ErrorKind::Unauthenticated,
+            Self::Forbidden(_) => ErrorKind::Forbidden,
             Self::Storage(e) => e.kind(),
             Self::Internal(_) => ErrorKind::Internal,
         }
@@ -95,6 +108,8 @@ impl QueryError {
             | Self::Unavailable { code, .. } => code,
             Self::Limit(_) => "limit_exceeded",
             Self::DeadlineExceeded(_) => "deadline_exceeded",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden(_) => "forbidden",
             Self::Storage(e) => storage_code(e),
             Self::Internal(_) => "internal",
         }

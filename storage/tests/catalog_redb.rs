@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use engram_storage::catalog::conformance::{self, receipt, schema};
+use engram_storage::catalog::conformance::{self, key, receipt, schema};
 use engram_storage::catalog::redb::RedbCatalog;
-use engram_storage::catalog::{Catalog, Receipt, verify_chain};
+use engram_storage::catalog::{Catalog, Key, Receipt, Tenant, verify_chain};
 use engram_storage::{CollectionId, CollectionSchema, ErrorKind, StorageError, TenantId};
 
 #[tokio::test]
@@ -18,11 +18,16 @@ async fn catalog_redb_passes_the_contract() {
     verify_chain(&all).unwrap();
 }
 
-type State =
-    (Vec<CollectionSchema>, Vec<CollectionSchema>, Vec<(TenantId, String, CollectionId)>, Vec<Receipt>);
+type State = (
+    (Vec<CollectionSchema>, Vec<CollectionSchema>),
+    Vec<(TenantId, String, CollectionId)>,
+    Vec<Receipt>,
+    (Vec<Tenant>, Vec<Key>),
+);
 
 async fn state(c: &RedbCatalog) -> Result<State, StorageError> {
-    Ok((c.collections().await?, c.dropped().await?, c.aliases().await?, c.all_receipts().await?))
+    let collections = (c.collections().await?, c.dropped().await?);
+    Ok((collections, c.aliases().await?, c.all_receipts().await?, (c.tenants().await?, c.keys().await?)))
 }
 
 async fn fill(catalog: &RedbCatalog) {
@@ -34,6 +39,8 @@ async fn fill(catalog: &RedbCatalog) {
             catalog.drop_collection(s.tenant, s.id).await.unwrap();
         }
         catalog.put_receipt(receipt(n % 3, n, "complete")).await.unwrap();
+        let tenant = catalog.create_tenant(&format!("tenant {n}"), 3).await.unwrap();
+        catalog.put_key(&key(tenant.id, u64::from(n))).await.unwrap();
         catalog.next_epoch().await.unwrap();
     }
 }
@@ -53,6 +60,33 @@ async fn catalog_a_kill_loses_nothing() {
         let reopened = RedbCatalog::open(&copy).await.unwrap();
         assert_eq!(state(&reopened).await.unwrap(), state(&catalog).await.unwrap());
     }
+}
+
+#[tokio::test]
+async fn catalog_of_a_time_without_tenants_and_keys_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.redb");
+    let catalog = RedbCatalog::open(&path).await.unwrap();
+    let docs = schema(1, "docs");
+    catalog.create_collection(&docs).await.unwrap();
+    drop(catalog);
+    let db = redb::Database::open(&path).unwrap();
+    let txn = db.begin_write().unwrap();
+    for table in ["tenants", "keys"] {
+        let table = redb::TableDefinition::<&str, &[u8]>::new(table);
+        assert!(txn.delete_table(table).unwrap());
+    }
+    txn.commit().unwrap();
+    drop(db);
+    let catalog = RedbCatalog::open(&path).await.unwrap();
+    assert_eq!(catalog.collections().await.unwrap(), [docs]);
+    assert_eq!((catalog.tenants().await.unwrap(), catalog.keys().await.unwrap()), (vec![], vec![]));
+    assert!(!catalog.drop_tenant(TenantId(2)).await.unwrap());
+    let tenant = catalog.create_tenant("first", 1).await.unwrap();
+    assert_eq!(tenant.id, TenantId(2));
+    catalog.put_key(&key(tenant.id, 1)).await.unwrap();
+    drop(catalog);
+    assert_eq!(RedbCatalog::open(&path).await.unwrap().keys().await.unwrap(), [key(tenant.id, 1)]);
 }
 
 #[tokio::test]

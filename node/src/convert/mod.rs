@@ -15,6 +15,7 @@ use crate::status::{from_query, invalid};
 pub(crate) mod bulk;
 pub(crate) mod collection;
 pub(crate) mod filter;
+pub(crate) mod key;
 pub(crate) mod point;
 pub(crate) mod retention;
 pub(crate) mod search;

@@ -4,24 +4,22 @@ use std::sync::Arc;
 
 use engram_proto::v1;
 use engram_proto::v1::admin_server::Admin;
-use engram_storage::schema::{CollectionSchema, TenantId};
+use engram_query::request::Principal;
+use engram_storage::schema::CollectionSchema;
 use engram_storage::shard::{Shard, ShardStats};
 use tonic::{Request, Response, Status};
 
 use super::{Context, principal, to_the_end};
 use crate::VERSION;
 use crate::metrics::{open_files, resident_bytes};
-use crate::status::from_storage;
+use crate::status::{from_query, from_storage};
 
 pub(crate) struct AdminService(pub(crate) Arc<Context>);
 
 impl AdminService {
-    /// The collection of this name, or all of the tenant's.
-    fn named(&self, tenant: TenantId, name: &str) -> Result<Vec<Arc<CollectionSchema>>, Status> {
-        if name.is_empty() {
-            return Ok(self.0.engine.collections(tenant));
-        }
-        self.0.engine.collection(tenant, name).map(|schema| vec![schema]).map_err(from_storage)
+    /// The collection of this name, or all that the principal sees.
+    fn named(&self, principal: Principal, name: &str) -> Result<Vec<Arc<CollectionSchema>>, Status> {
+        self.0.database.administered(principal, name).map_err(|e| from_query(&e))
     }
 }
 
@@ -37,8 +35,8 @@ pub(crate) async fn shards(context: &Context, schema: &CollectionSchema) -> Resu
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn stats(&self, request: Request<v1::StatsRequest>) -> Result<Response<v1::StatsResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
-        let schemas = self.named(tenant, &request.get_ref().collection)?;
+        let principal = principal(&request)?;
+        let schemas = self.named(principal, &request.get_ref().collection)?;
         let mut collections = Vec::with_capacity(schemas.len());
         for schema in schemas {
             let mut collection = v1::CollectionStats { name: schema.name.clone(), ..Default::default() };
@@ -55,14 +53,14 @@ impl Admin for AdminService {
             version: VERSION.to_owned(),
             uptime_s: self.0.started.elapsed().as_secs(),
             collections,
-            resident_bytes: resident_bytes(),
-            open_files: open_files(),
+            // What all tenants use together is nothing for one of them.
+            resident_bytes: if principal.is_root() { resident_bytes() } else { 0 },
+            open_files: if principal.is_root() { open_files() } else { 0 },
         }))
     }
 
     async fn flush(&self, request: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
-        let schemas = self.named(tenant, &request.get_ref().collection)?;
+        let schemas = self.named(principal(&request)?, &request.get_ref().collection)?;
         let context = self.0.clone();
         to_the_end(async move {
             let mut flushed = 0;
@@ -81,8 +79,7 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::CompactRequest>,
     ) -> Result<Response<v1::CompactResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
-        let schemas = self.named(tenant, &request.get_ref().collection)?;
+        let schemas = self.named(principal(&request)?, &request.get_ref().collection)?;
         let context = self.0.clone();
         to_the_end(async move {
             let mut answer = v1::CompactResponse::default();

@@ -19,6 +19,7 @@ use crate::status::status;
 pub(crate) mod admin;
 pub(crate) mod bulk;
 pub(crate) mod collections;
+pub(crate) mod keys;
 pub(crate) mod points;
 pub(crate) mod retention;
 

@@ -45,7 +45,7 @@ impl PointsService {
     ) -> Result<Charged, Status> {
         let part = |(collection, selection, count): (&str, &Selection, usize)| {
             // One that is not there is told by the read itself.
-            let schema = self.0.engine.collection(principal.tenant, collection).ok()?;
+            let schema = self.0.database.collection(principal, collection).ok()?;
             Some(expected_bytes(&schema, selection, count))
         };
         Charged::take(room, parts.filter_map(part).fold(Expected::default(), Expected::and)).await

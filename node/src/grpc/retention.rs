@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use engram_proto::v1;
 use engram_proto::v1::retention_server::Retention;
-use engram_storage::ErrorKind;
 use tonic::{Request, Response, Status};
 
 use super::{Context, principal, to_the_end};
 use crate::convert::retention::{purge, wire_plan, wire_receipt};
-use crate::convert::shorten;
-use crate::status::{from_query, from_storage, status};
+use crate::status::from_query;
 
 const DEFAULT_LIMIT: usize = 100;
 
@@ -44,14 +42,9 @@ impl Retention for RetentionService {
         &self,
         request: Request<v1::GetReceiptRequest>,
     ) -> Result<Response<v1::Receipt>, Status> {
-        let tenant = principal(&request)?.tenant;
-        let id = request.into_inner().id;
-        let receipts = self.0.engine.receipts(tenant, usize::MAX).await.map_err(from_storage)?;
-        let found = receipts.into_iter().find(|receipt| receipt.id == id);
-        let receipt = found.ok_or_else(|| {
-            let why = format!("there is no receipt `{}`; ListReceipts names those there are", shorten(&id));
-            status(ErrorKind::NotFound, "receipt_not_found", why)
-        })?;
+        let principal = principal(&request)?;
+        let receipt = self.0.database.receipt(principal, &request.get_ref().id).await;
+        let receipt = receipt.map_err(|e| from_query(&e))?;
         Ok(Response::new(wire_receipt(receipt)))
     }
 

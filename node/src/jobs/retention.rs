@@ -46,7 +46,7 @@ impl Jobs {
     }
 
     async fn enforce_one(&self, database: &Database, schema: &CollectionSchema) -> engram_query::Result<()> {
-        let principal = Principal { tenant: schema.tenant };
+        let principal = Principal::root(schema.tenant);
         let scope = PurgeScope { collection: Some(schema.name.clone()), ..PurgeScope::default() };
         // Without this look every run would add a receipt of nothing for every collection.
         if database.plan_purge(principal, scope.clone()).await?.points == 0 {

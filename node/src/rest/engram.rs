@@ -84,14 +84,8 @@ pub(crate) async fn receipts(call: Call) -> Result<Answer, RestError> {
 }
 
 pub(crate) async fn receipt(call: Call) -> Result<Answer, RestError> {
-    let id = call.segment("id");
-    let receipts = call.context.engine.receipts(call.principal.tenant, usize::MAX).await?;
-    match receipts.iter().find(|receipt| receipt.id == id) {
-        Some(receipt) => call.answer(receipt),
-        None => Err(RestError::not_found(
-            "there is no such receipt; GET /engram/v1/receipts names those there are",
-        )),
-    }
+    let receipt = call.context.database.receipt(call.principal, call.segment("id")).await?;
+    call.answer(&receipt)
 }
 
 /// Of which collection; all where absent.
@@ -102,11 +96,7 @@ pub(crate) struct CollectionScope {
 }
 
 fn named(call: &Call, name: Option<&str>) -> Result<Vec<Arc<CollectionSchema>>, RestError> {
-    let database = &call.context.database;
-    match name {
-        None => Ok(database.collections(call.principal)),
-        Some(name) => Ok(vec![database.collection(call.principal, name)?]),
-    }
+    Ok(call.context.database.administered(call.principal, name.unwrap_or_default())?)
 }
 
 pub(crate) async fn stats(call: Call) -> Result<Answer, RestError> {

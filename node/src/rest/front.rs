@@ -20,6 +20,7 @@ use super::call::{Call, check_names};
 use super::error::{RestError, counted_as};
 use super::route::Route;
 use crate::VERSION;
+use crate::auth;
 use crate::serve::admission::InFlight;
 use crate::serve::answer_room::AnswerRoom;
 use crate::serve::collected_body::{BodyError, Collector};
@@ -76,7 +77,7 @@ pub(super) async fn run(
     let collection = path.iter().find(|(name, _)| name == "collection_name");
     let collection = collection.map(|(_, value)| value.clone()).unwrap_or_default();
     let outcome = async {
-        identify(&rest, &mut head)?;
+        identify(&rest, route, &mut head)?;
         check_names(&path)?;
         let call = admit(&rest, started, (head, path), body, &mut held).await?;
         (route.handler)(call).await
@@ -91,8 +92,9 @@ pub(super) async fn run(
 }
 
 /// Who asks, from the credential; the one place that looks at it.
-fn identify(rest: &Rest, head: &mut Parts) -> Result<(), RestError> {
-    let principal = rest.front.gate.principal(head.uri.path(), &head.headers)?;
+fn identify(rest: &Rest, route: &Route, head: &mut Parts) -> Result<(), RestError> {
+    let principal = rest.front.gate.allow(Some(route.access), &head.headers).map_err(tonic::Status::from)?;
+    auth::strip(&mut head.headers);
     head.extensions.insert(principal);
     Ok(())
 }

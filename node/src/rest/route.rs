@@ -10,6 +10,7 @@ use utoipa::openapi::{Ref, RefOr};
 use super::answer::Answer;
 use super::call::Call;
 use super::error::RestError;
+use crate::access::Access;
 
 /// Who answers.
 pub(crate) type Handler =
@@ -23,6 +24,8 @@ pub(crate) type SchemaOf = fn(&mut Schemas) -> RefOr<Schema>;
 
 /// A route.
 pub(crate) struct Route {
+    /// What it asks of its caller.
+    pub(crate) access: Access,
     pub(crate) method: Method,
     pub(crate) path: &'static str,
     /// Name of the operation.
@@ -52,13 +55,13 @@ impl Route {
     /// A route that takes no body.
     pub(crate) const fn new(
         method: Method,
-        path: &'static str,
+        (access, path): (Access, &'static str),
         (name, tag): (&'static str, &'static str),
         summary: &'static str,
         handler: Handler,
     ) -> Self {
         let (body, result) = (None, None);
-        Self { method, path, name, tag, summary, handler, body, result, writes: false, absent: false }
+        Self { access, method, path, name, tag, summary, handler, body, result, writes: false, absent: false }
     }
 
     pub(crate) const fn takes(mut self, body: SchemaOf) -> Self {

@@ -15,7 +15,7 @@ use super::admission::{Admission, InFlight};
 use super::answer_room::AnswerRoom;
 use super::metered_body::MeteredBody;
 use super::observed_body::{Observation, ObservedBody, Watch};
-use crate::auth::{Gate, HEALTH_PATH};
+use crate::auth::{Gate, HEALTH_PATH, strip};
 use crate::metrics::Metrics;
 
 /// The one stream on which waiting for room is normal: the client is slowed down, not refused.
@@ -57,9 +57,9 @@ impl Front {
             started: Instant::now(),
             code: Code::Cancelled,
         };
-        let principal = match self.gate.principal(path, request.headers()) {
+        let principal = match self.gate.principal(None, path, request.headers()) {
             Ok(principal) => principal,
-            Err(refused) => return Ok(refuse(refused, observation)),
+            Err(refused) => return Ok(refuse(refused.into(), observation)),
         };
         // Health is asked for when the server is busy, so it waits for nothing.
         let health = path.starts_with(HEALTH_PATH);
@@ -74,6 +74,7 @@ impl Front {
         let (bulk, reflection) = (path == BULK_PATH, path.starts_with(REFLECTION_PATH));
         let in_flight = InFlight::default();
         let (mut head, body) = request.into_parts();
+        strip(&mut head.headers);
         let mut body = MeteredBody::new(body, self.admission.clone(), in_flight.clone(), self.max_message);
         if health {
             body = body.uncharged();

@@ -1,10 +1,12 @@
 //! A node on free ports in a temporary directory, used through its generated client as any program would.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+mod access;
 mod bulk;
 mod collections;
 mod config;
 mod http;
+mod keys;
 mod limits;
 mod observability;
 mod points;
@@ -13,6 +15,7 @@ mod rest_limits;
 mod rest_routes;
 mod retention;
 mod running;
+mod samples;
 mod security;
 mod texts;
 mod vectors;

@@ -9,9 +9,9 @@ use tonic::{Code, Request};
 
 use crate::running::{Running, detail, settings, start, start_with};
 
-const KEY: &str = "0123456789abcdef0123456789abcdef";
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-async fn with_key() -> Running {
+pub async fn with_key() -> Running {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{KEY}\n")).unwrap();
     start_with(|raw| raw.auth.root_key_file = file.path().display().to_string()).await

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use engram_index::payload::PayloadPath;
 use engram_index::vector::{MAX_DIMENSION, Metric};
 use engram_storage::StorageError;
-use engram_storage::catalog::Receipt;
+use engram_storage::catalog::{Receipt, Role};
 use engram_storage::engine::{NewCollection, PurgePlan, PurgeRequest};
 use engram_storage::schema::{
     CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, TenantId, VectorField, VectorKind,
@@ -158,6 +158,7 @@ impl Database {
         mut new: NewCollection,
         if_not_exists: bool,
     ) -> Result<Arc<CollectionSchema>> {
+        self.check_new_name(principal, &new.name)?;
         new.tenant = principal.tenant;
         check_name(&new.name).map_err(|m| QueryError::invalid("invalid_name", m))?;
         check_vectors(&new.vectors)?;
@@ -186,9 +187,12 @@ impl Database {
         self.schema(principal, name)
     }
 
-    /// All collections of the tenant, by name.
+    /// All collections of the tenant that the principal sees, by name.
     pub fn collections(&self, principal: Principal) -> Vec<Arc<CollectionSchema>> {
-        self.inner.engine.collections(principal.tenant)
+        let Ok(grant) = self.grant(principal, Role::Read) else { return Vec::new() };
+        let mut all = self.inner.engine.collections(principal.tenant);
+        all.retain(|schema| grant.sees(&schema.name));
+        all
     }
 
     /// Changes a definition: all of `change` or nothing.
@@ -248,7 +252,7 @@ impl Database {
         name: &str,
         edit: impl FnOnce(&mut CollectionSchema) -> Result<()> + Send,
     ) -> Result<Arc<CollectionSchema>> {
-        self.schema(principal, name)?;
+        self.schema_for(principal, name, Role::Admin)?;
         // A refusal keeps its own code; the engine only needs to know that there is one.
         let mut refused = None;
         let updated = self.inner.engine.update_collection(principal.tenant, name, |schema| {
@@ -267,7 +271,11 @@ impl Database {
     /// # Errors
     /// Those of storage; the collection is gone for readers all the same.
     pub async fn drop_collection(&self, principal: Principal, name: &str) -> Result<bool> {
-        let collection = self.schema(principal, name).ok().map(|schema| schema.id);
+        let collection = match self.schema_for(principal, name, Role::Admin) {
+            Ok(schema) => Some(schema.id),
+            Err(QueryError::NotFound { .. }) => return Ok(false),
+            Err(refused) => return Err(refused),
+        };
         let dropped = self.inner.engine.drop_collection(principal.tenant, name).await;
         // Also where dropping failed halfway: readers do not see the collection any more.
         if let Some(id) = collection.filter(|_| !matches!(dropped, Ok(false))) {
@@ -281,8 +289,9 @@ impl Database {
     /// # Errors
     /// `collection_not_found`, `invalid_name`, `Conflict` where a collection has that name.
     pub async fn set_alias(&self, principal: Principal, alias: &str, collection: &str) -> Result<()> {
+        self.check_new_name(principal, alias)?;
         check_name(alias).map_err(|m| QueryError::invalid("invalid_name", m))?;
-        self.schema(principal, collection)?;
+        self.schema_for(principal, collection, Role::Admin)?;
         Ok(self.inner.engine.set_alias(principal.tenant, alias, collection).await?)
     }
 
@@ -291,12 +300,19 @@ impl Database {
     /// # Errors
     /// Those of the catalog.
     pub async fn delete_alias(&self, principal: Principal, alias: &str) -> Result<bool> {
+        self.grant(principal, Role::Admin)?;
+        if !self.aliases(principal).iter().any(|(name, _)| name == alias) {
+            return Ok(false);
+        }
         Ok(self.inner.engine.delete_alias(principal.tenant, alias).await?)
     }
 
-    /// Aliases of the tenant with the collections they stand for.
+    /// Aliases of the tenant with the collections they stand for, where the principal sees these.
     pub fn aliases(&self, principal: Principal) -> Vec<(String, String)> {
-        self.inner.engine.aliases(principal.tenant)
+        let Ok(grant) = self.grant(principal, Role::Read) else { return Vec::new() };
+        let mut all = self.inner.engine.aliases(principal.tenant);
+        all.retain(|(_, collection)| grant.sees(collection));
+        all
     }
 
     /// Counts what a purge would erase; changes nothing.
@@ -337,19 +353,63 @@ impl Database {
         Ok(done?)
     }
 
-    /// The newest receipts of the tenant, newest first.
+    /// The newest receipts of the tenant, newest first; for a key of some collections those of these.
     ///
     /// # Errors
     /// Limits, and those of the catalog.
     pub async fn receipts(&self, principal: Principal, limit: usize) -> Result<Vec<Receipt>> {
         at_most("limit", limit, MAX_RECEIPTS, "read fewer receipts")?;
-        Ok(self.inner.engine.receipts(principal.tenant, limit).await?)
+        self.seen_receipts(principal, limit).await
+    }
+
+    /// The receipt of this id.
+    ///
+    /// # Errors
+    /// `receipt_not_found`, and those of the catalog.
+    pub async fn receipt(&self, principal: Principal, id: &str) -> Result<Receipt> {
+        let receipts = self.seen_receipts(principal, usize::MAX).await?;
+        receipts.into_iter().find(|receipt| receipt.id == id).ok_or_else(|| {
+            let id: String = id.chars().take(64).collect();
+            let message = format!("there is no receipt {id:?}: list the receipts to see which there are");
+            QueryError::NotFound { code: "receipt_not_found", message }
+        })
+    }
+
+    async fn seen_receipts(&self, principal: Principal, limit: usize) -> Result<Vec<Receipt>> {
+        let grant = self.grant(principal, Role::Read)?;
+        if grant.sees_all() {
+            return Ok(self.inner.engine.receipts(principal.tenant, limit).await?);
+        }
+        let mut receipts = self.inner.engine.receipts(principal.tenant, usize::MAX).await?;
+        receipts.retain(|receipt| grant.sees(&receipt.collection));
+        receipts.truncate(limit);
+        Ok(receipts)
+    }
+
+    /// Refuses a new name out of the key's scope, by the name alone: whether it is taken must not show.
+    fn check_new_name(&self, principal: Principal, name: &str) -> Result<()> {
+        let grant = self.grant(principal, Role::Admin)?;
+        if !grant.sees(name) {
+            let why = "the key is for some collections only: use the name of one of them";
+            return Err(QueryError::Forbidden(why.into()));
+        }
+        let there = self.inner.engine.collection(principal.tenant, name);
+        if there.is_ok_and(|schema| schema.name != name && !grant.sees(&schema.name)) {
+            let message = format!("{name:?} is an alias already: use another name");
+            return Err(QueryError::Conflict { code: "conflict", message });
+        }
+        Ok(())
     }
 
     fn purge_request(&self, principal: Principal, scope: PurgeScope) -> Result<PurgeRequest> {
+        let grant = self.grant(principal, Role::Admin)?;
         let region = scope.region.map(region_name).transpose()?;
+        if scope.collection.is_none() && !grant.sees_all() {
+            let why = "the key is for some collections only: name one of them";
+            return Err(QueryError::Forbidden(why.into()));
+        }
         if let Some(name) = &scope.collection {
-            let schema = self.schema(principal, name)?;
+            let schema = self.schema_for(principal, name, Role::Admin)?;
             if let Some(region) = region.as_ref().filter(|r| !schema.regions.contains(r)) {
                 return Err(crate::coordinator::unknown_region(&schema, region.as_str()));
             }

@@ -1,17 +1,18 @@
 //! The one door to collections and points.
 //!
-//! Every operation takes a [`Principal`] first and sees the collections of its tenant only; a collection of another
-//! tenant gives the very error of an absent one.
+//! Every operation takes a [`Principal`] first, asks what it may do (`access.rs`) and sees the collections of its tenant
+//! only; a collection of another tenant, or out of the scope of the key, gives the very error of an absent one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use engram_storage::catalog::Role;
 use engram_storage::engine::Engine;
 use engram_storage::point::PointId;
 use engram_storage::schema::CollectionSchema;
 
 use crate::coordinator::{self, Fan};
-use crate::error::{QueryError, Result};
+use crate::error::Result;
 use crate::filter::Filter;
 use crate::limits::{check_batch, check_page, check_paths};
 use crate::local::LocalSearcher;
@@ -24,14 +25,17 @@ use crate::searcher::ShardSearcher;
 use crate::stages::sample::Seeds;
 use crate::write::{self, Writer, region::Stripes};
 
+mod access;
 mod batch;
 mod collections;
+mod keys;
 mod query;
 mod recheck;
 mod search;
 mod text;
 
 pub use collections::{CollectionChange, GraphChange, PurgeScope};
+pub use keys::MAX_GRACE_MS;
 pub use recheck::RecallCount;
 pub(crate) use text::text_words;
 
@@ -214,10 +218,6 @@ impl Database {
         coordinator::count(&fan, checked_filter(filter)?).await
     }
 
-    fn schema(&self, principal: Principal, name: &str) -> Result<Arc<CollectionSchema>> {
-        self.inner.engine.collection(principal.tenant, name).map_err(|_| QueryError::no_collection(name))
-    }
-
     pub(crate) fn fan(&self, principal: Principal, collection: &str, read: &ReadOptions) -> Result<Fan> {
         let schema = self.schema(principal, collection)?;
         Fan::new(self.inner.searcher.clone(), schema, read, self.inner.options.default_timeout)
@@ -226,7 +226,7 @@ impl Database {
     fn writer(&self, principal: Principal, collection: &str) -> Result<Writer> {
         Ok(Writer {
             engine: self.inner.engine.clone(),
-            schema: self.schema(principal, collection)?,
+            schema: self.schema_for(principal, collection, Role::Write)?,
             stripes: self.inner.stripes.clone(),
             timeout: self.inner.options.default_timeout,
         })

@@ -6,12 +6,16 @@ use bytes::Bytes;
 use engram_index::vector::VectorValue;
 use engram_storage::op::{OpOutcome, PayloadChange};
 use engram_storage::point::PointId;
-use engram_storage::schema::{RegionName, TenantId};
+use engram_storage::schema::RegionName;
 
 use crate::filter::Filter;
 use crate::token::ConsistencyToken;
 
 pub mod query;
+
+mod principal;
+
+pub use principal::Principal;
 
 /// A point as a client writes it: vectors by name, region by name.
 #[derive(Clone, Debug, Default)]
@@ -214,11 +218,4 @@ pub struct ScrollRequest {
     pub selection: Selection,
     /// Freshness.
     pub read: ReadOptions,
-}
-
-/// Whose request it is; taken from the credential, never from the body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// The one tenant the request acts for.
-    pub tenant: TenantId,
 }

@@ -21,8 +21,8 @@ use engram_storage::schema::{DEFAULT_TENANT, RegionName, TenantId, VectorField};
 use engram_storage::{Clock, ManualClock};
 
 pub const NOW: i64 = 1_800_000_000_000;
-pub const OWNER: Principal = Principal { tenant: DEFAULT_TENANT };
-pub const STRANGER: Principal = Principal { tenant: TenantId(2) };
+pub const OWNER: Principal = Principal::root(DEFAULT_TENANT);
+pub const STRANGER: Principal = Principal::root(TenantId(2));
 pub const DIM: usize = 8;
 
 pub struct World {
@@ -51,6 +51,8 @@ impl World {
             clock: shared,
         };
         let engine = Engine::open(parts, EngineOptions::default()).await.unwrap();
+        let stranger = engine.create_tenant("stranger").await.unwrap();
+        assert_eq!(stranger.id, STRANGER.tenant);
         let db = Database::new(engine, options).unwrap();
         Self { db, clock, _dir: dir }
     }

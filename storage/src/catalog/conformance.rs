@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Catalog, Receipt, verify_chain};
+use super::{Catalog, Key, KeyId, KeySecret, Receipt, Role, Scope, verify_chain};
 use crate::error::{ErrorKind, Result};
-use crate::schema::{CollectionId, CollectionSchema, RegionName, TenantId};
+use crate::schema::{CollectionId, CollectionSchema, DEFAULT_TENANT, RegionName, TenantId};
 
 /// A definition for checks.
 pub fn schema(tenant: u32, name: &str) -> CollectionSchema {
@@ -39,6 +39,22 @@ pub fn receipt(tenant: u32, id: u32, state: &str) -> Receipt {
     Receipt { id: format!("{id:08}"), tenant, state: state.to_owned(), cutoff_ms: 5, ..Receipt::default() }
 }
 
+/// A key for checks.
+pub fn key(tenant: TenantId, id: u64) -> Key {
+    Key {
+        id: KeyId(id),
+        tenant,
+        name: format!("key {id}"),
+        role: Role::Write,
+        scope: Scope::Collections(["docs".to_owned()].into()),
+        secrets: vec![KeySecret::new(b"secret", [7; 32], 1)],
+        created_at: 1,
+        expires_at: Some(9),
+        last_used: None,
+        revoked_at: None,
+    }
+}
+
 /// Checks the contract. `make` opens the same catalog each time, as a restarted node would; what it gave before is
 /// dropped by then. The catalog must be empty at first.
 pub async fn run<F, Fut>(make: F)
@@ -52,6 +68,8 @@ where
     revisions(make().await).await;
     epochs_only_grow(&make).await;
     receipts(&make).await;
+    tenants(&make).await;
+    keys(&make).await;
     everything_survives(&make).await;
     one_of_many_creators_wins(make().await).await;
 }
@@ -196,6 +214,63 @@ where
     assert_eq!(kind(verify_chain(&chain[1..])), ErrorKind::Corrupt, "one in the middle is missing");
     let doubled = [chain[0].clone(), chain[0].clone(), chain[1].clone(), chain[2].clone()];
     assert_eq!(kind(verify_chain(&doubled)), ErrorKind::Corrupt);
+}
+
+async fn tenants<F, Fut>(make: &F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Catalog>>,
+{
+    let catalog = make().await;
+    assert_eq!(catalog.tenants().await.unwrap(), [], "the default tenant is not stored");
+    let first = catalog.create_tenant("acme", 5).await.unwrap();
+    let second = catalog.create_tenant("with/slash", 6).await.unwrap();
+    assert!(first.id != DEFAULT_TENANT && second.id != DEFAULT_TENANT && first.id != second.id);
+    assert_eq!(kind(catalog.create_tenant("acme", 7).await), ErrorKind::Conflict);
+    assert_eq!(catalog.tenants().await.unwrap(), [first.clone(), second.clone()]);
+    let docs = schema(second.id.0, "docs");
+    catalog.create_collection(&docs).await.unwrap();
+    assert_eq!(kind(catalog.drop_tenant(second.id).await), ErrorKind::Conflict, "it has a collection");
+    catalog.drop_collection(second.id, docs.id).await.unwrap();
+    catalog.put_key(&key(second.id, 1)).await.unwrap();
+    assert!(catalog.drop_tenant(second.id).await.unwrap());
+    assert!(!catalog.drop_tenant(second.id).await.unwrap());
+    assert_eq!(catalog.keys().await.unwrap(), [], "keys go with their tenant");
+    drop(catalog);
+    let catalog = make().await;
+    let third = catalog.create_tenant("with/slash", 8).await.unwrap();
+    assert!(third.id > second.id, "an id is never given again");
+    assert_eq!(catalog.tenants().await.unwrap(), [first.clone(), third.clone()]);
+    assert!(catalog.drop_tenant(first.id).await.unwrap() && catalog.drop_tenant(third.id).await.unwrap());
+}
+
+async fn keys<F, Fut>(make: &F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Catalog>>,
+{
+    let catalog = make().await;
+    let tenant = catalog.create_tenant("keys", 5).await.unwrap().id;
+    let (own, other) = (key(DEFAULT_TENANT, 1), key(tenant, 1));
+    catalog.put_key(&own).await.unwrap();
+    catalog.put_key(&other).await.unwrap();
+    let lost = key(TenantId(tenant.0 + 1), 1);
+    assert_eq!(kind(catalog.put_key(&lost).await), ErrorKind::NotFound, "no such tenant");
+    let changed = Key { revoked_at: Some(3), secrets: vec![], scope: Scope::All, ..other.clone() };
+    catalog.put_key(&changed).await.unwrap();
+    assert_eq!(catalog.keys().await.unwrap(), [own.clone(), changed.clone()]);
+    let uses = vec![(tenant, KeyId(1), 50), (tenant, KeyId(2), 50), (TenantId(99), KeyId(1), 50)];
+    catalog.touch_keys(uses).await.unwrap();
+    catalog.touch_keys(vec![(tenant, KeyId(1), 40)]).await.unwrap();
+    drop(catalog);
+    let catalog = make().await;
+    let used = Key { last_used: Some(50), ..changed };
+    assert_eq!(catalog.keys().await.unwrap(), [own, used]);
+    assert!(!catalog.forget_key(TenantId(99), KeyId(1)).await.unwrap());
+    assert!(catalog.forget_key(tenant, KeyId(1)).await.unwrap());
+    assert!(!catalog.forget_key(tenant, KeyId(1)).await.unwrap());
+    assert!(catalog.forget_key(DEFAULT_TENANT, KeyId(1)).await.unwrap());
+    assert_eq!(catalog.keys().await.unwrap(), []);
 }
 
 async fn everything_survives<F, Fut>(make: &F)

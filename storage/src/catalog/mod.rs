@@ -1,4 +1,4 @@
-//! The catalog: tenants, collections, aliases, epochs and receipts.
+//! The catalog: tenants, keys, collections, aliases, epochs and receipts.
 //!
 //! Every value carries its own checksum; a damaged one is reported as [`crate::StorageError::Corrupt`], never served.
 
@@ -12,9 +12,22 @@ use crate::schema::{CollectionId, CollectionSchema, TenantId};
 pub mod conformance;
 pub mod redb;
 
+mod key;
 mod receipt;
 
+pub use key::{ApiKey, Key, KeyId, KeySecret, Role, Scope};
 pub use receipt::verify_chain;
+
+/// Owner of collections and keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Server-made identity, never given again.
+    pub id: TenantId,
+    /// Unique name, 1 to 64 of `a-z`, `A-Z`, `0-9`, `-`, `_` and `.`.
+    pub name: String,
+    /// Milliseconds since the epoch.
+    pub created_at: i64,
+}
 
 /// Proof of one erasure run, part of a hash chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +91,7 @@ pub struct FileChange {
     pub blake3: String,
 }
 
-/// Tenants, collections, aliases, epochs and receipts, durable when a call returns.
+/// Tenants, keys, collections, aliases, epochs and receipts, durable when a call returns.
 #[async_trait]
 pub trait Catalog: Send + Sync {
     /// Stores a new collection.
@@ -122,4 +135,27 @@ pub trait Catalog: Send + Sync {
     async fn put_receipt(&self, receipt: Receipt) -> Result<Receipt>;
     /// The newest receipts of a tenant, newest first.
     async fn receipts(&self, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>>;
+    /// Makes a tenant. The default tenant is always there and is not stored.
+    ///
+    /// # Errors
+    /// `Conflict` where there is a tenant of that name.
+    async fn create_tenant(&self, name: &str, created_at: i64) -> Result<Tenant>;
+    /// Removes a tenant with its keys; false if there was none. Its receipts stay.
+    ///
+    /// # Errors
+    /// `Conflict` where the tenant has collections.
+    async fn drop_tenant(&self, id: TenantId) -> Result<bool>;
+    /// All tenants but the default one, by id.
+    async fn tenants(&self) -> Result<Vec<Tenant>>;
+    /// Stores a key, or replaces the one of the same tenant and id.
+    ///
+    /// # Errors
+    /// `NotFound` where the tenant does not exist.
+    async fn put_key(&self, key: &Key) -> Result<()>;
+    /// Forgets a key; false if there was none.
+    async fn forget_key(&self, tenant: TenantId, id: KeyId) -> Result<bool>;
+    /// Sets `last_used` of keys, where they are still there and it is later than what is stored.
+    async fn touch_keys(&self, uses: Vec<(TenantId, KeyId, i64)>) -> Result<()>;
+    /// All keys of all tenants.
+    async fn keys(&self) -> Result<Vec<Key>>;
 }

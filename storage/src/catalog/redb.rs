@@ -6,13 +6,18 @@
 //! | `dropped` | id | definition |
 //! | `names` | `tenant/name` | what the name stands for |
 //! | `receipts` | `tenant/id` | receipt |
-//! | `state` | `epoch`, `receipt_head` | number, hash |
+//! | `tenants` | id | tenant |
+//! | `keys` | `tenant/id` | key |
+//! | `state` | `epoch`, `receipt_head`, `last_tenant` | number, hash, number |
+//!
+//! Catalogs from before there were tenants and keys have neither table: that means there are none.
 //!
 //! Every value is JSON behind a CRC32C over table, key and JSON, so that a value under another key is found out too.
 //! Opening checks a copy of the file in memory first: redb mends what it finds damaged by going back to the commit
 //! before, which would bring back dropped collections and old epochs. A damaged file is refused and left as it is.
 
 mod check;
+mod keys;
 mod receipts;
 mod value;
 
@@ -25,7 +30,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use self::value::{Rows, RowsMut};
-use super::{Catalog, Receipt};
+use super::{Catalog, Key, KeyId, Receipt, Tenant};
 use crate::error::{Result, StorageError};
 use crate::log::Epoch;
 use crate::schema::{CollectionId, CollectionSchema, TenantId};
@@ -36,9 +41,12 @@ const COLLECTIONS: &str = "collections";
 const DROPPED: &str = "dropped";
 const NAMES: &str = "names";
 const RECEIPTS: &str = "receipts";
+const TENANTS: &str = "tenants";
+const KEYS: &str = "keys";
 const STATE: &str = "state";
 const EPOCH: &str = "epoch";
 const HEAD: &str = "receipt_head";
+const LAST_TENANT: &str = "last_tenant";
 
 /// What a name of a tenant stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -302,5 +310,35 @@ impl Catalog for RedbCatalog {
 
     async fn receipts(&self, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>> {
         self.read(move |txn, path| receipts::newest(txn, path, tenant, limit)).await
+    }
+
+    async fn create_tenant(&self, name: &str, created_at: i64) -> Result<Tenant> {
+        let name = name.to_owned();
+        self.write(move |txn, path| keys::create_tenant(txn, path, name, created_at)).await
+    }
+
+    async fn drop_tenant(&self, id: TenantId) -> Result<bool> {
+        self.write(move |txn, path| keys::drop_tenant(txn, path, id)).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<Tenant>> {
+        self.read(|txn, path| keys::all(txn, path, TENANTS)).await
+    }
+
+    async fn put_key(&self, key: &Key) -> Result<()> {
+        let key = key.clone();
+        self.write(move |txn, path| keys::put(txn, path, &key)).await
+    }
+
+    async fn forget_key(&self, tenant: TenantId, id: KeyId) -> Result<bool> {
+        self.write(move |txn, path| keys::forget(txn, path, tenant, id)).await
+    }
+
+    async fn touch_keys(&self, uses: Vec<(TenantId, KeyId, i64)>) -> Result<()> {
+        self.write(move |txn, path| keys::touch(txn, path, uses)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<Key>> {
+        self.read(|txn, path| keys::all(txn, path, KEYS)).await
     }
 }

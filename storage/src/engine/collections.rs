@@ -98,6 +98,7 @@ impl Engine {
     ) -> Result<Arc<CollectionSchema>> {
         check_name(&new.name).map_err(StorageError::Invalid)?;
         let _defining = self.defining.lock().await;
+        self.check_tenant(new.tenant)?;
         if let Ok(existing) = self.collection(new.tenant, &new.name) {
             if if_not_exists && new.is_like(&existing) {
                 return Ok(existing);

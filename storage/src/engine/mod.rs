@@ -16,16 +16,23 @@ use crate::schema::{CollectionId, CollectionSchema, ShardKey, TenantId};
 use crate::shard::{Closed, Shard, ShardOptions, ShardParts, Work};
 
 mod collections;
+mod keys;
 mod purge;
 mod registry;
+mod tenants;
 mod upkeep;
 
+use keys::Keys;
+use tenants::Tenants;
+
 pub use collections::NewCollection;
+pub use keys::NewKey;
 pub use purge::{PurgePlan, PurgeRequest};
+pub use tenants::DEFAULT_TENANT_NAME;
 
 /// The engines under this one, chosen by the configuration.
 pub struct EngineParts {
-    /// Collections, epochs, receipts.
+    /// Collections, tenants, keys, epochs, receipts.
     pub catalog: Arc<dyn Catalog>,
     /// Logs of shards.
     pub logs: Arc<dyn LogProvider>,
@@ -87,7 +94,9 @@ pub struct Engine {
     options: EngineOptions,
     epoch: Epoch,
     names: RwLock<Names>,
-    /// Changes of collections happen one at a time.
+    tenants: RwLock<Tenants>,
+    keys: Keys,
+    /// Changes of collections, tenants and keys happen one at a time.
     defining: tokio::sync::Mutex<()>,
     shards: Mutex<HashMap<ShardKey, ShardCell>>,
     /// Held while unfinished purges are run again.
@@ -127,6 +136,8 @@ impl Engine {
         let epoch = engines.catalog.next_epoch().await?;
         let engine = Arc::new(Self {
             names: RwLock::new(Names::load(&*engines.catalog).await?),
+            tenants: RwLock::new(Tenants::load(&*engines.catalog).await?),
+            keys: Keys::load(&*engines.catalog).await?,
             catalog: engines.catalog,
             logs: engines.logs,
             parts: Arc::new(parts),
@@ -174,6 +185,7 @@ impl Engine {
     pub async fn shutdown(&self) {
         self.stopped.store(true, Ordering::Release);
         self.stop.notify_waiters();
+        self.store_key_uses(true).await;
         let shards = self.open_shards();
         futures::future::join_all(shards.iter().map(|shard| shard.close(Closed::Stopping))).await;
     }

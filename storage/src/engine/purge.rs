@@ -124,7 +124,7 @@ impl Engine {
     /// Purges that were accepted and are not complete.
     pub(super) async fn unfinished_purges(&self) -> Result<Vec<Receipt>> {
         let mut tenants: Vec<TenantId> = self.all_collections().iter().map(|s| s.tenant).collect();
-        tenants.push(crate::schema::DEFAULT_TENANT);
+        tenants.extend(self.tenants().iter().map(|tenant| tenant.id));
         tenants.sort_unstable();
         tenants.dedup();
         let mut unfinished = Vec::new();

@@ -1,4 +1,4 @@
-//! Background work of a node: memory pressure, idle shards, leftovers of an earlier run.
+//! Background work of a node: memory pressure, idle shards, last uses of keys, leftovers of an earlier run.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,6 +43,7 @@ impl Engine {
                     self.flush_quiet();
                     self.open_shards().iter().for_each(Shard::mend);
                     self.close_idle(self.options.max_open_shards);
+                    self.store_key_uses(false).await;
                 }
             }
         }

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use crate::truth::{DIMENSION, Held, REGIONS, Step, Truth, region};
 
 const NAME: &str = "model";
-const WHO: Principal = Principal { tenant: DEFAULT_TENANT };
+const WHO: Principal = Principal::root(DEFAULT_TENANT);
 /// Where the clock starts.
 const START_MS: i64 = 1_790_000_000_000;
 

@@ -6,18 +6,19 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use ::redb::backends::InMemoryBackend;
-use ::redb::{Database, ReadableDatabase, StorageBackend};
+use ::redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend};
+use serde::de::DeserializeOwned;
 
 use super::value::{Rows, RowsMut};
 use super::{
-    COLLECTIONS, DROPPED, EPOCH, HEAD, NAMES, Named, RECEIPTS, STATE, error, guarded, split_key, tenant_key,
-    write,
+    COLLECTIONS, DROPPED, EPOCH, HEAD, KEYS, LAST_TENANT, NAMES, Named, RECEIPTS, STATE, TENANTS, error,
+    guarded, keys, split_key, tenant_key, write,
 };
-use crate::catalog::Receipt;
 use crate::catalog::receipt::chain_head;
+use crate::catalog::{Key, Receipt, Tenant};
 use crate::error::{Result, StorageError};
 use crate::log::Epoch;
-use crate::schema::CollectionSchema;
+use crate::schema::{CollectionSchema, DEFAULT_TENANT};
 
 /// Largest catalog that is opened: it is read into memory once.
 const MAX_FILE: u64 = 4 << 30;
@@ -52,7 +53,7 @@ fn create(path: &Path) -> Result<()> {
     }
     let db = Database::create(&temporary).map_err(|e| error(&temporary, e))?;
     write(&db, &temporary, |txn, path| {
-        for table in [COLLECTIONS, DROPPED, NAMES, RECEIPTS] {
+        for table in [COLLECTIONS, DROPPED, NAMES, RECEIPTS, TENANTS, KEYS] {
             RowsMut::open(txn, table, path)?;
         }
         let mut state = RowsMut::open(txn, STATE, path)?;
@@ -113,5 +114,30 @@ fn verify_rows(db: &Database, path: &Path) -> Result<()> {
     if epoch.is_none() || head != Some(chain_head(&receipts)?) {
         return Err(corrupt(path, "the newest receipts or the epoch are missing"));
     }
+    verify_keys(&txn, path)
+}
+
+/// A key must not come to act for a tenant that it was not made for.
+fn verify_keys(txn: &ReadTransaction, path: &Path) -> Result<()> {
+    let last = Rows::open(txn, STATE, path)?.get::<u32>(LAST_TENANT)?.unwrap_or(DEFAULT_TENANT.0);
+    let mut ids = HashSet::from([DEFAULT_TENANT]);
+    for (key, tenant) in rows_if_there::<Tenant>(txn, TENANTS, path)? {
+        if key != keys::tenant_row(tenant.id) || tenant.id.0 > last || !ids.insert(tenant.id) {
+            return Err(corrupt(path, format!("tenant {key} does not fit the others")));
+        }
+    }
+    for (row, key) in rows_if_there::<Key>(txn, KEYS, path)? {
+        if row != keys::key_row(key.tenant, key.id) || !ids.contains(&key.tenant) {
+            return Err(corrupt(path, format!("key {row} belongs to no tenant")));
+        }
+    }
     Ok(())
+}
+
+fn rows_if_there<T: DeserializeOwned>(
+    txn: &ReadTransaction,
+    table: &'static str,
+    path: &Path,
+) -> Result<Vec<(String, T)>> {
+    Rows::open_if_there(txn, table, path)?.map_or_else(|| Ok(Vec::new()), |rows| rows.all())
 }

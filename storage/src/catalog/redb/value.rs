@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use ::redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, WriteTransaction};
+use ::redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableError, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -74,6 +74,15 @@ impl<'a> Rows<'a> {
         Ok(Self { table, place: Place { path, table: name } })
     }
 
+    /// As [`Self::open`]; `None` where the file is older than the table.
+    pub fn open_if_there(txn: &ReadTransaction, name: &'static str, path: &'a Path) -> Result<Option<Self>> {
+        match txn.open_table(Definition::new(name)) {
+            Ok(table) => Ok(Some(Self { table, place: Place { path, table: name } })),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(error(path, e)),
+        }
+    }
+
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let found = self.table.get(key).map_err(|e| error(self.place.path, e))?;
         found.map(|v| self.place.decode(key, v.value())).transpose()
@@ -131,6 +140,17 @@ impl<'a> RowsMut<'a> {
     pub fn remove(&mut self, key: &str) -> Result<()> {
         self.table.remove(key).map_err(|e| error(self.place.path, e))?;
         Ok(())
+    }
+
+    /// All rows, by key.
+    pub fn all<T: DeserializeOwned>(&self) -> Result<Vec<(String, T)>> {
+        let rows = self.table.iter().map_err(|e| error(self.place.path, e))?;
+        rows.map(|row| {
+            let (key, value) = row.map_err(|e| error(self.place.path, e))?;
+            let decoded = self.place.decode(key.value(), value.value())?;
+            Ok((key.value().to_owned(), decoded))
+        })
+        .collect()
     }
 
     /// All rows of a tenant, by key.
