@@ -10,6 +10,7 @@ use engram_proto::v1::admin_client::AdminClient;
 use engram_proto::v1::collections_client::CollectionsClient;
 use engram_proto::v1::points_client::PointsClient;
 use engram_proto::v1::retention_client::RetentionClient;
+use engram_proto::v1::snapshots_client::SnapshotsClient;
 use prost::Message;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -147,6 +148,11 @@ impl Client {
     /// Purges and receipts.
     pub fn retention(&self) -> RetentionClient<Service> {
         RetentionClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Snapshots of collections.
+    pub fn snapshots(&self) -> SnapshotsClient<Service> {
+        SnapshotsClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Statistics and upkeep.

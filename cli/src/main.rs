@@ -53,6 +53,8 @@ enum Command {
     Collections(commands::collections::Collections),
     Purge(commands::purge::Purge),
     Receipts(commands::receipts::Receipts),
+    #[command(subcommand)]
+    Snapshots(commands::snapshots::Snapshots),
     Stats(commands::stats::Stats),
     Flush(commands::flush::Flush),
     Compact(commands::compact::Compact),
@@ -120,6 +122,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Collections(command) => command.run(&connection).await,
         Command::Purge(command) => command.run(&connection).await,
         Command::Receipts(command) => command.run(&connection).await,
+        Command::Snapshots(command) => command.run(&connection).await,
         Command::Stats(command) => command.run(&connection).await,
         Command::Flush(command) => command.run(&connection).await,
         Command::Compact(command) => command.run(&connection).await,

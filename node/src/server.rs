@@ -10,6 +10,7 @@ use engram_proto::v1::admin_server::AdminServer;
 use engram_proto::v1::collections_server::CollectionsServer;
 use engram_proto::v1::points_server::PointsServer;
 use engram_proto::v1::retention_server::RetentionServer;
+use engram_proto::v1::snapshots_server::SnapshotsServer;
 use engram_query::Database;
 use engram_storage::engine::Engine;
 use engram_storage::log::file::SyncFault;
@@ -29,6 +30,7 @@ use crate::grpc::admin::AdminService;
 use crate::grpc::collections::CollectionsService;
 use crate::grpc::points::PointsService;
 use crate::grpc::retention::RetentionService;
+use crate::grpc::snapshots::SnapshotsService;
 use crate::jobs::Jobs;
 use crate::lock::DirectoryLock;
 use crate::metrics::Metrics;
@@ -262,7 +264,7 @@ async fn routes(context: &Arc<Context>, health: &HealthReporter) -> Result<Route
         };
     }
     health.set_service_status("", ServingStatus::Serving).await;
-    for service in ["Collections", "Points", "Retention", "Admin"] {
+    for service in ["Collections", "Points", "Retention", "Snapshots", "Admin"] {
         health.set_service_status(format!("engram.v1.{service}"), ServingStatus::Serving).await;
     }
     let reflection = || {
@@ -281,5 +283,6 @@ async fn routes(context: &Arc<Context>, health: &HealthReporter) -> Result<Route
         .add_service(limited!(CollectionsServer, CollectionsService(context.clone())))
         .add_service(limited!(PointsServer, PointsService(context.clone())))
         .add_service(limited!(RetentionServer, RetentionService(context.clone())))
+        .add_service(limited!(SnapshotsServer, SnapshotsService(context.clone())))
         .add_service(limited!(AdminServer, AdminService(context.clone()))))
 }

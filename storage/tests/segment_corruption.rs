@@ -42,6 +42,7 @@ fn schema() -> CollectionSchema {
         retention: Vec::new(),
         created_at: 0,
         revision: 1,
+        lineage: Default::default(),
     }
 }
 

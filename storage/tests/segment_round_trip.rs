@@ -46,6 +46,7 @@ fn schema(vectors: Vec<VectorField>, indexes: &[(&str, PayloadIndexKind)]) -> Co
         retention: Vec::new(),
         created_at: 0,
         revision: 3,
+        lineage: Default::default(),
     }
 }
 

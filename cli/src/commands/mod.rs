@@ -15,4 +15,5 @@ pub mod purge;
 pub mod receipts;
 pub mod search;
 pub mod serve;
+pub mod snapshots;
 pub mod stats;

@@ -21,6 +21,7 @@ pub(crate) mod bulk;
 pub(crate) mod collections;
 pub(crate) mod points;
 pub(crate) mod retention;
+pub(crate) mod snapshots;
 
 /// What all services share.
 pub(crate) struct Context {

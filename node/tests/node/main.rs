@@ -10,6 +10,7 @@ mod points;
 mod retention;
 mod running;
 mod security;
+mod snapshots;
 /// Shared with the tests of the whole.
 #[allow(dead_code, reason = "not all of it is used here")]
 #[path = "../../../tests/src/wait.rs"]

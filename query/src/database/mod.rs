@@ -26,9 +26,11 @@ use crate::write::{self, Writer, region::Stripes};
 mod collections;
 mod recheck;
 mod search;
+mod snapshots;
 
 pub use collections::{CollectionChange, PurgeScope};
 pub use recheck::RecallCount;
+pub use snapshots::{SnapshotFile, SnapshotInfo, SnapshotSource, Upload};
 
 /// Settings of a database.
 #[derive(Clone, Debug)]

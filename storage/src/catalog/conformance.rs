@@ -29,6 +29,7 @@ pub fn schema(tenant: u32, name: &str) -> CollectionSchema {
         retention: vec![],
         created_at: 12,
         revision: 1,
+        lineage: Default::default(),
     }
 }
 

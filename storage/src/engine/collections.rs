@@ -46,6 +46,7 @@ impl NewCollection {
             retention: self.retention,
             created_at,
             revision: 1,
+            lineage: Default::default(),
         }
     }
 
@@ -165,6 +166,11 @@ impl Engine {
             // The log last: while it is there, a crash in between is seen and finished.
             self.parts.store.delete_prefix(&key.path()).await?;
             self.logs.delete(&key).await?;
+        }
+        // A collection that was replaced leaves its snapshots to the one in its place.
+        let home = schema.snapshot_home();
+        if !self.all_collections().iter().any(|other| other.snapshot_home() == home) {
+            self.snapshot_folder(schema).remove().await?;
         }
         self.catalog.forget_collection(schema.id).await
     }

@@ -28,6 +28,8 @@ use engram_storage::{Clock, ManualClock};
 
 /// Graphs through merges, purges and damage.
 mod graphs;
+/// Snapshots and what is made of them.
+mod snapshots;
 /// Shared with the tests of the whole.
 #[allow(dead_code, reason = "not all of it is used here")]
 #[path = "../../../tests/src/wait.rs"]
