@@ -261,8 +261,10 @@ impl Recover {
             }
         });
         let answer = client.snapshots().upload_snapshot(ReceiverStream::new(sent)).await;
-        // Before the answer: a file that cannot be read looks to the server like one that ends early.
-        reading.await?.with_context(|| format!("cannot read {}", path.display()))?;
+        // A file that cannot be read looks to the server like one that ends early. A refusal may come before the end.
+        if answer.is_ok() || reading.is_finished() {
+            reading.await?.with_context(|| format!("cannot read {}", path.display()))?;
+        }
         Ok(answer.map_err(refused)?.into_inner())
     }
 }

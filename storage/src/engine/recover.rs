@@ -20,8 +20,8 @@ use crate::schema::{CollectionId, CollectionSchema, Lineage, ShardKey, TenantId,
 use crate::segment::Segment;
 use crate::snapshot::format::ContainerReader;
 use crate::snapshot::{
-    Interruptible, OpenedSegment, SnapshotError, SnapshotHeader, Upload, check_rows, is_reached_by,
-    restore_objects, segments_of,
+    Interruptible, OpenedSegment, SnapshotError, SnapshotHeader, Upload, check_count, check_rows,
+    is_reached_by, restore_objects, segments_of,
 };
 
 /// Most collections that one may come from; each recovery adds those of the snapshot and the one that was replaced.
@@ -100,6 +100,7 @@ impl Engine {
         let schema = self.new_definition(&header, target)?;
         check(&schema)?;
         drop(check);
+        check_count(&header)?;
         self.check_local(&schema)?;
         self.check_purges(&header, target.tenant).await?;
         self.catalog.stage_collection(&schema).await?;

@@ -43,7 +43,7 @@ pub use upload::Upload;
 pub(crate) use content::ShardContent;
 pub(crate) use folder::Folder;
 pub(crate) use purged::{is_reached_by, seen_purges};
-pub(crate) use restore::{restore_objects, segments_of};
+pub(crate) use restore::{check_count, restore_objects, segments_of};
 pub(crate) use rows::{OpenedSegment, check_rows};
 pub(crate) use save::{SavedShard, save};
 pub(crate) use upload::{Interruptible, made_way};

@@ -11,21 +11,26 @@ use crate::manifest::SegmentEntry;
 use crate::object::DurableStore;
 use crate::schema::{CollectionSchema, ShardKey};
 
+/// Compares the number of shards in the header with that of its definition, which all work with shards goes by.
+pub(crate) fn check_count(header: &SnapshotHeader) -> Result<()> {
+    let schema = &header.schema;
+    let due = u64::from(schema.shards_per_region).saturating_mul(schema.regions.len() as u64);
+    if due == header.shards.len() as u64 {
+        return Ok(());
+    }
+    Err(SnapshotError::misfit(format!("it has {} shards, its collection has {due}", header.shards.len())))
+}
+
 /// The states of all shards, which must be those of the definition in the header: a snapshot with a shard missing would
 /// bring back a part of the points and say nothing.
 pub(crate) fn segments_of<R: Read>(
     header: &SnapshotHeader,
     reader: &mut ContainerReader<R>,
 ) -> Result<Vec<ShardContent>> {
-    let schema = &header.schema;
-    let due = u64::from(schema.shards_per_region).saturating_mul(schema.regions.len() as u64);
-    if due != header.shards.len() as u64 {
-        let why = format!("it has {} shards, its collection has {due}", header.shards.len());
-        return Err(SnapshotError::misfit(why));
-    }
+    check_count(header)?;
     let mut left = MAX_CONTENTS;
     let mut contents = Vec::new();
-    for (key, summary) in schema.shards().zip(&header.shards) {
+    for (key, summary) in header.schema.shards().zip(&header.shards) {
         let part = format!("the state of shard {}/{}", key.region, key.bucket);
         let json = reader.entry(EntryKind::Shard, &part, left)?;
         left -= json.len() as u64;
