@@ -168,8 +168,7 @@ impl Engine {
             self.logs.delete(&key).await?;
         }
         // A collection that was replaced leaves its snapshots to the one in its place.
-        let home = schema.snapshot_home();
-        if !self.all_collections().iter().any(|other| other.snapshot_home() == home) {
+        if !self.is_home(schema.snapshot_home()) {
             self.snapshot_folder(schema).remove().await?;
         }
         self.catalog.forget_collection(schema.id).await

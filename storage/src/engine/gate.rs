@@ -71,6 +71,11 @@ impl Gates {
         Ok(passage)
     }
 
+    /// Stops what is under way, for good: the node is shutting down.
+    pub fn stop(&self) {
+        self.tenants.lock().values().for_each(|gate| gate.erasing.send_modify(|count| *count += 1));
+    }
+
     /// Begins a purge: stops what [`Gates::enter`] began and waits for its end.
     pub async fn close(&self, tenant: TenantId) -> Closure {
         let gate = self.of(tenant);

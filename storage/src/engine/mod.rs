@@ -186,6 +186,7 @@ impl Engine {
     pub async fn shutdown(&self) {
         self.stopped.store(true, Ordering::Release);
         self.stop.notify_waiters();
+        self.gates.stop();
         let shards = self.open_shards();
         futures::future::join_all(shards.iter().map(|shard| shard.close(Closed::Stopping))).await;
     }

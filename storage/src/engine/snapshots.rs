@@ -63,6 +63,11 @@ impl Engine {
         };
         let name = header.name.clone();
         self.save_pinned(folder.clone(), header, pins, passage).await?;
+        if !self.is_home(schema.snapshot_home()) {
+            // The collection was dropped, and its folder with it, before this file was there.
+            folder.remove().await?;
+            return Err(StorageError::NotFound("the collection was deleted".into()));
+        }
         folder.info(&name).await
     }
 
@@ -119,6 +124,11 @@ impl Engine {
                 schema.name
             ))),
         }
+    }
+
+    /// Whether a collection keeps its snapshots in the folder `home`.
+    pub(super) fn is_home(&self, home: CollectionId) -> bool {
+        self.names.read().by_id.values().any(|schema| schema.snapshot_home() == home)
     }
 
     pub(super) fn snapshot_folder(&self, schema: &CollectionSchema) -> Folder {
@@ -189,7 +199,12 @@ impl Engine {
                     receipt.kept_snapshots.push(name);
                     continue;
                 }
-                receipt.removed.push(self.parts.store.digest(&folder.path(&name)).await?);
+                match self.parts.store.digest(&folder.path(&name)).await {
+                    Ok(removed) => receipt.removed.push(removed),
+                    // Removed meanwhile, or a link to nothing.
+                    Err(StorageError::NotFound(_)) => {}
+                    Err(e) => return Err(e),
+                }
                 folder.delete(&name).await?;
             }
         }

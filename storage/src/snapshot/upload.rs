@@ -71,7 +71,9 @@ impl Read for Upload {
 
 /// What work on a snapshot ends with when a purge of its tenant begins.
 pub(crate) fn made_way() -> StorageError {
-    StorageError::Unavailable("the snapshot made way for a purge; try again when that is complete".into())
+    StorageError::Unavailable(
+        "the snapshot made way for a purge, or for the end of the server; try again later".into(),
+    )
 }
 
 /// A reader that ends with an error once a purge of the tenant raises `stop`.
