@@ -28,6 +28,12 @@ use engram_storage::{Clock, ManualClock};
 
 /// Graphs through merges, purges and damage.
 mod graphs;
+/// Snapshots that no server wrote.
+mod snapshot_forged;
+/// Kills and full disks beside snapshots.
+mod snapshot_kills;
+/// Purges and snapshots.
+mod snapshot_purges;
 /// Snapshots and what is made of them.
 mod snapshots;
 /// Shared with the tests of the whole.
