@@ -138,7 +138,7 @@ async fn receive(
     parts: mpsc::Sender<Result<bytes::Bytes, StorageError>>,
     in_flight: InFlight,
 ) {
-    let mut next = Ok(Some(first));
+    let mut next: Result<_, Status> = Ok(Some(first));
     loop {
         // Held until the reader has room for the part.
         let _charge = in_flight.take();
