@@ -244,7 +244,7 @@ impl Recover {
             let mut first = true;
             loop {
                 let mut data = Vec::with_capacity(PART);
-                file.by_ref().take(PART as u64).read_to_end(&mut data)?;
+                Read::by_ref(&mut file).take(PART as u64).read_to_end(&mut data)?;
                 if data.is_empty() && !first {
                     return Ok(());
                 }
