@@ -90,7 +90,8 @@ async fn the_definition_inside_must_be_allowed_today() {
         ContainerWriter::begin(&mut out, &header).unwrap().finish().unwrap();
         out
     };
-    let cases: [(&str, &dyn Fn(&mut SnapshotHeader)); 6] = [
+    type Edit<'a> = &'a dyn Fn(&mut SnapshotHeader);
+    let cases: [(&str, Edit<'_>); 6] = [
         ("limit_exceeded", &|h| h.schema.vectors[0].dimension = 1 << 20),
         ("invalid_argument", &|h| h.schema.vectors[0].dimension = 0),
         ("limit_exceeded", &|h| h.schema.shards_per_region = 1 << 20),
