@@ -11,6 +11,7 @@ use engram_proto::v1::collections_client::CollectionsClient;
 use engram_proto::v1::keys_client::KeysClient;
 use engram_proto::v1::points_client::PointsClient;
 use engram_proto::v1::retention_client::RetentionClient;
+use engram_proto::v1::snapshots_client::SnapshotsClient;
 use prost::Message;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -171,6 +172,11 @@ impl Client {
     /// Tenants and keys.
     pub fn keys(&self) -> KeysClient<Service> {
         KeysClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Snapshots of collections.
+    pub fn snapshots(&self) -> SnapshotsClient<Service> {
+        SnapshotsClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Statistics and upkeep.

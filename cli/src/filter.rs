@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use engram_index::payload::{FieldPredicate, GeoPoint, Scalar};
+use engram_index::text::TextMode;
 use engram_proto::v1;
 use engram_proto::v1::condition::Kind as ConditionKind;
 use engram_proto::v1::field_condition::Kind as FieldKind;
@@ -69,6 +70,14 @@ fn field(predicate: &FieldPredicate) -> Option<FieldKind> {
     match predicate {
         FieldPredicate::Any(list) => matching(v1::r#match::Kind::Any(scalars(list))),
         FieldPredicate::Except(list) => matching(v1::r#match::Kind::Except(scalars(list))),
+        FieldPredicate::Text(words) => {
+            let text = words.text().to_owned();
+            matching(match words.mode() {
+                TextMode::All => v1::r#match::Kind::Text(text),
+                TextMode::Any => v1::r#match::Kind::TextAny(text),
+                TextMode::Phrase => v1::r#match::Kind::Phrase(text),
+            })
+        }
         FieldPredicate::Range { lt, lte, gt, gte } => {
             Some(FieldKind::Range(v1::Range { lt: *lt, lte: *lte, gt: *gt, gte: *gte }))
         }

@@ -53,6 +53,8 @@ enum Command {
     Collections(commands::collections::Collections),
     Purge(commands::purge::Purge),
     Receipts(commands::receipts::Receipts),
+    #[command(subcommand)]
+    Snapshots(commands::snapshots::Snapshots),
     Stats(commands::stats::Stats),
     #[command(subcommand)]
     Keys(commands::keys::Keys),
@@ -124,6 +126,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Collections(command) => command.run(&connection).await,
         Command::Purge(command) => command.run(&connection).await,
         Command::Receipts(command) => command.run(&connection).await,
+        Command::Snapshots(command) => command.run(&connection).await,
         Command::Stats(command) => command.run(&connection).await,
         Command::Keys(command) => command.run(&connection).await,
         Command::Tenants(command) => command.run(&connection).await,

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::number;
+use crate::output::{bytes, number};
 
 /// Time between two plain lines.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Rows done, the rate and the time left.
+/// What is done, the rate and the time left.
 pub struct Progress {
+    of_bytes: bool,
     bar: Option<ProgressBar>,
     total: Option<u64>,
     done: u64,
@@ -24,9 +25,20 @@ pub struct Progress {
 impl Progress {
     /// Begins with `before` of `total` rows done; `total` is absent where files do not say.
     pub fn new(total: Option<u64>, before: u64) -> Self {
+        Self::with(total, before, false)
+    }
+
+    /// As [`Progress::new`], of the bytes of a file.
+    pub fn of_bytes(total: Option<u64>) -> Self {
+        Self::with(total, 0, true)
+    }
+
+    fn with(total: Option<u64>, before: u64, of_bytes: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(8));
-            let template = if total.is_some() {
+            let template = if of_bytes {
+                "{bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left"
+            } else if total.is_some() {
                 "{bar:30} {percent:>3} %  {human_pos} of {human_len} rows  {per_sec}  {eta} left"
             } else {
                 "{spinner} {human_pos} rows  {per_sec}  {elapsed}"
@@ -38,7 +50,7 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Self { bar, total, done: before, before, started: Instant::now(), said: Instant::now() }
+        Self { of_bytes, bar, total, done: before, before, started: Instant::now(), said: Instant::now() }
     }
 
     /// Sets the rows done.
@@ -69,6 +81,10 @@ impl Progress {
 
     fn text(&self, elapsed: Duration) -> String {
         let rate = (self.done - self.before.min(self.done)) as f64 / elapsed.as_secs_f64().max(1e-3);
+        if self.of_bytes {
+            let total = self.total.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
+            return format!("{}{total}, {}/s", bytes(self.done), bytes(rate as u64));
+        }
         let rows = number(self.done);
         match self.total {
             Some(total) if total > 0 => {

@@ -12,6 +12,7 @@ use engram_proto::v1::collections_server::CollectionsServer;
 use engram_proto::v1::keys_server::KeysServer;
 use engram_proto::v1::points_server::PointsServer;
 use engram_proto::v1::retention_server::RetentionServer;
+use engram_proto::v1::snapshots_server::SnapshotsServer;
 use engram_query::Database;
 use engram_storage::engine::Engine;
 use engram_storage::log::file::SyncFault;
@@ -32,6 +33,7 @@ use crate::grpc::collections::CollectionsService;
 use crate::grpc::keys::KeysService;
 use crate::grpc::points::PointsService;
 use crate::grpc::retention::RetentionService;
+use crate::grpc::snapshots::SnapshotsService;
 use crate::jobs::Jobs;
 use crate::lock::DirectoryLock;
 use crate::metrics::Metrics;
@@ -270,7 +272,7 @@ async fn routes(context: &Arc<Context>, health: &HealthReporter) -> Result<Route
         };
     }
     health.set_service_status("", ServingStatus::Serving).await;
-    for service in ["Collections", "Points", "Retention", "Admin", "Keys"] {
+    for service in ["Collections", "Points", "Retention", "Snapshots", "Admin", "Keys"] {
         health.set_service_status(format!("engram.v1.{service}"), ServingStatus::Serving).await;
     }
     let reflection = || {
@@ -289,6 +291,7 @@ async fn routes(context: &Arc<Context>, health: &HealthReporter) -> Result<Route
         .add_service(limited!(CollectionsServer, CollectionsService(context.clone())))
         .add_service(limited!(PointsServer, PointsService(context.clone())))
         .add_service(limited!(RetentionServer, RetentionService(context.clone())))
+        .add_service(limited!(SnapshotsServer, SnapshotsService(context.clone())))
         .add_service(limited!(AdminServer, AdminService(context.clone())))
         .add_service(limited!(KeysServer, KeysService(context.clone()))))
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "engram/v1/types.proto",
     "engram/v1/collections.proto",
     "engram/v1/points.proto",
     "engram/v1/retention.proto",
+    "engram/v1/snapshots.proto",
     "engram/v1/admin.proto",
     "engram/v1/keys.proto",
 ];

@@ -123,6 +123,7 @@ fn storage_code(e: &StorageError) -> &'static str {
         StorageError::Log(LogError::TooLarge { .. }) => "limit_exceeded",
         StorageError::Log(LogError::Ambiguous(_)) => "ambiguous_write",
         StorageError::Io { no_space: true, .. } | StorageError::Log(LogError::Full(_)) => "no_space",
+        StorageError::Snapshot(e) => e.code(),
         other => other.kind().code(),
     }
 }

@@ -62,6 +62,7 @@ async fn operations(
         limit: 1,
         selection: Selection::default(),
         read: read.clone(),
+        order_by: None,
     };
     let get = (vec![PointId::Num(1)], Selection::default());
     let purge = || PurgeScope { collection: Some(name.into()), region: None, created_before: Some(0) };

@@ -198,6 +198,7 @@ async fn ids(world: &World, name: &str, filter: &str) -> BTreeSet<PointId> {
         limit: 10_000,
         selection: Selection::default(),
         read: ReadOptions::default(),
+        order_by: None,
     };
     world.db.scroll(OWNER, request).await.unwrap().points.iter().map(|point| point.id).collect()
 }

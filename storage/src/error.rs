@@ -1,6 +1,7 @@
 //! What can go wrong in storage, and what the caller must do about it.
 
 use crate::log::LogError;
+use crate::snapshot::SnapshotError;
 
 /// Result of this crate.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
@@ -109,6 +110,9 @@ pub enum StorageError {
     /// The log refused or failed.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A snapshot is not taken. Nothing was changed.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// A defect of ours.
     #[error("internal error: {0}")]
     Internal(String),
@@ -128,13 +132,15 @@ impl StorageError {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Io { .. } | Self::Internal(_) => ErrorKind::Internal,
             Self::Log(e) => e.kind(),
+            Self::Snapshot(e) => e.kind(),
         }
     }
 
     /// An input or output error while doing `context`.
     pub fn io(context: impl Into<String>, e: &std::io::Error) -> Self {
-        let no_space =
-            matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        use std::io::ErrorKind as Cause;
+        // A file that may not grow meets the same end as one on a full disk.
+        let no_space = matches!(e.kind(), Cause::StorageFull | Cause::QuotaExceeded | Cause::FileTooLarge);
         let why =
             if no_space { format!("the disk is full ({e}); make room and try again") } else { e.to_string() };
         Self::Io { context: context.into(), why, no_space }

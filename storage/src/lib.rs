@@ -18,6 +18,7 @@ pub mod point;
 pub mod schema;
 pub mod segment;
 pub mod shard;
+pub mod snapshot;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{ErrorKind, Result, StorageError};

@@ -221,6 +221,21 @@ pub struct CollectionSchema {
     pub created_at: i64,
     /// Counts changes of this definition.
     pub revision: u64,
+    /// What it was recovered from.
+    #[serde(default)]
+    pub lineage: Lineage,
+}
+
+/// Where a collection that was recovered from a snapshot comes from; empty for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// Collections whose points, or whose place, it took over, and those that these came from: a purge of this one
+    /// concerns their snapshots.
+    #[serde(default)]
+    pub origins: Vec<CollectionId>,
+    /// Whose folder its snapshots lie in: that of the collection that it replaced. Its own where absent.
+    #[serde(default)]
+    pub snapshots: Option<CollectionId>,
 }
 
 impl CollectionSchema {
@@ -249,6 +264,11 @@ impl CollectionSchema {
     /// Key of one shard.
     pub fn shard(&self, region: &RegionName, bucket: u32) -> ShardKey {
         ShardKey { tenant: self.tenant, collection: self.id, region: region.clone(), bucket }
+    }
+
+    /// Name of the folder of its snapshots.
+    pub fn snapshot_home(&self) -> CollectionId {
+        self.lineage.snapshots.unwrap_or(self.id)
     }
 
     /// Points of `region` created before this time are hidden at `now_ms`.

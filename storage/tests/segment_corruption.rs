@@ -55,6 +55,7 @@ fn schema() -> CollectionSchema {
         client_options: Default::default(),
         created_at: 0,
         revision: 1,
+        lineage: Default::default(),
     }
 }
 

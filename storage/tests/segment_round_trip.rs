@@ -49,6 +49,7 @@ fn schema(vectors: Vec<VectorField>, indexes: &[(&str, PayloadIndexKind)]) -> Co
         client_options: Default::default(),
         created_at: 0,
         revision: 3,
+        lineage: Default::default(),
     }
 }
 

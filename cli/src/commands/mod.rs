@@ -16,5 +16,6 @@ pub mod purge;
 pub mod receipts;
 pub mod search;
 pub mod serve;
+pub mod snapshots;
 pub mod stats;
 pub mod tenants;

@@ -22,6 +22,7 @@ pub(crate) mod collections;
 pub(crate) mod keys;
 pub(crate) mod points;
 pub(crate) mod retention;
+pub(crate) mod snapshots;
 
 /// What all services share.
 pub(crate) struct Context {

@@ -18,9 +18,12 @@ use super::observed_body::{Observation, ObservedBody, Watch};
 use crate::auth::{Gate, HEALTH_PATH, strip};
 use crate::metrics::Metrics;
 
-/// The one stream on which waiting for room is normal: the client is slowed down, not refused.
+/// A stream on which waiting for room is normal: the client is slowed down, not refused.
 const BULK_PATH: &str = "/engram.v1.Points/BulkUpsert";
 const BULK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A snapshot that a client sends, in parts.
+const UPLOAD_PATH: &str = "/engram.v1.Snapshots/UploadSnapshot";
 
 /// The other one on which clients send more than one message.
 const REFLECTION_PATH: &str = "/grpc.reflection.";
@@ -71,7 +74,8 @@ impl Front {
                 Err(refused) => return Ok(refuse(refused, observation)),
             }
         };
-        let (bulk, reflection) = (path == BULK_PATH, path.starts_with(REFLECTION_PATH));
+        let bulk = [BULK_PATH, UPLOAD_PATH].contains(&path);
+        let reflection = path.starts_with(REFLECTION_PATH);
         let in_flight = InFlight::default();
         let (mut head, body) = request.into_parts();
         strip(&mut head.headers);

@@ -1,11 +1,12 @@
 //! Every route x every role x {own tenant, other tenant, none}, made from the descriptors of the services: a method that
 //! is not in the tables here and in `access.rs` fails the test.
 
+use engram_index::payload::PayloadIndexKind;
 use engram_query::request::{NewPoint, Principal, WriteOptions};
 use engram_storage::catalog::{KeyId, Role, Scope};
 use engram_storage::engine::{NewCollection, NewKey};
 use engram_storage::point::PointId;
-use engram_storage::schema::{DEFAULT_TENANT, RegionName, TenantId};
+use engram_storage::schema::{DEFAULT_TENANT, PayloadIndexSpec, RegionName, TenantId};
 use prost::Message;
 use prost::bytes::{Buf, BufMut};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -167,7 +168,7 @@ impl Stage {
                 }
             }
         }
-        let names = Names { collection: "docs".into(), receipt: String::new(), key: String::new() };
+        let names = Names { collection: "docs".into(), ..Names::default() };
         let mut stage = Self { running, acme, callers, names };
         stage.prepare().await;
         let scope = engram_query::database::PurgeScope {
@@ -202,6 +203,18 @@ impl Stage {
         }
     }
 
+    /// A snapshot that no purge and no call before has reached, in the place of the last one.
+    async fn take_snapshot(&mut self) {
+        let (database, acme) = (self.running.node.database(), Principal::root(self.acme));
+        database.delete_snapshot(acme, "docs", &self.names.snapshot).await.unwrap();
+        self.names.snapshot = database.create_snapshot(acme, "docs").await.unwrap().name;
+        let mut file = database.open_snapshot(acme, "docs", &self.names.snapshot).await.unwrap();
+        self.names.file.clear();
+        while let Some(part) = file.next_part().await.unwrap() {
+            self.names.file.extend_from_slice(&part);
+        }
+    }
+
     async fn call(&self, path: &str, names: &Names, caller: &Caller) -> Result<Vec<u8>, Status> {
         let (_, message) = sample(path, names).unwrap();
         call(&self.running, path, message, &caller.headers).await
@@ -221,21 +234,25 @@ async fn create(running: &Running, who: Principal, name: &str) {
         hnsw_ef_construction: 100,
         graph_threshold: 1_000,
         layout: Default::default(),
+        kind: Default::default(),
     };
+    let words = PayloadIndexSpec::new("words", PayloadIndexKind::Text);
     let new = NewCollection {
         tenant: who.tenant,
         name: name.into(),
         vectors: vec![field],
-        payload_indexes: vec![],
+        payload_indexes: vec![words],
         regions: vec![eu.clone()],
         default_region: eu,
         shards_per_region: 1,
         retention: vec![],
+        metadata: Default::default(),
+        client_options: Default::default(),
     };
     database.create_collection(who, new, false).await.unwrap();
     let point = NewPoint {
         id: Some(PointId::Num(1)),
-        vectors: vec![(String::new(), vec![1.0, 2.0])],
+        vectors: vec![(String::new(), vec![1.0, 2.0].into())],
         payload: format!("{{\"secret\":\"{NEEDLE}\"}}").into(),
         ..NewPoint::default()
     };
@@ -250,8 +267,10 @@ fn visible(answer: &Result<Vec<u8>, Status>, names: &Names) -> (Code, String, St
         Err(status) => {
             let detail = engram_node::status::detail_of(status).unwrap_or_default();
             let mut text = format!("{} / {}", status.message(), detail.message);
-            for name in [&names.collection, &names.receipt, &names.key] {
-                text = text.replace(name.as_str(), "NAME");
+            for name in [&names.collection, &names.receipt, &names.key, &names.snapshot] {
+                if !name.is_empty() {
+                    text = text.replace(name.as_str(), "NAME");
+                }
             }
             (status.code(), detail.code, text)
         }
@@ -269,6 +288,7 @@ async fn every_route_asks_every_caller_for_its_role_and_its_tenant() {
         collection: ABSENT.into(),
         receipt: "0198c0de-0000-7000-8000-000000000000".into(),
         key: "00000000000000ff".into(),
+        ..Names::default()
     };
     let mut cells = 0;
     for path in routes() {
@@ -279,6 +299,10 @@ async fn every_route_asks_every_caller_for_its_role_and_its_tenant() {
             cells += 1;
             let cell = format!("{path} by {}", caller.what);
             stage.prepare().await;
+            if path.contains(".Snapshots/") {
+                stage.take_snapshot().await;
+            }
+            let absent = Names { file: stage.names.file.clone(), ..absent.clone() };
             let answer = stage.call(&path, &stage.names, &caller).await;
             if needs == Nobody {
                 answer.unwrap_or_else(|e| panic!("{cell}: {e:?}"));

@@ -17,6 +17,7 @@ mod retention;
 mod running;
 mod samples;
 mod security;
+mod snapshots;
 mod texts;
 mod vectors;
 /// Shared with the tests of the whole.

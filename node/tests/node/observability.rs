@@ -71,7 +71,7 @@ async fn reflection_lists_the_services() {
         panic!("no list")
     };
     let names: Vec<_> = list.service.iter().map(|s| s.name.as_str()).collect();
-    for service in ["Admin", "Collections", "Keys", "Points", "Retention"] {
+    for service in ["Admin", "Collections", "Keys", "Points", "Retention", "Snapshots"] {
         assert!(names.contains(&format!("engram.v1.{service}").as_str()), "{names:?}");
     }
 }

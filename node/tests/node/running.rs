@@ -7,6 +7,7 @@ use engram_proto::v1::admin_client::AdminClient;
 use engram_proto::v1::collections_client::CollectionsClient;
 use engram_proto::v1::points_client::PointsClient;
 use engram_proto::v1::retention_client::RetentionClient;
+use engram_proto::v1::snapshots_client::SnapshotsClient;
 use engram_proto::v1::{self, ErrorDetail};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,6 +55,10 @@ impl Running {
 
     pub fn retention(&self) -> RetentionClient<Channel> {
         RetentionClient::new(self.channel.clone())
+    }
+
+    pub fn snapshots(&self) -> SnapshotsClient<Channel> {
+        SnapshotsClient::new(self.channel.clone())
     }
 
     pub fn admin(&self) -> AdminClient<Channel> {

@@ -16,11 +16,14 @@ pub enum Level {
 use Level::{Admin, Nobody, Read, Root, Write};
 
 /// What a request names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Names {
     pub collection: String,
     pub receipt: String,
     pub key: String,
+    /// A snapshot of the collection, and what is in its file.
+    pub snapshot: String,
+    pub file: Vec<u8>,
 }
 
 pub const ABSENT: &str = "absent";
@@ -55,7 +58,8 @@ pub fn sample(path: &str, names: &Names) -> Option<(Level, Vec<u8>)> {
         wait: true,
         ..Default::default()
     };
-    let index = || v1::PayloadIndex { field: "n".into(), kind: v1::PayloadIndexKind::Integer.into() };
+    let index =
+        || v1::PayloadIndex { field: "n".into(), kind: v1::PayloadIndexKind::Integer.into(), text: None };
     let (needs, bytes) = match path.trim_start_matches("/engram.v1.") {
         "Points/Upsert" => (
             Write,
@@ -106,6 +110,16 @@ pub fn sample(path: &str, names: &Names) -> Option<(Level, Vec<u8>)> {
             (Write, update.encode_to_vec())
         }
         "Points/Search" => (Read, search().encode_to_vec()),
+        "Points/SearchText" => {
+            let text = v1::SearchTextRequest {
+                collection,
+                field: "words".into(),
+                text: "one".into(),
+                limit: 1,
+                ..Default::default()
+            };
+            (Read, text.encode_to_vec())
+        }
         "Points/BatchSearch" => {
             (Read, v1::BatchSearchRequest { searches: vec![search(), search()] }.encode_to_vec())
         }
@@ -151,6 +165,33 @@ pub fn sample(path: &str, names: &Names) -> Option<(Level, Vec<u8>)> {
         "Admin/Stats" => (Admin, v1::StatsRequest { collection }.encode_to_vec()),
         "Admin/Flush" => (Admin, v1::FlushRequest { collection }.encode_to_vec()),
         "Admin/Compact" => (Admin, v1::CompactRequest { collection }.encode_to_vec()),
+        "Snapshots/CreateSnapshot" => (Admin, v1::CreateSnapshotRequest { collection }.encode_to_vec()),
+        "Snapshots/ListSnapshots" => (Admin, v1::ListSnapshotsRequest { collection }.encode_to_vec()),
+        "Snapshots/DeleteSnapshot" => (
+            Admin,
+            v1::DeleteSnapshotRequest { collection, snapshot: names.snapshot.clone() }.encode_to_vec(),
+        ),
+        "Snapshots/DownloadSnapshot" => {
+            let download = v1::DownloadSnapshotRequest { collection, snapshot: names.snapshot.clone() };
+            (Admin, download.encode_to_vec())
+        }
+        "Snapshots/RecoverSnapshot" => {
+            let recover = v1::RecoverSnapshotRequest {
+                collection,
+                snapshot: names.snapshot.clone(),
+                target: FRESH.into(),
+                replace: false,
+            };
+            (Admin, recover.encode_to_vec())
+        }
+        "Snapshots/UploadSnapshot" => {
+            let upload = v1::UploadSnapshotRequest {
+                target: FRESH.into(),
+                data: names.file.clone().into(),
+                ..Default::default()
+            };
+            (Admin, upload.encode_to_vec())
+        }
         "Keys/CreateTenant" => (Root, v1::CreateTenantRequest { name: FRESH.into() }.encode_to_vec()),
         "Keys/ListTenants" => (Root, v1::ListTenantsRequest {}.encode_to_vec()),
         "Keys/DeleteTenant" => (Root, v1::DeleteTenantRequest { name: SPARE.into() }.encode_to_vec()),

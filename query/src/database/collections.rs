@@ -164,11 +164,7 @@ impl Database {
         check_vectors(&new.vectors)?;
         check_payload_indexes(&mut new.payload_indexes)?;
         check_regions(&new.regions, &new.default_region)?;
-        if new.shards_per_region == 0 {
-            return Err(QueryError::invalid("invalid_argument", "shards_per_region is 0: use at least 1"));
-        }
-        let (shards, most) = (new.shards_per_region as usize, MAX_SHARDS_PER_REGION as usize);
-        at_most("shards_per_region", shards, most, "use fewer shards")?;
+        check_shards(new.shards_per_region)?;
         check_retention(&new.retention, &new.regions)?;
         check_free("the metadata", &new.metadata)?;
         check_free("the options", &new.client_options)?;
@@ -387,7 +383,7 @@ impl Database {
     }
 
     /// Refuses a new name out of the key's scope, by the name alone: whether it is taken must not show.
-    fn check_new_name(&self, principal: Principal, name: &str) -> Result<()> {
+    pub(super) fn check_new_name(&self, principal: Principal, name: &str) -> Result<()> {
         let grant = self.grant(principal, Role::Admin)?;
         if !grant.sees(name) {
             let why = "the key is for some collections only: use the name of one of them";
@@ -421,6 +417,24 @@ impl Database {
 
 fn region_name(name: String) -> Result<RegionName> {
     RegionName::try_from(name).map_err(|m| QueryError::invalid("invalid_name", m))
+}
+
+/// Checks a definition that was not made by [`Database::create_collection`] of this server.
+pub(super) fn check_definition(schema: &CollectionSchema) -> Result<()> {
+    check_name(&schema.name).map_err(|m| QueryError::invalid("invalid_name", m))?;
+    check_vectors(&schema.vectors)?;
+    check_payload_indexes(&mut schema.payload_indexes.clone())?;
+    check_regions(&schema.regions, &schema.default_region)?;
+    check_shards(schema.shards_per_region)?;
+    check_retention(&schema.retention, &schema.regions)
+}
+
+fn check_shards(shards_per_region: u32) -> Result<()> {
+    if shards_per_region == 0 {
+        return Err(QueryError::invalid("invalid_argument", "shards_per_region is 0: use at least 1"));
+    }
+    let (shards, most) = (shards_per_region as usize, MAX_SHARDS_PER_REGION as usize);
+    at_most("shards_per_region", shards, most, "use fewer shards")
 }
 
 fn check_vectors(fields: &[VectorField]) -> Result<()> {

@@ -32,11 +32,13 @@ mod keys;
 mod query;
 mod recheck;
 mod search;
+mod snapshots;
 mod text;
 
 pub use collections::{CollectionChange, GraphChange, PurgeScope};
 pub use keys::MAX_GRACE_MS;
 pub use recheck::RecallCount;
+pub use snapshots::{SnapshotFile, SnapshotInfo, SnapshotSource, Upload};
 pub(crate) use text::text_words;
 
 /// Settings of a database.

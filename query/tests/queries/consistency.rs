@@ -64,7 +64,7 @@ async fn a_token_makes_queries_wait_for_its_write() {
     let s = Subject::new(Metric::Euclid, &[]).await;
     let new = NewPoint {
         id: Some(PointId::Num(5_000)),
-        vectors: vec![(String::new(), vec![9.0; DIM])],
+        vectors: vec![(String::new(), vec![9.0; DIM].into())],
         ..NewPoint::default()
     };
     let options = engram_query::request::WriteOptions::default();
@@ -83,7 +83,7 @@ async fn answers_hold_points_as_they_were_ranked() {
         (0..40)
             .map(|id| NewPoint {
                 id: Some(PointId::Num(id)),
-                vectors: vec![(String::new(), vec![n as f32 + id as f32 / 100.0; DIM])],
+                vectors: vec![(String::new(), vec![n as f32 + id as f32 / 100.0; DIM].into())],
                 payload: json!({"n": n}).to_string().into(),
                 ..NewPoint::default()
             })

@@ -165,7 +165,7 @@ async fn examples_come_from_other_collections_of_the_same_tenant() {
     let q = s.vector();
     let there = NewPoint {
         id: Some(PointId::Num(id)),
-        vectors: vec![("text".into(), q.clone())],
+        vectors: vec![("text".into(), q.clone().into())],
         ..NewPoint::default()
     };
     s.world.put("other", vec![there]).await;

@@ -76,7 +76,7 @@ async fn rare_groups_are_found_behind_frequent_ones() {
     // 3,000 points of one group lie nearer than all others.
     let at = |id: u64, x: f32, g: Value| NewPoint {
         id: Some(PointId::Num(id)),
-        vectors: vec![(String::new(), vec![x; DIM])],
+        vectors: vec![(String::new(), vec![x; DIM].into())],
         payload: json!({"g": g}).to_string().into(),
         ..NewPoint::default()
     };

@@ -63,10 +63,8 @@ impl Subject {
         let world = World::with(options).await;
         let mut new = collection(NAME, &["eu", "us"], 2);
         new.vectors[0].metric = metric;
-        new.payload_indexes = indexes
-            .iter()
-            .map(|(field, kind)| PayloadIndexSpec { field: (*field).to_owned(), kind: *kind })
-            .collect();
+        new.payload_indexes =
+            indexes.iter().map(|(field, kind)| PayloadIndexSpec::new(*field, *kind)).collect();
         world.db.create_collection(OWNER, new, false).await.unwrap();
         let rng = StdRng::seed_from_u64(seed);
         let mut subject = Self { world, rows: BTreeMap::new(), metric, rng };
@@ -85,7 +83,7 @@ impl Subject {
             }
             let new = |(id, row): (u64, Row)| NewPoint {
                 id: Some(PointId::Num(id)),
-                vectors: vec![(String::new(), row.vector)],
+                vectors: vec![(String::new(), row.vector.into())],
                 payload: row.payload.to_string().into(),
                 region: Some(if id.is_multiple_of(3) { "us" } else { "eu" }.into()),
                 ..NewPoint::default()

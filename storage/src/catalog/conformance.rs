@@ -31,6 +31,7 @@ pub fn schema(tenant: u32, name: &str) -> CollectionSchema {
         client_options: Default::default(),
         created_at: 12,
         revision: 1,
+        lineage: Default::default(),
     }
 }
 
@@ -66,6 +67,7 @@ where
     tenants_are_apart(make().await).await;
     aliases(make().await).await;
     revisions(make().await).await;
+    staged_collections(make().await).await;
     epochs_only_grow(&make).await;
     receipts(&make).await;
     tenants(&make).await;
@@ -160,6 +162,30 @@ async fn revisions(catalog: Arc<dyn Catalog>) {
     catalog.update_collection(&renamed).await.unwrap();
     catalog.create_collection(&schema(41, "a")).await.expect("the old name is free");
     assert_eq!(kind(catalog.update_collection(&schema(41, "z")).await), ErrorKind::NotFound);
+}
+
+async fn staged_collections(catalog: Arc<dyn Catalog>) {
+    let (old, new) = (schema(81, "a"), schema(81, "a"));
+    catalog.create_collection(&old).await.unwrap();
+    catalog.set_alias(old.tenant, "alias", old.id).await.unwrap();
+    assert_eq!(kind(catalog.install_collection(&new, Some(old.id)).await), ErrorKind::NotFound, "not staged");
+    catalog.stage_collection(&new).await.unwrap();
+    assert!(catalog.dropped().await.unwrap().contains(&new), "a crash leaves it to be removed");
+    assert_eq!(get(&catalog, new.id).await, None);
+    assert_eq!(kind(catalog.install_collection(&new, None).await), ErrorKind::Conflict);
+    assert_eq!(kind(catalog.install_collection(&new, Some(new.id)).await), ErrorKind::Conflict);
+    assert_eq!(get(&catalog, old.id).await, Some(old.clone()), "a refusal changes nothing");
+    catalog.install_collection(&new, Some(old.id)).await.unwrap();
+    assert_eq!((get(&catalog, old.id).await, get(&catalog, new.id).await), (None, Some(new.clone())));
+    let dropped = catalog.dropped().await.unwrap();
+    assert!(dropped.contains(&old) && !dropped.contains(&new));
+    let aliases = catalog.aliases().await.unwrap();
+    assert!(aliases.contains(&(new.tenant, "alias".into(), new.id)));
+    let other = schema(81, "b");
+    catalog.stage_collection(&other).await.unwrap();
+    assert_eq!(kind(catalog.install_collection(&other, Some(new.id)).await), ErrorKind::Conflict);
+    catalog.install_collection(&other, None).await.unwrap();
+    assert_eq!(get(&catalog, other.id).await, Some(other));
 }
 
 async fn epochs_only_grow<F, Fut>(make: &F)

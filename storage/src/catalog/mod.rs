@@ -41,6 +41,9 @@ pub struct Receipt {
     /// Ids of the collections that this meant when the purge was accepted: names may stand for others later.
     #[serde(default)]
     pub collection_ids: Vec<CollectionId>,
+    /// Collections that those were recovered from. Left out where empty, so that hashes of earlier receipts stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lineage: Vec<CollectionId>,
     /// Region, empty for every region.
     pub region: String,
     /// Points created before this were erased, milliseconds since the epoch; 0 where `by_rules` says so.
@@ -64,6 +67,9 @@ pub struct Receipt {
     pub created: Vec<FileChange>,
     /// Files removed.
     pub removed: Vec<FileChange>,
+    /// Snapshots that hold nothing of what was erased; the others are among `removed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_snapshots: Vec<String>,
     /// Bytes of log files removed.
     pub log_bytes_removed: u64,
     /// Intent recorded.
@@ -111,6 +117,20 @@ pub trait Catalog: Send + Sync {
     async fn dropped(&self) -> Result<Vec<CollectionSchema>>;
     /// Forgets a dropped collection once its files are gone.
     async fn forget_collection(&self, id: CollectionId) -> Result<()>;
+    /// Notes a collection that is being put together. Until [`Catalog::install_collection`] it counts as dropped, so
+    /// that what a crash leaves of it is removed at the next start.
+    async fn stage_collection(&self, schema: &CollectionSchema) -> Result<()>;
+    /// Makes a staged collection visible under its name, in one step: `replaces`, which has that name, is dropped, and
+    /// its aliases stand for the new one.
+    ///
+    /// # Errors
+    /// `Conflict` where the name is taken by anything else than `replaces`, or not taken any more; `NotFound` where it
+    /// was not staged.
+    async fn install_collection(
+        &self,
+        schema: &CollectionSchema,
+        replaces: Option<CollectionId>,
+    ) -> Result<()>;
     /// All collections of all tenants.
     async fn collections(&self) -> Result<Vec<CollectionSchema>>;
     /// Points `alias` at a collection name, replacing what it pointed at.

@@ -181,6 +181,37 @@ fn taken(name: &str) -> StorageError {
     StorageError::Conflict(format!("there is a collection or an alias called {name:?} already"))
 }
 
+fn install(
+    txn: &WriteTransaction,
+    path: &Path,
+    schema: &CollectionSchema,
+    replaces: Option<CollectionId>,
+) -> Result<()> {
+    let mut names = RowsMut::open(txn, NAMES, path)?;
+    let mut collections = RowsMut::open(txn, COLLECTIONS, path)?;
+    let mut dropped = RowsMut::open(txn, DROPPED, path)?;
+    find(&dropped, schema.tenant, schema.id)?.ok_or_else(|| unknown(schema.id))?;
+    let name = tenant_key(schema.tenant, &schema.name);
+    match (names.get::<Named>(&name)?, replaces) {
+        (None, None) => {}
+        (Some(Named::Collection(at)), Some(old)) if at == old => {}
+        _ => return Err(taken(&schema.name)),
+    }
+    if let Some(old) = replaces {
+        let replaced = find(&collections, schema.tenant, old)?.ok_or_else(|| unknown(old))?;
+        for (key, named) in names.of_tenant::<Named>(schema.tenant)? {
+            if named == Named::Alias(old) {
+                names.put(&key, &Named::Alias(schema.id))?;
+            }
+        }
+        collections.remove(&old.to_string())?;
+        dropped.put(&old.to_string(), &replaced)?;
+    }
+    names.put(&name, &Named::Collection(schema.id))?;
+    collections.put(&schema.id.to_string(), schema)?;
+    dropped.remove(&schema.id.to_string())
+}
+
 #[async_trait]
 impl Catalog for RedbCatalog {
     async fn create_collection(&self, schema: &CollectionSchema) -> Result<()> {
@@ -250,6 +281,21 @@ impl Catalog for RedbCatalog {
 
     async fn forget_collection(&self, id: CollectionId) -> Result<()> {
         self.write(move |txn, path| RowsMut::open(txn, DROPPED, path)?.remove(&id.to_string())).await
+    }
+
+    async fn stage_collection(&self, schema: &CollectionSchema) -> Result<()> {
+        let schema = schema.clone();
+        self.write(move |txn, path| RowsMut::open(txn, DROPPED, path)?.put(&schema.id.to_string(), &schema))
+            .await
+    }
+
+    async fn install_collection(
+        &self,
+        schema: &CollectionSchema,
+        replaces: Option<CollectionId>,
+    ) -> Result<()> {
+        let schema = schema.clone();
+        self.write(move |txn, path| install(txn, path, &schema, replaces)).await
     }
 
     async fn collections(&self) -> Result<Vec<CollectionSchema>> {

@@ -53,6 +53,7 @@ impl NewCollection {
             client_options: self.client_options,
             created_at,
             revision: 1,
+            lineage: Default::default(),
         }
     }
 
@@ -173,6 +174,10 @@ impl Engine {
             // The log last: while it is there, a crash in between is seen and finished.
             self.parts.store.delete_prefix(&key.path()).await?;
             self.logs.delete(&key).await?;
+        }
+        // A collection that was replaced leaves its snapshots to the one in its place.
+        if !self.is_home(schema.snapshot_home()) {
+            self.snapshot_folder(schema).remove().await?;
         }
         self.catalog.forget_collection(schema.id).await
     }

@@ -1,5 +1,6 @@
 //! The storage engine of one node: collections, their shards, and the work that spans them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,13 +13,16 @@ use crate::clock::Clock;
 use crate::error::{Result, StorageError};
 use crate::log::{Epoch, LogProvider};
 use crate::object::DurableStore;
-use crate::schema::{CollectionId, CollectionSchema, ShardKey, TenantId};
+use crate::schema::{CollectionId, CollectionSchema, RegionName, ShardKey, TenantId};
 use crate::shard::{Closed, Shard, ShardOptions, ShardParts, Work};
 
 mod collections;
+mod gate;
 mod keys;
 mod purge;
+mod recover;
 mod registry;
+mod snapshots;
 mod tenants;
 mod upkeep;
 
@@ -28,6 +32,7 @@ use tenants::Tenants;
 pub use collections::NewCollection;
 pub use keys::NewKey;
 pub use purge::{PurgePlan, PurgeRequest};
+pub use recover::{DefinitionCheck, RecoverTarget, SnapshotSource};
 pub use tenants::DEFAULT_TENANT_NAME;
 
 /// The engines under this one, chosen by the configuration.
@@ -60,6 +65,9 @@ pub struct EngineOptions {
     pub node: String,
     /// Version of the server, in receipts.
     pub server_version: String,
+    /// Regions whose data may be on this node; every one where absent. A snapshot is one file of all regions of its
+    /// collection, so it needs all of them here.
+    pub local_regions: Option<BTreeSet<RegionName>>,
 }
 
 impl Default for EngineOptions {
@@ -72,6 +80,7 @@ impl Default for EngineOptions {
             build_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             node: "local".into(),
             server_version: env!("CARGO_PKG_VERSION").into(),
+            local_regions: None,
         }
     }
 }
@@ -103,6 +112,8 @@ pub struct Engine {
     resuming: tokio::sync::Mutex<()>,
     /// One erasure at a time.
     purging: tokio::sync::Mutex<()>,
+    /// Between snapshots and erasures.
+    gates: gate::Gates,
     stopped: AtomicBool,
     stop: Notify,
 }
@@ -147,6 +158,7 @@ impl Engine {
             shards: Mutex::default(),
             resuming: tokio::sync::Mutex::default(),
             purging: tokio::sync::Mutex::default(),
+            gates: gate::Gates::default(),
             stopped: AtomicBool::new(false),
             stop: Notify::new(),
         });
@@ -185,6 +197,7 @@ impl Engine {
     pub async fn shutdown(&self) {
         self.stopped.store(true, Ordering::Release);
         self.stop.notify_waiters();
+        self.gates.stop();
         self.store_key_uses(true).await;
         let shards = self.open_shards();
         futures::future::join_all(shards.iter().map(|shard| shard.close(Closed::Stopping))).await;
@@ -216,6 +229,16 @@ impl Names {
         self.by_name.remove(&(schema.tenant, schema.name.clone()));
         self.by_id.remove(&schema.id);
         self.aliases.retain(|_, id| *id != schema.id);
+    }
+
+    /// `schema` takes the place of `old`, which has its name; aliases stand for it.
+    fn replace(&mut self, old: Option<&CollectionSchema>, schema: Arc<CollectionSchema>) {
+        if let Some(old) = old {
+            self.by_id.remove(&old.id);
+            let aliases = self.aliases.values_mut().filter(|id| **id == old.id);
+            aliases.for_each(|id| *id = schema.id);
+        }
+        self.insert(schema);
     }
 
     fn find(&self, tenant: TenantId, name: &str) -> Option<&Arc<CollectionSchema>> {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Engine;
 use crate::catalog::Receipt;
 use crate::error::{Result, StorageError};
-use crate::schema::{CollectionSchema, RegionName, ShardKey, TenantId};
+use crate::schema::{CollectionId, CollectionSchema, RegionName, ShardKey, TenantId};
 use crate::shard::Shard;
 
 /// What to erase.
@@ -73,6 +73,8 @@ impl Engine {
     /// # Errors
     /// `NotFound`, and those of the catalog.
     pub async fn accept_purge(&self, request: &PurgeRequest) -> Result<Receipt> {
+        // With it held no recovery brings in a collection that this would miss.
+        let _defining = self.defining.lock().await;
         let collections = self.purge_collections(request)?;
         let now = self.clock().now_ms();
         let receipt = Receipt {
@@ -80,6 +82,7 @@ impl Engine {
             tenant: request.tenant.0,
             collection: request.collection.clone().unwrap_or_default(),
             collection_ids: collections.iter().map(|schema| schema.id).collect(),
+            lineage: lineage(&collections),
             region: request.region.as_ref().map(ToString::to_string).unwrap_or_default(),
             cutoff_ms: request.created_before.unwrap_or(0),
             by_rules: request.created_before.is_none(),
@@ -97,6 +100,7 @@ impl Engine {
     /// Those of the shards; the receipt then says `failed` with the reason.
     pub async fn run_purge(&self, mut receipt: Receipt) -> Result<Receipt> {
         let _purging = self.purging.lock().await;
+        let _closed = self.gates.close(TenantId(receipt.tenant)).await;
         let outcome = self.erase_all(&mut receipt).await;
         receipt.erased_at_ms = self.clock().now_ms();
         match outcome {
@@ -182,6 +186,13 @@ impl Engine {
             receipt.removed.extend(report.removed);
             receipt.log_bytes_removed += report.log_bytes_removed;
         }
+        for schema in &schemas {
+            self.purge_snapshots(schema, receipt).await?;
+        }
+        // What could not be removed of a dropped collection, or of a recovery that failed, may hold anything.
+        for dropped in self.catalog.dropped().await?.iter().filter(|c| c.tenant == request.tenant) {
+            self.remove_files(dropped).await?;
+        }
         Ok(())
     }
 
@@ -209,6 +220,15 @@ fn targets(schemas: &[Arc<CollectionSchema>], request: &PurgeRequest, now: i64) 
     targets
 }
 
+/// What these collections were recovered from.
+fn lineage(schemas: &[Arc<CollectionSchema>]) -> Vec<CollectionId> {
+    let mut origins: Vec<_> =
+        schemas.iter().flat_map(|schema| schema.lineage.origins.iter().copied()).collect();
+    origins.sort_unstable();
+    origins.dedup();
+    origins
+}
+
 /// Prepares a receipt for another run: what was erased stays counted, everything else is counted anew.
 fn begin_again(receipt: &mut Receipt) {
     receipt.state = "running".into();
@@ -216,6 +236,7 @@ fn begin_again(receipt: &mut Receipt) {
     receipt.points_before = receipt.points_erased;
     receipt.points_after = 0;
     receipt.shards = 0;
+    receipt.kept_snapshots.clear();
 }
 
 fn request_of(receipt: &Receipt) -> Result<PurgeRequest> {

@@ -41,6 +41,27 @@ where
     delete_is_complete(&make, &shard(8)).await;
     readers_see_a_prefix(make().await, &shard(9)).await;
     shards_are_apart(make().await, &shard(10), &shard(11)).await;
+    a_log_may_begin_anywhere(&make, &shard(12)).await;
+}
+
+async fn a_log_may_begin_anywhere<F, Fut>(make: &F, shard: &ShardKey)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn LogProvider>>,
+{
+    let provider = make().await;
+    provider.begin(shard, 2, 41).await.unwrap();
+    assert!(provider.exists(shard).await.unwrap());
+    assert_eq!(provider.begin(shard, 2, 41).await, Err(LogError::WrongTail { tail: 41 }));
+    drop(provider);
+    let provider = make().await;
+    let log = open(&provider, shard, 2).await;
+    let extent = log.extent().await.unwrap();
+    assert_eq!((extent.first, extent.tail), (42, 41));
+    assert_eq!(log.append(41, bodies(42..=44)).await, Ok(44));
+    drop((log, provider));
+    let log = open(&make().await, shard, 3).await;
+    expect_range(&log, 42, 44).await;
 }
 
 /// Opens a log that no crash has touched: nothing may be cut.

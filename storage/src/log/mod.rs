@@ -181,6 +181,12 @@ pub trait LogProvider: Send + Sync {
         shard: &ShardKey,
         epoch: Epoch,
     ) -> Result<(std::sync::Arc<dyn Log>, OpenReport), LogError>;
+    /// Makes the log of a shard that has none: it is empty, and its first record will have the offset after `after`.
+    /// For shards that are made with what another one held.
+    ///
+    /// # Errors
+    /// [`LogError::WrongTail`] where the shard has a log, those of appending.
+    async fn begin(&self, shard: &ShardKey, epoch: Epoch, after: Offset) -> Result<(), LogError>;
     /// Removes the log of `shard` with all its files.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub struct GcOptions {
     pub keep: usize,
     /// Keep the newest manifest alone, sweep staging files too, and digest what is removed: for erasure.
     pub purge: bool,
-    /// Segments that are being written and in no manifest yet.
+    /// Segments that stay although no manifest may name them: being written, or being copied.
     pub unpublished: BTreeSet<SegmentId>,
 }
 

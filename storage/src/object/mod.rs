@@ -176,6 +176,32 @@ impl DurableStore {
         .await
     }
 
+    /// The file of an object of a local store. What is no plain file, such as a link, counts as absent.
+    ///
+    /// # Errors
+    /// `NotFound`, `Io`; `Invalid` for a store that is not local.
+    pub async fn open_file(&self, path: &str) -> Result<std::fs::File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        checked(path)?;
+        let root = self.root.clone();
+        let root = root.ok_or_else(|| StorageError::Invalid("this needs objects on a local disk".into()))?;
+        let (file, path) = (root.join(path), path.to_owned());
+        blocking(move || {
+            let absent = || StorageError::NotFound(format!("there is no object {path}"));
+            let opened = std::fs::OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(file);
+            let file = opened.map_err(|e| match e.raw_os_error() {
+                Some(libc::ENOENT | libc::ELOOP) => absent(),
+                _ => StorageError::io(format!("open {path}"), &e),
+            })?;
+            let meta = file.metadata().map_err(|e| StorageError::io(format!("open {path}"), &e))?;
+            if meta.is_file() { Ok(file) } else { Err(absent()) }
+        })
+        .await
+    }
+
     /// Removes an object; one that is not there is no error.
     ///
     /// # Errors

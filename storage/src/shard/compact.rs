@@ -4,6 +4,7 @@
 //! replay from the checkpoint meets every row it may need; rows that died since are carried over when the result is
 //! installed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -334,7 +335,9 @@ impl Shard {
     /// rewrite is there; `publishing` keeps flushes out.
     pub(super) async fn collect_garbage(&self, purge: bool) -> Result<Vec<FileChange>> {
         let _publishing = self.publishing.lock().await;
-        self.manifests.gc(&GcOptions { purge, ..GcOptions::default() }).await
+        // A purge waits until no snapshot is being made.
+        let unpublished = if purge { BTreeSet::new() } else { self.pinned() };
+        self.manifests.gc(&GcOptions { purge, unpublished, ..GcOptions::default() }).await
     }
 }
 

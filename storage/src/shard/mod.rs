@@ -9,6 +9,7 @@
 //! work: `state` (short, never across an await) for rows in memory, `publishing` for changes of the manifest and
 //! `rewriting` for compaction, index builds and erasure.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::clock::Clock;
 use crate::error::{Result, StorageError};
 use crate::log::{Log, Offset};
-use crate::manifest::ManifestStore;
+use crate::manifest::{ManifestStore, SegmentId};
 use crate::object::DurableStore;
 use crate::schema::{CollectionSchema, ShardKey};
 use crate::segment::run::Run;
@@ -36,6 +37,7 @@ mod flush;
 mod memtable;
 mod open;
 mod payload_change;
+mod pin;
 mod state;
 mod stats;
 mod work;
@@ -43,6 +45,8 @@ mod work;
 pub use erase::ErasePlan;
 pub use stats::{SegmentStats, ShardStats};
 pub use work::{Tally, Work};
+
+pub(crate) use pin::PinnedShard;
 
 use commit::Queue;
 use state::ShardState;
@@ -128,6 +132,7 @@ pub struct Shard {
     compact_wanted: AtomicBool,
     activity: Mutex<&'static str>,
     poison: Mutex<Option<String>>,
+    pins: Mutex<BTreeMap<SegmentId, usize>>,
     closed: OnceLock<Closed>,
     settled: Notify,
     last_used: AtomicI64,

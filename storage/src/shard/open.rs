@@ -76,6 +76,7 @@ impl Shard {
             compact_wanted: AtomicBool::new(false),
             activity: Mutex::new("idle"),
             poison: Mutex::new(None),
+            pins: Mutex::default(),
             closed: OnceLock::new(),
             settled: Notify::new(),
             last_used: AtomicI64::new(now),

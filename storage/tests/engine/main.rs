@@ -28,6 +28,14 @@ use engram_storage::{Clock, ManualClock};
 
 /// Graphs through merges, purges and damage.
 mod graphs;
+/// Snapshots that no server wrote.
+mod snapshot_forged;
+/// Kills and full disks beside snapshots.
+mod snapshot_kills;
+/// Purges and snapshots.
+mod snapshot_purges;
+/// Snapshots and what is made of them.
+mod snapshots;
 /// Indexes of words through flushes, merges, restarts and purges.
 mod texts;
 /// Sparse and multi vectors from the log to the purge.

@@ -375,6 +375,7 @@ impl Subject {
                 limit: 97,
                 selection: everything(),
                 read: ReadOptions::default(),
+                order_by: None,
             };
             let page = self.db().scroll(WHO, request).await?;
             all.extend(page.points);

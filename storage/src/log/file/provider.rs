@@ -106,6 +106,11 @@ impl LogProvider for FileLogProvider {
         }
     }
 
+    async fn begin(&self, shard: &ShardKey, epoch: Epoch, after: Offset) -> Result<(), LogError> {
+        let shared = self.shared(shard);
+        change(&shared, move |log| log.begin(epoch, after)).await
+    }
+
     async fn delete(&self, shard: &ShardKey) -> Result<(), LogError> {
         let shared = self.shared(shard);
         let done = change(&shared, Shared::delete).await;

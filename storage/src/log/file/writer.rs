@@ -316,6 +316,29 @@ impl Shared {
         }
     }
 
+    /// See [`crate::log::LogProvider::begin`]; blocks, and the caller holds the writer lock.
+    pub fn begin(&self, epoch: Epoch, after: Offset) -> Result<(), LogError> {
+        self.open(epoch)?;
+        {
+            let meta = self.meta();
+            self.check_owner(&meta, epoch)?;
+            let untouched = |d: &&Recovered| d.tail == 0 && d.files.is_empty();
+            if meta.disk.as_ref().filter(untouched).is_none() {
+                return Err(LogError::WrongTail { tail: meta.disk.as_ref().map_or(0, |d| d.tail) });
+            }
+        }
+        let mut guard = Unfinished(self, false);
+        let header = FileHeader::new(self.shard, epoch, after + 1, self.first_chain);
+        let made = self.create(after + 1, true, &header.encode());
+        guard.1 = true;
+        made?;
+        if let Some(disk) = &mut self.meta().disk {
+            disk.files.push((after + 1, FILE_HEADER as u64));
+            (disk.tail, disk.tag, disk.epoch) = (after, header.tag(), disk.epoch.max(epoch));
+        }
+        Ok(())
+    }
+
     /// Begins a new file, which carries tail and chain on, unless the active one holds no record yet.
     fn begin_file(&self, epoch: Epoch) -> Result<(), LogError> {
         let (last, tail, chain) = match &self.meta().disk {
