@@ -31,6 +31,7 @@ mod call;
 mod cluster;
 mod collection_info;
 mod collections;
+mod dashboard;
 mod engram;
 mod error;
 mod expression;
@@ -89,7 +90,7 @@ pub(crate) fn router(rest: Arc<Rest>, open: Router) -> Router {
     }
     let described =
         Router::new().route("/openapi.json", get(openapi::json)).route("/docs", get(openapi::page));
-    let all = router.with_state(rest).merge(described).merge(open);
+    let all = router.with_state(rest).merge(described).merge(dashboard::router()).merge(open);
     finish(all, &settings)
 }
 

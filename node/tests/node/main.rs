@@ -5,6 +5,7 @@ mod access;
 mod bulk;
 mod collections;
 mod config;
+mod dashboard;
 mod http;
 mod keys;
 mod limits;
