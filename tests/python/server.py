@@ -58,6 +58,7 @@ def address(server: subprocess.Popen[bytes], ready: Path, log: Path) -> str:
         # It is put in place as a whole.
         if ready.exists():
             return json.loads(ready.read_text())["http"]
+        # Polled, with the deadline above: another process makes the file, and portably nothing tells when.
         time.sleep(0.02)
     raise RuntimeError(f"the server was not ready within a minute: {log.read_text()[-2000:]}")
 

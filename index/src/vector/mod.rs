@@ -13,11 +13,9 @@ pub mod kernel;
 pub mod metric;
 pub mod set;
 pub mod topk;
-pub mod value;
 
 pub use metric::Metric;
 pub use set::VectorSet;
-pub use value::{MultiVector, SparseVector, VectorValue};
 
 /// Largest dimension of a vector field.
 pub const MAX_DIMENSION: usize = 16_384;

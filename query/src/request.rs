@@ -10,8 +10,6 @@ use engram_storage::schema::{RegionName, TenantId};
 use crate::filter::Filter;
 use crate::token::ConsistencyToken;
 
-pub mod query;
-
 /// A point as a client writes it: vectors by name, region by name.
 #[derive(Clone, Debug, Default)]
 pub struct NewPoint {
