@@ -1,52 +1,26 @@
-//! Collections, aliases and erasure: checked here, done by the engine.
+//! Collections and aliases: checked here, done by the engine.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use engram_index::payload::PayloadPath;
-use engram_index::vector::{MAX_DIMENSION, Metric};
 use engram_storage::StorageError;
-use engram_storage::catalog::{Receipt, Role};
-use engram_storage::engine::{NewCollection, PurgePlan, PurgeRequest};
+use engram_storage::catalog::Role;
+use engram_storage::engine::NewCollection;
 use engram_storage::schema::{
-    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, TenantId, VectorField, VectorKind,
-    check_name,
+    CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, VectorField, check_name,
 };
 
 use serde_json::{Map, Value};
 
 use super::Database;
+use super::definition::{check_payload_indexes, check_regions, check_retention, check_shards, check_vectors};
 use crate::error::{QueryError, Result};
-use crate::limits::{
-    MAX_METADATA_BYTES, MAX_PAYLOAD_INDEXES, MAX_REGIONS, MAX_RETENTION_RULES, MAX_SHARDS_PER_REGION,
-    MAX_VECTOR_FIELDS, at_most,
-};
+use crate::limits::{MAX_METADATA_BYTES, MAX_PAYLOAD_INDEXES, at_most};
 use crate::request::Principal;
 use crate::write::vector_field;
 
-/// Longest retention, about 1,000 years: far below what would overflow the clock.
-const MAX_AGE_MS: i64 = 1_000 * 366 * 24 * 3_600 * 1_000;
-/// Longest name of a vector field, bytes.
-const MAX_FIELD_NAME_BYTES: usize = 255;
-/// Range of the links of a graph node.
-const HNSW_M: std::ops::RangeInclusive<usize> = 4..=128;
-/// Range of the candidates while a graph is built.
-const HNSW_EF_CONSTRUCTION: std::ops::RangeInclusive<usize> = 8..=4_096;
 /// Objects inside one another that an update of clients' options merges.
 const CLIENT_OPTIONS_DEPTH: usize = 4;
-/// Most receipts of one answer.
-const MAX_RECEIPTS: usize = 1_000;
-
-/// What a purge erases, inside one tenant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PurgeScope {
-    /// Only this collection; all of the tenant where absent.
-    pub collection: Option<String>,
-    /// Only this region; all where absent.
-    pub region: Option<String>,
-    /// Points created before this time (milliseconds since the epoch); what the retention rules say where absent.
-    pub created_before: Option<i64>,
-}
 
 /// What an update changes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -311,77 +285,6 @@ impl Database {
         all
     }
 
-    /// Counts what a purge would erase; changes nothing.
-    ///
-    /// # Errors
-    /// `collection_not_found`, `unknown_region`.
-    pub async fn plan_purge(&self, principal: Principal, scope: PurgeScope) -> Result<PurgePlan> {
-        Ok(self.inner.engine.plan_purge(&self.purge_request(principal, scope)?).await?)
-    }
-
-    /// Erases and answers once no live file holds the bytes.
-    ///
-    /// # Errors
-    /// `collection_not_found`, `unknown_region`, and those of storage.
-    pub async fn purge(&self, principal: Principal, scope: PurgeScope) -> Result<Receipt> {
-        let accepted = self.accept_purge(principal, scope).await?;
-        self.run_purge(accepted).await
-    }
-
-    /// Records the intent of a purge; [`Database::run_purge`] does the work.
-    ///
-    /// # Errors
-    /// As [`Database::purge`].
-    pub async fn accept_purge(&self, principal: Principal, scope: PurgeScope) -> Result<Receipt> {
-        Ok(self.inner.engine.accept_purge(&self.purge_request(principal, scope)?).await?)
-    }
-
-    /// Erases what an accepted purge names.
-    ///
-    /// # Errors
-    /// Those of storage; the receipt then says why.
-    pub async fn run_purge(&self, accepted: Receipt) -> Result<Receipt> {
-        let tenant = TenantId(accepted.tenant);
-        self.forget_samples_of_tenant(tenant);
-        let done = self.inner.engine.run_purge(accepted).await;
-        // Until the points were hidden, searches could still be like them.
-        self.forget_samples_of_tenant(tenant);
-        Ok(done?)
-    }
-
-    /// The newest receipts of the tenant, newest first; for a key of some collections those of these.
-    ///
-    /// # Errors
-    /// Limits, and those of the catalog.
-    pub async fn receipts(&self, principal: Principal, limit: usize) -> Result<Vec<Receipt>> {
-        at_most("limit", limit, MAX_RECEIPTS, "read fewer receipts")?;
-        self.seen_receipts(principal, limit).await
-    }
-
-    /// The receipt of this id.
-    ///
-    /// # Errors
-    /// `receipt_not_found`, and those of the catalog.
-    pub async fn receipt(&self, principal: Principal, id: &str) -> Result<Receipt> {
-        let receipts = self.seen_receipts(principal, usize::MAX).await?;
-        receipts.into_iter().find(|receipt| receipt.id == id).ok_or_else(|| {
-            let id: String = id.chars().take(64).collect();
-            let message = format!("there is no receipt {id:?}: list the receipts to see which there are");
-            QueryError::NotFound { code: "receipt_not_found", message }
-        })
-    }
-
-    async fn seen_receipts(&self, principal: Principal, limit: usize) -> Result<Vec<Receipt>> {
-        let grant = self.grant(principal, Role::Read)?;
-        if grant.sees_all() {
-            return Ok(self.inner.engine.receipts(principal.tenant, limit).await?);
-        }
-        let mut receipts = self.inner.engine.receipts(principal.tenant, usize::MAX).await?;
-        receipts.retain(|receipt| grant.sees(&receipt.collection));
-        receipts.truncate(limit);
-        Ok(receipts)
-    }
-
     /// Refuses a new name out of the key's scope, by the name alone: whether it is taken must not show.
     pub(super) fn check_new_name(&self, principal: Principal, name: &str) -> Result<()> {
         let grant = self.grant(principal, Role::Admin)?;
@@ -396,160 +299,4 @@ impl Database {
         }
         Ok(())
     }
-
-    fn purge_request(&self, principal: Principal, scope: PurgeScope) -> Result<PurgeRequest> {
-        let grant = self.grant(principal, Role::Admin)?;
-        let region = scope.region.map(region_name).transpose()?;
-        if scope.collection.is_none() && !grant.sees_all() {
-            let why = "the key is for some collections only: name one of them";
-            return Err(QueryError::Forbidden(why.into()));
-        }
-        if let Some(name) = &scope.collection {
-            let schema = self.schema_for(principal, name, Role::Admin)?;
-            if let Some(region) = region.as_ref().filter(|r| !schema.regions.contains(r)) {
-                return Err(crate::coordinator::unknown_region(&schema, region.as_str()));
-            }
-        }
-        let PurgeScope { collection, created_before, .. } = scope;
-        Ok(PurgeRequest { tenant: principal.tenant, collection, region, created_before })
-    }
-}
-
-fn region_name(name: String) -> Result<RegionName> {
-    RegionName::try_from(name).map_err(|m| QueryError::invalid("invalid_name", m))
-}
-
-/// Checks a definition that was not made by [`Database::create_collection`] of this server.
-pub(super) fn check_definition(schema: &CollectionSchema) -> Result<()> {
-    check_name(&schema.name).map_err(|m| QueryError::invalid("invalid_name", m))?;
-    check_vectors(&schema.vectors)?;
-    check_payload_indexes(&mut schema.payload_indexes.clone())?;
-    check_regions(&schema.regions, &schema.default_region)?;
-    check_shards(schema.shards_per_region)?;
-    check_retention(&schema.retention, &schema.regions)
-}
-
-fn check_shards(shards_per_region: u32) -> Result<()> {
-    if shards_per_region == 0 {
-        return Err(QueryError::invalid("invalid_argument", "shards_per_region is 0: use at least 1"));
-    }
-    let (shards, most) = (shards_per_region as usize, MAX_SHARDS_PER_REGION as usize);
-    at_most("shards_per_region", shards, most, "use fewer shards")
-}
-
-fn check_vectors(fields: &[VectorField]) -> Result<()> {
-    at_most("the number of vector fields", fields.len(), MAX_VECTOR_FIELDS, "use fewer fields")?;
-    let mut names = HashSet::new();
-    for field in fields {
-        let name = &field.name;
-        if name.len() > MAX_FIELD_NAME_BYTES || name.chars().any(char::is_control) {
-            let message = format!(
-                "vector field {name:?} is not allowed: use up to 255 bytes without control characters"
-            );
-            return Err(QueryError::invalid("invalid_name", message));
-        }
-        if !names.insert(name) {
-            return Err(QueryError::invalid(
-                "repeated_field",
-                format!("vector field {name:?} is given twice"),
-            ));
-        }
-        if matches!(field.kind, VectorKind::Sparse { .. }) {
-            check_sparse(field)?;
-            continue;
-        }
-        if field.dimension == 0 {
-            let message =
-                format!("vector field {name:?} has dimension 0: use that of the model, 1 to {MAX_DIMENSION}");
-            return Err(QueryError::invalid("invalid_argument", message));
-        }
-        at_most("dimension", field.dimension, MAX_DIMENSION, "use a model with smaller vectors")?;
-        check_range("hnsw m", field.hnsw_m, &HNSW_M)?;
-        check_range("hnsw ef_construction", field.hnsw_ef_construction, &HNSW_EF_CONSTRUCTION)?;
-    }
-    Ok(())
-}
-
-/// Sparse vectors have no dimension, and no metric but the inner product.
-fn check_sparse(field: &VectorField) -> Result<()> {
-    if field.dimension == 0 && field.metric == Metric::Dot {
-        return Ok(());
-    }
-    let message = format!(
-        "vector field {:?} is sparse: leave out dimension and metric, sparse vectors are compared by inner product",
-        field.name
-    );
-    Err(QueryError::invalid("invalid_argument", message))
-}
-
-fn check_range(what: &str, value: usize, range: &std::ops::RangeInclusive<usize>) -> Result<()> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let message = format!("{what} is {value}: use {} to {}", range.start(), range.end());
-    Err(QueryError::invalid("invalid_argument", message))
-}
-
-/// Checks the specs, and writes their paths in the one form that filters look them up by.
-fn check_payload_indexes(specs: &mut [PayloadIndexSpec]) -> Result<()> {
-    at_most("the number of payload indexes", specs.len(), MAX_PAYLOAD_INDEXES, "index fewer fields")?;
-    let mut fields = HashSet::new();
-    for spec in specs {
-        spec.field = PayloadPath::parse(&spec.field)?.to_string();
-        if !fields.insert(&spec.field) {
-            let message = format!("payload index {:?} is given twice", spec.field);
-            return Err(QueryError::invalid("repeated_field", message));
-        }
-        match (spec.text_options(), &spec.text) {
-            (Some(options), _) => {
-                options.validate()?;
-                // Written out, so that options are compared as they are.
-                spec.text = Some(options);
-            }
-            (None, Some(_)) => {
-                let message = format!(
-                    "payload index {:?} has text options and is of another kind: make it a text index",
-                    spec.field
-                );
-                return Err(QueryError::invalid("invalid_argument", message));
-            }
-            (None, None) => {}
-        }
-    }
-    Ok(())
-}
-
-fn check_regions(regions: &[RegionName], default: &RegionName) -> Result<()> {
-    at_most("the number of regions", regions.len(), MAX_REGIONS, "use fewer regions")?;
-    let mut names = HashSet::new();
-    if let Some(twice) = regions.iter().find(|r| !names.insert(*r)) {
-        return Err(QueryError::invalid("repeated_region", format!("region {twice} is given twice")));
-    }
-    if !regions.contains(default) {
-        let message =
-            format!("the default region {default} is none of the collection's regions: add it to them");
-        return Err(QueryError::invalid("unknown_region", message));
-    }
-    Ok(())
-}
-
-fn check_retention(rules: &[RetentionRule], regions: &[RegionName]) -> Result<()> {
-    at_most(
-        "the number of retention rules",
-        rules.len(),
-        MAX_RETENTION_RULES,
-        "one rule a region is enough",
-    )?;
-    for rule in rules {
-        if let Some(region) = rule.region.as_ref().filter(|r| !regions.contains(r)) {
-            let message = format!("a retention rule names region {region}, which the collection has not");
-            return Err(QueryError::invalid("unknown_region", message));
-        }
-        if !(1..=MAX_AGE_MS).contains(&rule.max_age_ms) {
-            let message =
-                format!("a retention rule keeps points {} ms: use 1 to {MAX_AGE_MS} ms", rule.max_age_ms);
-            return Err(QueryError::invalid("invalid_argument", message));
-        }
-    }
-    Ok(())
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 
 use super::Database;
-use super::collections::check_definition;
+use super::definition::check_definition;
 use crate::error::{QueryError, Result};
 use crate::request::Principal;
 

@@ -134,10 +134,10 @@ async fn what_cannot_be_is_said() {
     let with = |query| Stage { prefetch: vec![ids_stage(3)], ..stage(query, 3) };
     let sparse = VectorValue::Sparse(SparseVector { indices: vec![1], values: vec![1.0] });
     let multi = VectorValue::Multi(MultiVector { dimension: DIM, components: q.clone() });
-    for unsupported in [sparse, multi] {
-        let input = VectorInput::Value(unsupported);
-        assert_eq!(code(stage(Query::Nearest(input.clone()), 3)).await, "unsupported");
-        assert_eq!(code(with(Query::Nearest(input))).await, "unsupported");
+    for other_kind in [sparse, multi] {
+        let input = VectorInput::Value(other_kind);
+        assert_eq!(code(stage(Query::Nearest(input.clone()), 3)).await, "wrong_vector_kind");
+        assert_eq!(code(with(Query::Nearest(input))).await, "wrong_vector_kind");
     }
     let text = TextQuery { field: "body".into(), text: "words".into() };
     assert_eq!(code(stage(Query::Text(text), 3)).await, "unsupported");
