@@ -140,7 +140,7 @@ async fn what_cannot_be_is_said() {
         assert_eq!(code(with(Query::Nearest(input))).await, "wrong_vector_kind");
     }
     let text = TextQuery { field: "body".into(), text: "words".into() };
-    assert_eq!(code(stage(Query::Text(text), 3)).await, "unsupported");
+    assert_eq!(code(stage(Query::Text(text), 3)).await, "no_text_index");
     assert_eq!(code(stage(Query::Fusion(Fusion::Dbsf), 3)).await, "invalid_argument");
     let rrf = Fusion::Rrf { k: None, weights: vec![1.0, 1.0] };
     assert_eq!(code(with(Query::Fusion(rrf))).await, "invalid_argument");
