@@ -1,48 +1,79 @@
 // Which view the address names. A view gets the element it fills, the rest of the address, and a signal that it has gone.
 
-import { key, root, setKey } from "./api.js";
-import { make } from "./dom.js";
+import { root } from "./api.js";
+import { make, notice, wanted } from "./dom.js";
 import { showCollections } from "./collections.js";
 import { showCollection } from "./collection.js";
+import { watchCredential } from "./credential.js";
 import { showErasure } from "./erasure.js";
 import { showMetrics } from "./metrics.js";
 
 const VIEWS = { "": showCollections, collection: showCollection, erasure: showErasure, metrics: showMetrics };
+const SLOW_MS = 250;
 let leave = new AbortController();
 
-async function show() {
+// `#/name/part/part?parameters`, each part percent-encoded.
+function address() {
+  const [path, parameters = ""] = location.hash.split("?");
+  const [, name = "", ...parts] = path.split("/");
+  try {
+    return { name, parts: parts.map(decodeURIComponent), parameters: new URLSearchParams(parameters) };
+  } catch {
+    return { name: "", parts: [], parameters: new URLSearchParams() };
+  }
+}
+
+async function show(moved) {
   leave.abort();
   leave = new AbortController();
-  const [, name = "", ...rest] = location.hash.split("/");
-  for (const link of document.querySelectorAll("nav a")) {
-    const here = link.getAttribute("href") === `#/${name}` || (name === "collection" && link.getAttribute("href") === "#/");
-    if (here) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-  const view = document.getElementById("view");
   const { signal } = leave;
-  const page = make("div");
+  const { name, parts, parameters } = address();
+  mark(name);
+  const view = document.getElementById("view");
+  const page = make("div", { class: "page" });
+  const slow = setTimeout(() => view.replaceChildren(make("p", { class: "empty", role: "status" }, "Loading …")), SLOW_MS);
   try {
-    await (VIEWS[name] || showCollections)(page, rest.map(decodeURIComponent), signal);
+    await (VIEWS[name] || showCollections)(page, { parts, parameters, signal });
   } catch (error) {
-    page.replaceChildren(make("p", { class: "notice", role: "alert" }, error.message));
+    if (signal.aborted) return;
+    if (name && error.status !== 401) page.append(make("p", { class: "trail" }, make("a", { href: "#/" }, "All collections")));
+    page.append(notice(error, () => show()));
+    if (error.status === 401) wanted(error);
+  } finally {
+    clearTimeout(slow);
   }
   // Who has gone on meanwhile must not be shown the view before.
-  if (!signal.aborted) view.replaceChildren(page);
+  if (signal.aborted) return;
+  view.replaceChildren(page);
+  const heading = page.querySelector("h1");
+  const titles = [heading?.textContent, page.querySelector(".tabs [aria-current]")?.textContent, "Engram"];
+  document.title = titles.filter(Boolean).map((title) => title.slice(0, 60)).join(" · ");
+  if (moved && heading) {
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+}
+
+function mark(name) {
+  const at = name === "collection" || !VIEWS[name] ? "" : name;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.getAttribute("href") === `#/${at}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
 }
 
 async function foot() {
-  const { version } = await root();
-  document.getElementById("foot").textContent = `Engram speaks the dialect of Qdrant ${version}.`;
+  const { dialect, server } = await root();
+  document.getElementById("foot").textContent = `${server.replace("engram/", "Engram ")}, with the REST dialect of Qdrant ${dialect}`;
 }
 
-const field = document.getElementById("key");
-field.value = key();
-field.addEventListener("change", () => {
-  setKey(field.value.trim());
-  show();
+document.querySelector(".skip").addEventListener("click", (event) => {
+  // The address names the view; a fragment of its own would lead to another one.
+  event.preventDefault();
+  document.getElementById("view").focus();
 });
-document.getElementById("credential").addEventListener("submit", (event) => event.preventDefault());
-addEventListener("hashchange", show);
+watchCredential(() => show());
+addEventListener("hashchange", () => show(true));
 show();
 foot().catch(() => {});

@@ -1,46 +1,38 @@
-// One collection: its points, shards, picture and definition.
+// One collection: its figures, and its points, shards, picture and definition in tabs.
 
 import { collection, get } from "./api.js";
-import { bytes, count, json, make, table } from "./dom.js";
+import { facts, make } from "./dom.js";
+import { count } from "./format.js";
+import { fieldText, stateOf, vectorFields } from "./collections.js";
+import { showDefinition } from "./definition.js";
+import { placeOf } from "./place.js";
 import { showPicture } from "./picture.js";
 import { showPoints } from "./points.js";
+import { showShards } from "./shards.js";
 
-const TABS = { points: ["Points", showPoints], shards: ["Regions and shards", showShards], picture: ["Picture", showPicture], info: ["Definition", showInfo] };
+const TABS = {
+  points: ["Points", showPoints],
+  picture: ["Picture", showPicture],
+  shards: ["Regions and shards", showShards],
+  definition: ["Definition", showDefinition],
+};
 
-export async function showCollection(view, [name, tab = "points"], signal) {
-  const info = await get(collection(name));
-  const links = Object.entries(TABS).map(([id, [title]]) =>
-    make("a", { href: `#/collection/${encodeURIComponent(name)}/${id}`, "aria-current": id === tab ? "page" : undefined }, title),
-  );
-  const body = make("section");
-  view.append(make("h1", {}, name), make("div", { class: "tabs" }, ...links), body);
-  await (TABS[tab] || TABS.points)[1](body, name, info, signal);
-}
-
-async function showShards(view, name) {
-  const { collections } = await get(`/engram/v1/stats?collection=${encodeURIComponent(name)}`);
-  const shards = collections.flatMap((one) => one.shards);
-  const number = (title, value) => ({ title, number: true, cell: (shard) => count(value(shard)) });
+export async function showCollection(view, { parts: [name = "", asked = "points"], parameters, signal }) {
+  const info = await get(collection(name), signal);
+  const tab = TABS[asked] ? asked : "points";
+  const links = Object.entries(TABS).map(([id, [title]]) => make("a", { href: placeOf(name, id), "aria-current": id === tab ? "page" : undefined }, title));
+  const body = make("section", { "aria-label": TABS[tab][0] });
   view.append(
-    table(
-      [
-        { title: "Region", cell: (shard) => shard.region },
-        number("Bucket", (shard) => shard.bucket),
-        number("Points", (shard) => shard.points),
-        number("In memory", (shard) => shard.memtable_rows),
-        number("Segments", (shard) => shard.segments.length),
-        number("In graphs", (shard) => shard.indexed_vectors),
-        number("Waiting for one", (shard) => shard.pending_vectors),
-        { title: "On disk", number: true, cell: (shard) => bytes(shard.segments.reduce((sum, s) => sum + s.bytes, 0)) },
-        { title: "Log", number: true, cell: (shard) => bytes(shard.log_bytes) },
-        { title: "State", cell: (shard) => shard.state },
-      ],
-      shards,
-      "Nothing was written to this collection yet.",
-    ),
+    make("p", { class: "trail" }, make("a", { href: "#/" }, "Collections"), " /"),
+    make("div", { class: "top" }, make("h1", {}, name), stateOf(info)),
+    facts([
+      ["Points", count(info.points_count ?? 0)],
+      ["Vectors", vectorFields(info.config.params).map(fieldText).join("; ") || "none"],
+      ["In graphs", count(info.indexed_vectors_count ?? 0)],
+      ["Segments", count(info.segments_count)],
+    ]),
+    make("nav", { class: "tabs", "aria-label": "Parts of the collection" }, ...links),
+    body,
   );
-}
-
-function showInfo(view, name, info) {
-  view.append(json(info));
+  await TABS[tab][1](body, { name, info, parameters, signal });
 }

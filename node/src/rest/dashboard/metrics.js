@@ -1,66 +1,109 @@
-// Live figures out of /metrics: every counter as a rate, every gauge as it is.
+// Live figures out of /metrics: charts of the last minutes, requests by method, and everything else in a table.
 
-import { text } from "./api.js";
-import { bytes, count, make } from "./dom.js";
+import { badge, button, make, table } from "./dom.js";
+import { bytes, count, seconds, short } from "./format.js";
+import { chart } from "./chart.js";
+import { total } from "./exposition.js";
+import { history, methods, take, WINDOW_MS } from "./readings.js";
 
 const EVERY_MS = 2000;
-const KEPT = 60;
 
-// OpenMetrics text as { family: { kind, total } }, summed over labels.
-export function read(source) {
-  const families = {};
-  for (const line of source.split("\n")) {
-    const kind = line.match(/^# TYPE (\S+) (\S+)/);
-    if (kind) families[kind[1]] = { kind: kind[2], total: 0 };
-    const sample = line.match(/^([a-zA-Z_:][\w:]*)(?:\{.*\})? (\S+)$/);
-    if (!sample) continue;
-    const family = families[sample[1]] || families[sample[1].replace(/_total$/, "")];
-    if (family && (family.kind === "counter" || family.kind === "gauge")) family.total += Number(sample[2]);
+const CHARTS = [
+  { title: "Searches per second", unit: short, lines: [["", "searches", "Searches answered, those of batches counted each"]] },
+  { title: "Latency of searches", unit: seconds, lines: [["half within", "median", "p50, from the histogram of request times"], ["99 % within", "slow", "p99, from the histogram of request times"]] },
+  { title: "Points written per second", unit: short, lines: [["", "written", "Points that writes reached"]] },
+  { title: "Requests per second", unit: short, lines: [["all", "requests", "All requests of both interfaces"], ["failed", "failures", "Those that failed by the server's fault"]] },
+  { title: "Time of a sync of the log", unit: seconds, lines: [["mean", "sync", "Appends to logs, each with one sync"]] },
+  { title: "Memory", unit: bytes, binary: true, lines: [["process", "resident", "Resident memory of the process"], ["memtables", "memtables", "Bytes that are not in segments yet"]] },
+];
+
+const METHODS = [
+  { title: "Request", cell: (row) => make("code", {}, row.method) },
+  { title: "Calls", number: true, cell: (row) => count(row.calls) },
+  { title: "Not answered with ok", number: true, cell: (row) => count(row.refused) },
+  { title: "Half within", number: true, cell: (row) => seconds(row.median) },
+  { title: "99 % within", number: true, cell: (row) => seconds(row.slow) },
+];
+
+function figure([name, family]) {
+  const value = total(new Map([[name, family]]), name);
+  if (/seconds$/.test(name)) return seconds(value);
+  return /bytes$/.test(name) ? bytes(value) : short(value);
+}
+
+const FIGURES = [
+  { title: "Figure", cell: ([name]) => make("code", {}, name) },
+  { title: "Value", number: true, cell: figure },
+  { title: "Meaning", text: true, cell: ([, family]) => family.help },
+];
+
+// True neighbours found, of those that answers were compared with in idle time.
+function recall(families) {
+  const checked = total(families, "engram_recall_checked");
+  return checked ? `${(total(families, "engram_recall_hits") / checked).toFixed(4)}` : "not sampled yet";
+}
+
+function tiles(families) {
+  const sum = (name) => total(families, name);
+  const poisoned = sum("engram_shards_poisoned");
+  const tile = (title, value, about) => make("div", { class: "tile", title: about }, make("span", { class: "quiet" }, title), make("b", {}, value));
+  return [
+    tile("Collections", count(sum("engram_collections"))),
+    tile("Open shards", count(sum("engram_shards_open"))),
+    tile("Live recall", recall(families), "Sampled searches, run again beside their exact form in idle time"),
+    tile("Memory", bytes(sum("engram_resident_bytes"))),
+    tile("Open files", count(sum("engram_open_files"))),
+    tile("Shards that refuse writes", poisoned ? badge("bad", count(poisoned)) : "0", "After a failed sync"),
+  ];
+}
+
+export async function showMetrics(view, { signal }) {
+  const charts = CHARTS.map((one) => ({ ...chart({ ...one, most: WINDOW_MS }), lines: one.lines }));
+  const [state, top, calls, figures] = [make("span", { class: "quiet", role: "status" }), make("div", { class: "tiles small" }), make("div"), make("div")];
+  let held = false;
+  const hold = button("Pause", () => {
+    held = !held;
+    hold.textContent = held ? "Go on" : "Pause";
+    tell();
+  });
+  const tell = () => (state.textContent = held ? "paused" : `every ${EVERY_MS / 1000} s · the last ${WINDOW_MS / 60_000} minutes`);
+  view.append(
+    make("div", { class: "top" }, make("h1", {}, "Metrics"), state, hold),
+    top,
+    make("div", { class: "charts" }, ...charts.map(({ element }) => element)),
+    make("h2", {}, "Requests since the start"),
+    calls,
+    make("h2", {}, "All figures"),
+    make("p", { class: "quiet" }, "The same for a scraper: ", make("a", { href: "/metrics" }, "/metrics")),
+    figures,
+  );
+
+  async function tick() {
+    const { families } = await take(signal);
+    top.replaceChildren(...tiles(families));
+    const times = history.map(({ time }) => time);
+    const values = (key) => history.map((one) => one[key] ?? NaN);
+    for (const { show, lines } of charts) show(times, lines.map(([name, key, about]) => ({ name, about, values: values(key) })));
+    // Somebody who reads or marks a part of a table keeps it.
+    if (String(getSelection())) return;
+    calls.replaceChildren(table(METHODS, methods(families), "No request was answered yet."));
+    const plain = [...families].filter(([, family]) => ["counter", "gauge"].includes(family.kind));
+    figures.replaceChildren(table(FIGURES, plain, "There are no figures."));
+    tell();
   }
-  return families;
-}
 
-export async function showMetrics(view, _rest, signal) {
-  const tiles = make("div", { class: "tiles" });
-  view.append(make("h1", {}, "Metrics"), make("p", { class: "quiet" }, "Counters are shown by the second. All of it, for a scraper: /metrics"), tiles);
-  const history = new Map();
-  let before = null;
-  let at = 0;
-  const tick = async () => {
-    const now = read(await text("/metrics"));
-    const time = performance.now();
-    for (const [name, { kind, total }] of Object.entries(now)) {
-      if (kind !== "counter" && kind !== "gauge") continue;
-      const value = kind === "gauge" ? total : before ? ((total - (before[name]?.total ?? 0)) * 1000) / (time - at) : 0;
-      const values = history.get(name) || [];
-      values.push(value);
-      history.set(name, values.slice(-KEPT));
+  const again = async () => {
+    if (held || document.hidden) return;
+    try {
+      await tick();
+    } catch (error) {
+      if (!signal.aborted) state.replaceChildren(badge("bad", error.message));
     }
-    [before, at] = [now, time];
-    tiles.replaceChildren(...[...history].map(([name, values]) => tile(name, now[name]?.kind, values)));
   };
+  // The first rates need two readings: they come soon after each other.
+  await take(signal);
+  await new Promise((done) => setTimeout(done, 200));
   await tick();
-  const timer = setInterval(() => tick().catch((error) => tiles.replaceChildren(make("p", { class: "notice", role: "alert" }, error.message))), EVERY_MS);
+  const timer = setInterval(again, EVERY_MS);
   signal.addEventListener("abort", () => clearInterval(timer));
-}
-
-function tile(name, kind, values) {
-  const last = values[values.length - 1];
-  const shown = /bytes/.test(name) ? bytes(last) : last >= 100 || Number.isInteger(last) ? count(Math.round(last)) : last.toFixed(2);
-  const title = name.replace(/^engram_/, "").replaceAll("_", " ");
-  return make("div", { class: "tile" }, make("span", { class: "quiet" }, title), make("b", {}, kind === "counter" ? `${shown}/s` : shown), line(values));
-}
-
-function line(values) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const place = (value, i) => `${(i / (KEPT - 1)) * 100},${28 - ((value - low) / (high - low || 1)) * 26}`;
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 100 30");
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-  const style = { points: values.map(place).join(" "), fill: "none", stroke: "var(--accent)", "stroke-width": "1.5", "vector-effect": "non-scaling-stroke" };
-  for (const [key, value] of Object.entries(style)) path.setAttribute(key, value);
-  svg.append(path);
-  return svg;
 }

@@ -1,118 +1,124 @@
-// A collection's vectors in two dimensions: the two directions of most variance of a sample.
+// A collection's vectors in two dimensions: a sample, laid out in the browser, coloured by a payload field.
 
-import { collection, post } from "./api.js";
-import { labelled, make } from "./dom.js";
+import { collection, post, write } from "./api.js";
+import { clip, counted, visible } from "./format.js";
+import { labelled, make, notice } from "./dom.js";
+import { colourFields, colours } from "./colour.js";
+import { neighbourhoods } from "./neighbourhoods.js";
+import { placeOf } from "./place.js";
+import { pointDetail } from "./point_detail.js";
+import { plane } from "./projection.js";
+import { scatter } from "./scatter.js";
+import { vectorFields } from "./collections.js";
 
-const SAMPLE = 1000;
-const COLORS = ["#3b82f6", "#ef4444", "#10b981", "#f59e0b", "#8b5cf6", "#ec4899", "#14b8a6", "#84cc16", "#f97316", "#64748b"];
+const SIZES = [500, 1000, 2000];
+// Components that one sample may have in all: about 20 MB of JSON.
+const COMPONENTS = 1_500_000;
+const FRAME_MS = 24;
 
-// Power iteration on the sample itself: the covariance matrix is never made.
-export function plane(vectors) {
-  const dimension = vectors[0].length;
-  const mean = new Float64Array(dimension);
-  for (const vector of vectors) vector.forEach((x, i) => (mean[i] += x / vectors.length));
-  const centred = vectors.map((vector) => Float64Array.from(vector, (x, i) => x - mean[i]));
-  const axes = [];
-  for (let axis = 0; axis < 2; axis += 1) {
-    let direction = Float64Array.from({ length: dimension }, (_, i) => Math.sin(i * 12.9898 + axis + 1));
-    for (let round = 0; round < 30; round += 1) {
-      const next = new Float64Array(dimension);
-      for (const row of centred) {
-        const along = dot(row, direction);
-        for (let i = 0; i < dimension; i += 1) next[i] += along * row[i];
-      }
-      for (const before of axes) {
-        const shared = dot(next, before);
-        for (let i = 0; i < dimension; i += 1) next[i] -= shared * before[i];
-      }
-      const length = Math.sqrt(dot(next, next)) || 1;
-      direction = next.map((x) => x / length);
-    }
-    axes.push(direction);
-  }
-  return centred.map((row) => [dot(row, axes[0]), dot(row, axes[1])]);
+const option = (value, text, selected) => make("option", { value, selected }, text);
+
+// Lines of the hover text: the id, the value of the colour, and what else the payload tells.
+function lines(point, field, value) {
+  const rest = Object.entries(point.payload ?? {}).filter(([name]) => name !== field);
+  const line = ([name, one]) => `${clip(visible(name), 24)}: ${clip(visible(typeof one === "string" ? one : write(one)), 140)}`;
+  return [`Point ${point.id}`, ...(field ? [`${visible(field)}: ${clip(visible(value), 140)}`] : []), ...rest.slice(0, 5).map(line)];
 }
 
-function dot(a, b) {
-  let sum = 0;
-  for (let i = 0; i < a.length; i += 1) sum += a[i] * b[i];
-  return sum;
-}
-
-function denseFields(params) {
-  if (params.vectors && params.vectors.size !== undefined) return [""];
-  return Object.entries(params.vectors || {}).filter(([, p]) => !p.multivector_config).map(([name]) => name);
-}
-
-export async function showPicture(view, name, info) {
-  const fields = denseFields(info.config.params);
+export async function showPicture(view, { name, info, signal }) {
+  const fields = vectorFields(info.config.params).filter(({ kind }) => kind === "dense");
   if (!fields.length) {
-    view.append(make("p", { class: "quiet" }, "This collection has no field of single dense vectors to draw."));
+    view.append(make("p", { class: "empty" }, "This collection has no field of single dense vectors to draw."));
     return;
   }
-  const field = make("select", {}, ...fields.map((one) => make("option", { value: one }, one || "default")));
-  const color = make("input", { placeholder: "payload field", size: 16 });
-  const canvas = make("canvas", { width: 1600, height: 1000, role: "img", "aria-label": `Vectors of ${name} in two dimensions` });
-  const [legend, told] = [make("div", { class: "legend" }), make("p", { class: "quiet", role: "status" }, " ")];
-  const redraw = () => draw().catch((error) => (told.textContent = error.message));
+  const field = make("select", { name: "field" }, ...fields.map((one) => option(one.name, one.name || "default")));
+  const layout = make("select", { name: "layout" }, option("plane", "directions of most variance (PCA)"), option("near", "neighbourhoods (t-SNE)"));
+  const size = make("select", { name: "size" }, ...SIZES.map((n) => option(n, counted(n, "point"), n === 1000)));
+  const colour = make("select", { name: "colour" });
+  const [legend, told, detail] = [make("div", { class: "legend" }), make("p", { class: "quiet", role: "status" }, "Reading a sample …"), make("div")];
+  let [points, vectors, shown, run] = [[], [], colours([], ""), 0];
+  const picture = scatter({
+    label: `Vectors of ${name} in two dimensions. Arrow keys go from dot to dot, Enter shows the point.`,
+    text: (i) => lines(points[i], colour.value, shown.values[i]),
+    open: (i) => detail.replaceChildren(make("h2", {}, `Point ${points[i].id}`), make("div", { class: "panel" }, pointDetail(points[i], { fields, near }))),
+  });
+  const near = (id, using) => (location.hash = placeOf(name, "points", { like: String(id), ...(using ? { using } : {}) }));
   view.append(
-    make("form", { class: "row", onsubmit: (event) => (event.preventDefault(), redraw()) }, labelled("Vectors", field), labelled("Colour by", color), make("button", { class: "main" }, "Draw")),
-    canvas,
+    make("div", { class: "row controls" }, labelled("Vectors", field), labelled("Laid out by", layout), labelled("Colour by", colour), labelled("Sample", size)),
+    picture.element,
     legend,
     told,
+    detail,
   );
 
-  async function draw() {
+  async function read() {
+    const { size: dimension } = fields.find((one) => one.name === field.value);
+    const limit = Math.max(3, Math.min(Number(size.value), Math.floor(COMPONENTS / dimension)));
     const wanted = field.value === "" ? true : [field.value];
-    const { points } = await post(`${collection(name)}/points/query`, { query: { sample: "random" }, limit: SAMPLE, with_payload: true, with_vector: wanted });
+    const found = await post(`${collection(name)}/points/query`, { query: { sample: "random" }, limit, with_payload: true, with_vector: wanted }, signal);
     const vectorOf = (point) => (Array.isArray(point.vector) ? point.vector : point.vector?.[field.value]);
-    const drawn = points.filter((point) => Array.isArray(vectorOf(point)));
-    if (drawn.length < 3) {
+    points = found.points.filter((point) => Array.isArray(vectorOf(point)));
+    vectors = points.map(vectorOf);
+    const named = colourFields(points);
+    const before = named.some((one) => one.name === colour.value) ? colour.value : named[0]?.few ? named[0].name : "";
+    colour.replaceChildren(option("", "nothing", before === ""), ...named.map((one) => option(one.name, clip(one.name, 40), one.name === before)));
+    detail.replaceChildren();
+    arrange();
+  }
+
+  function arrange() {
+    const mine = (run += 1);
+    picture.element.hidden = points.length < 3;
+    if (points.length < 3) {
+      legend.replaceChildren();
       told.textContent = "There are fewer than three vectors to draw.";
       return;
     }
-    paint(canvas, legend, drawn, plane(drawn.map(vectorOf)), color.value.trim());
-    told.textContent = `${drawn.length} points taken at random, in the plane of most variance. Point at one to read it.`;
-    canvas.onpointermove = (event) => point(event, canvas, told);
+    const { places, share } = plane(vectors);
+    const sample = info.points_count > points.length ? `${counted(points.length, "point")} taken at random` : counted(points.length, "point");
+    tint();
+    picture.show({ places });
+    told.textContent = `${sample}. The plane shows ${Math.round(share * 100)} % of the variance. Point at a dot to read it, click to open it.`;
+    if (layout.value !== "near") return;
+    told.textContent = `${sample}. Comparing them …`;
+    setTimeout(() => settle(neighbourhoods(vectors, places), mine, sample), FRAME_MS);
   }
-  await redraw();
-}
 
-const at = (payload, path) => path.split(".").reduce((value, part) => value?.[part], payload);
+  // A few rounds a frame, so that the page goes on answering and the picture is seen to settle.
+  function settle(rounds, mine, sample) {
+    if (mine !== run || signal.aborted) return;
+    const until = performance.now() + FRAME_MS;
+    let [step, now] = [rounds.next(), null];
+    for (; !step.done; step = rounds.next()) {
+      now = step.value;
+      if (performance.now() > until) break;
+    }
+    if (now) picture.show({ places: now.places });
+    if (!step.done) {
+      told.textContent = `${sample}. Arranging: ${Math.round(now.done * 100)} %`;
+      setTimeout(() => settle(rounds, mine, sample));
+      return;
+    }
+    told.textContent = `${sample}, near vectors together; how far groups lie from each other means little. Point at a dot to read it, click to open it.`;
+  }
 
-function paint(canvas, legend, points, places, key) {
-  const values = points.map((one) => (key ? String(at(one.payload, key) ?? "none") : ""));
-  const counts = new Map();
-  for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);
-  const named = [...counts].sort((a, b) => b[1] - a[1]).slice(0, COLORS.length - 1).map(([value]) => value);
-  const shade = (value) => COLORS[named.includes(value) ? named.indexOf(value) : COLORS.length - 1];
-  const span = (axis) => [Math.min(...places.map((p) => p[axis])), Math.max(...places.map((p) => p[axis]))];
-  const [[left, right], [low, high]] = [span(0), span(1)];
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  canvas.drawn = places.map(([x, y], i) => {
-    const px = 40 + ((x - left) / (right - left || 1)) * (canvas.width - 80);
-    const py = canvas.height - 40 - ((y - low) / (high - low || 1)) * (canvas.height - 80);
-    context.globalAlpha = 0.75;
-    context.fillStyle = shade(values[i]);
-    context.beginPath();
-    context.arc(px, py, 7, 0, 7);
-    context.fill();
-    return { px, py, text: `${points[i].id}: ${JSON.stringify(points[i].payload ?? {}).slice(0, 200)}` };
-  });
-  const entry = (value) => {
-    const dot = make("i");
-    dot.style.background = shade(value);
-    return make("span", {}, dot, `${value} (${counts.get(value)})`);
-  };
-  legend.replaceChildren(...(key ? named.map(entry) : []));
-}
+  function tint() {
+    shown = colours(points, colour.value);
+    const entry = ({ value, colour: shade, text }) => {
+      const dot = make("i");
+      dot.style.background = shade;
+      const alone = () => picture.show({ faint: value === undefined ? () => false : (i) => shown.values[i] !== value });
+      const all = () => picture.show({ faint: () => false });
+      return make("button", { type: "button", onpointerenter: alone, onpointerleave: all, onfocus: alone, onblur: all }, dot, text);
+    };
+    const ends = shown.ramp ? [make("span", {}, shown.ramp.low), make("i", { class: "ramp" }), make("span", {}, shown.ramp.high)] : [];
+    legend.replaceChildren(...(colour.value ? [make("span", { class: "quiet" }, colour.value)] : []), ...shown.legend.map(entry), ...ends);
+    picture.show({ colours: shown.of, faint: () => false });
+  }
 
-function point(event, canvas, told) {
-  const box = canvas.getBoundingClientRect();
-  const x = ((event.clientX - box.left) / box.width) * canvas.width;
-  const y = ((event.clientY - box.top) / box.height) * canvas.height;
-  const far = (one) => (one.px - x) ** 2 + (one.py - y) ** 2;
-  const nearest = canvas.drawn.reduce((best, one) => (far(one) < far(best) ? one : best));
-  if (far(nearest) < 900) told.textContent = nearest.text;
+  const guarded = () => read().catch((error) => !signal.aborted && detail.replaceChildren(notice(error, guarded)));
+  for (const one of [field, size]) one.addEventListener("change", guarded);
+  layout.addEventListener("change", arrange);
+  colour.addEventListener("change", tint);
+  await read();
 }

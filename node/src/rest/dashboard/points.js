@@ -1,87 +1,120 @@
-// Points page by page, or the nearest ones to a point, or those whose text has the words.
+// Points page by page, ranked by words or by nearness where that is asked for.
 
-import { collection, post } from "./api.js";
-import { json, labelled, make, table } from "./dom.js";
+import { ask, collection } from "./api.js";
+import { button, make, notice } from "./dom.js";
+import { clip, count, counted, seconds } from "./format.js";
+import { filterOf } from "./filter.js";
+import { vectorFields } from "./collections.js";
+import { placeOf } from "./place.js";
+import { pointTable } from "./point_table.js";
+import { parametersOf, readSearch, searchForm } from "./search.js";
 
 const PAGE = 20;
 
 export function pointId(text) {
-  return /^\d+$/.test(text) ? Number(text) : text;
+  return /^\d+$/.test(text) ? (Number.isSafeInteger(Number(text)) ? Number(text) : BigInt(text)) : text;
 }
 
-function summary(payload) {
-  const text = JSON.stringify(payload ?? {});
-  return text.length > 300 ? `${text.slice(0, 300)} …` : text;
+// Fields with text first where an index is made for words.
+function textFields(schema) {
+  const kinds = Object.entries(schema).map(([name, { data_type: kind }]) => [name, kind]);
+  return kinds.filter(([, kind]) => kind === "text").map(([name]) => name);
 }
 
-export async function showPoints(view, name) {
-  const field = make("input", { placeholder: "field", size: 12, value: "text" });
-  const words = make("input", { placeholder: "words", type: "search" });
-  const like = make("input", { placeholder: "id of a point" });
-  const filter = make("textarea", { placeholder: '{"must": [{"key": "lang", "match": {"value": "en"}}]}', rows: 2, spellcheck: "false" });
-  const results = make("div");
-  const form = make(
-    "form",
-    { class: "row", onsubmit: (event) => (event.preventDefault(), load()) },
-    labelled("Text field", field),
-    labelled("Words in it", words, "grow"),
-    labelled("Nearest to", like, "grow"),
-    make("button", { class: "main" }, "Show"),
-  );
-  view.append(form, labelled("Filter (JSON)", filter), results);
+// The field that holds the longest texts: the one that people mean by "words".
+function wordiest(points) {
+  const lengths = {};
+  for (const { payload } of points) {
+    for (const [name, value] of Object.entries(payload ?? {})) if (typeof value === "string") lengths[name] = (lengths[name] || 0) + value.length;
+  }
+  return Object.keys(lengths).sort((a, b) => lengths[b] - lengths[a])[0];
+}
 
-  async function load(offset) {
+export async function showPoints(view, { name, info, parameters, signal }) {
+  const kinds = Object.fromEntries(Object.entries(info.payload_schema).map(([key, { data_type: kind }]) => [key, kind]));
+  const fields = vectorFields(info.config.params).filter(({ kind }) => kind === "dense");
+  const words = textFields(info.payload_schema);
+  const results = make("div", { class: "results" });
+  let search = readSearch(parameters);
+  const { form, suggest } = searchForm(search, { fields, indexed: Object.keys(kinds), changed: start });
+  // Filled in before anything is found, so that an empty answer does not leave the field empty.
+  suggest([], words[0]);
+  view.append(form, results);
+
+  function start(wanted) {
+    search = wanted;
+    const place = placeOf(name, "points", parametersOf(search));
+    if (place !== location.hash) history.pushState(null, "", place);
+    return load([null]);
+  }
+
+  // `places` are where the pages before began, and the last one where this one begins.
+  async function load(places) {
+    results.setAttribute("aria-busy", "true");
     try {
-      const where = readFilter(filter.value, field.value.trim(), words.value.trim());
-      const page = like.value.trim() ? await nearest(name, like.value.trim(), where) : await scroll(name, where, offset);
-      draw(page);
+      const plan = planned(search, { info, kinds, words, fields });
+      const [page, total] = await Promise.all([
+        fetchPage(name, plan, places.at(-1), signal),
+        plan.filter ? ask(`${collection(name)}/points/count`, { filter: plan.filter, exact: true }, signal).then(({ result }) => result.count) : info.points_count,
+      ]);
+      suggest(page.points.flatMap((point) => Object.keys(point.payload ?? {})), words[0] ?? wordiest(page.points));
+      draw(page, { plan, places, total });
     } catch (error) {
-      results.replaceChildren(make("p", { class: "notice", role: "alert" }, error.message));
+      if (!signal.aborted) results.replaceChildren(notice(error, () => load(places)));
+    } finally {
+      results.removeAttribute("aria-busy");
     }
   }
 
-  function draw({ points, next, scored }) {
-    const columns = [
-      { title: "Id", cell: (point) => make("a", { href: "#", onclick: (event) => (event.preventDefault(), open(name, point.id, results)) }, String(point.id)) },
-      { title: "Payload", text: true, cell: (point) => make("code", {}, summary(point.payload)) },
-    ];
-    if (scored) columns.splice(1, 0, { title: "Score", number: true, cell: (point) => point.score.toFixed(4) });
-    const more = next === undefined || next === null ? null : make("button", { onclick: () => load(next) }, "Next page");
-    results.replaceChildren(make("h2", {}, scored ? "Nearest points" : "Points"), table(columns, points, "No point matches."), make("p", {}, more ?? ""));
+  function draw({ points, next, took }, { plan, places, total }) {
+    const from = (places.length - 1) * PAGE;
+    const matching = plan.filter && plan.by !== "words" ? `${count(total)} of ${counted(info.points_count, "point")} ${total === 1 ? "matches" : "match"}` : counted(total, "point");
+    const last = Math.min(from + points.length, total || points.length);
+    const state = [plan.by === "words" ? plan.told : matching, plan.by && plan.by !== "words" ? plan.told : "", points.length ? `${count(from + 1)}–${count(last)} shown` : "", seconds(took)];
+    const empty = plan.by || plan.filter ? "No point matches. Change the words, the field or the conditions." : "There are no points yet.";
+    results.replaceChildren(
+      make("p", { class: "quiet", role: "status" }, state.filter(Boolean).join(" · ")),
+      pointTable(points, { name, scored: Boolean(plan.by), fields, empty, near }),
+      make(
+        "div",
+        { class: "pages" },
+        places.length > 1 ? button("Back", () => load(places.slice(0, -1))) : null,
+        next === null || next === undefined ? null : button("Next", () => load([...places, next])),
+      ),
+    );
   }
 
-  await load();
-}
-
-function readFilter(text, field, words) {
-  let filter = {};
-  if (text.trim()) {
-    try {
-      filter = JSON.parse(text);
-    } catch (error) {
-      throw new Error(`The filter is no JSON: ${error.message}`);
-    }
+  function near(id, using) {
+    location.hash = placeOf(name, "points", parametersOf({ ...readSearch(new URLSearchParams()), like: String(id), using }));
   }
-  if (!words) return filter;
-  const condition = { key: field, match: { text: words } };
-  return { must: [filter, condition].filter((part) => Object.keys(part).length) };
+
+  await load([null]);
 }
 
-async function scroll(name, filter, offset) {
-  const { points, next_page_offset } = await post(`${collection(name)}/points/scroll`, { limit: PAGE, with_payload: true, filter, offset });
-  return { points, next: next_page_offset };
+// What is asked of the server, and how its order is told.
+function planned(search, { kinds, words, fields }) {
+  const conditions = [...search.conditions];
+  const field = search.field || words[0] || "text";
+  // Words rank where an index counts them and nothing else ranks; elsewhere they are one more condition.
+  const ranks = search.words && !search.like && words.includes(field);
+  if (search.words && !ranks) conditions.push({ key: field, operator: "words", value: search.words });
+  const filter = filterOf(conditions, search.filter, kinds);
+  if (ranks) return { by: "words", query: { text: search.words }, using: field, filter, told: `best matches of “${clip(search.words, 60)}” in ${field} by BM25` };
+  if (!search.like) return { filter };
+  const vector = fields.find(({ name }) => name === search.using) ?? fields[0];
+  const better = ["Euclid", "Manhattan"].includes(vector?.distance) ? "smaller" : "larger";
+  const told = `nearest to ${search.like} by ${vector?.name || "the vector"}, ${vector?.distance}: ${better} is nearer`;
+  return { by: "point", query: { nearest: pointId(search.like) }, using: vector?.name, filter, told };
 }
 
-async function nearest(name, id, filter) {
-  const { points } = await post(`${collection(name)}/points/query`, { query: pointId(id), limit: PAGE, with_payload: true, filter });
-  return { points, scored: true };
-}
-
-async function open(name, id, results) {
-  const [point] = await post(`${collection(name)}/points`, { ids: [id], with_payload: true, with_vector: true });
-  const shown = results.querySelector("pre");
-  const text = json(point ?? { gone: id });
-  if (shown) shown.replaceWith(text);
-  else results.append(make("h2", {}, "One point"), text);
-  text.focus();
+async function fetchPage(name, { by, query, using, filter }, place, signal) {
+  const body = { limit: PAGE, with_payload: true, filter };
+  if (!by) {
+    const { result, seconds: took } = await ask(`${collection(name)}/points/scroll`, { ...body, offset: place ?? undefined }, signal);
+    return { points: result.points, next: result.next_page_offset, took };
+  }
+  const offset = place ?? 0;
+  // One more than is shown tells whether there is a next page.
+  const { result, seconds: took } = await ask(`${collection(name)}/points/query`, { ...body, limit: PAGE + 1, query, using, offset }, signal);
+  return { points: result.points.slice(0, PAGE), next: result.points.length > PAGE ? offset + PAGE : null, took };
 }
