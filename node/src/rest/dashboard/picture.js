@@ -11,7 +11,7 @@ import { plane } from "./projection.js";
 import { scatter } from "./scatter.js";
 import { vectorFields } from "./collections.js";
 
-const SIZES = [500, 1000, 2000];
+const SIZES = [250, 500, 1000, 2000];
 // Components that one sample may have in all: about 20 MB of JSON.
 const COMPONENTS = 1_500_000;
 const FRAME_MS = 24;
@@ -36,7 +36,7 @@ export async function showPicture(view, { name, info, signal }) {
   const size = make("select", { name: "size" }, ...SIZES.map((n) => option(n, counted(n, "point"), n === 1000)));
   const colour = make("select", { name: "colour" });
   const [legend, told, detail] = [make("div", { class: "legend" }), make("p", { class: "quiet", role: "status" }, "Reading a sample …"), make("div")];
-  let [points, vectors, shown, run] = [[], [], colours([], ""), 0];
+  let [points, vectors, shown, all, run] = [[], [], colours([], ""), true, 0];
   const picture = scatter({
     label: `Vectors of ${name} in two dimensions. Arrow keys go from dot to dot, Enter shows the point.`,
     text: (i) => lines(points[i], colour.value, shown.values[i]),
@@ -57,6 +57,7 @@ export async function showPicture(view, { name, info, signal }) {
     const wanted = field.value === "" ? true : [field.value];
     const found = await post(`${collection(name)}/points/query`, { query: { sample: "random" }, limit, with_payload: true, with_vector: wanted }, signal);
     const vectorOf = (point) => (Array.isArray(point.vector) ? point.vector : point.vector?.[field.value]);
+    all = found.points.length < limit;
     points = found.points.filter((point) => Array.isArray(vectorOf(point)));
     vectors = points.map(vectorOf);
     const named = colourFields(points);
@@ -69,13 +70,14 @@ export async function showPicture(view, { name, info, signal }) {
   function arrange() {
     const mine = (run += 1);
     picture.element.hidden = points.length < 3;
+    told.className = points.length < 3 ? "empty" : "quiet";
     if (points.length < 3) {
       legend.replaceChildren();
       told.textContent = "There are fewer than three vectors to draw.";
       return;
     }
     const { places, share } = plane(vectors);
-    const sample = info.points_count > points.length ? `${counted(points.length, "point")} taken at random` : counted(points.length, "point");
+    const sample = `${counted(points.length, "point")}${all ? "" : " taken at random"}`;
     tint();
     picture.show({ places });
     told.textContent = `${sample}. The plane shows ${Math.round(share * 100)} % of the variance. Point at a dot to read it, click to open it.`;

@@ -17,7 +17,7 @@ function columnsOf(points) {
   for (const { payload } of points) {
     for (const [key, value] of Object.entries(payload ?? {})) {
       const seen = keys.get(key) ?? { times: 0, length: 0, numbers: 0 };
-      const number = typeof value === "number" ? 1 : 0;
+      const number = typeof value === "number" || typeof value === "bigint" ? 1 : 0;
       keys.set(key, { times: seen.times + 1, length: seen.length + Math.min(shown(value).length, CELL), numbers: seen.numbers + number });
     }
   }

@@ -36,6 +36,7 @@ export async function showPoints(view, { name, info, parameters, signal }) {
   const words = textFields(info.payload_schema);
   const results = make("div", { class: "results" });
   let search = readSearch(parameters);
+  let run = 0;
   const { form, suggest } = searchForm(search, { fields, indexed: Object.keys(kinds), changed: start });
   // Filled in before anything is found, so that an empty answer does not leave the field empty.
   suggest([], words[0]);
@@ -48,27 +49,32 @@ export async function showPoints(view, { name, info, parameters, signal }) {
     return load([null]);
   }
 
+  // What is past its time is counted by the collection until it is erased, but not found any more.
+  const number = async (filter) => (await ask(`${collection(name)}/points/count`, { filter, exact: true }, signal)).result.count;
+
   // `places` are where the pages before began, and the last one where this one begins.
   async function load(places) {
+    const mine = (run += 1);
     results.setAttribute("aria-busy", "true");
     try {
       const plan = planned(search, { info, kinds, words, fields });
-      const [page, total] = await Promise.all([
-        fetchPage(name, plan, places.at(-1), signal),
-        plan.filter ? ask(`${collection(name)}/points/count`, { filter: plan.filter, exact: true }, signal).then(({ result }) => result.count) : info.points_count,
-      ]);
+      const [page, all, total] = await Promise.all([fetchPage(name, plan, places.at(-1), signal), number(), plan.filter && number(plan.filter)]);
+      // Something else was asked for meanwhile.
+      if (mine !== run) return;
       suggest(page.points.flatMap((point) => Object.keys(point.payload ?? {})), words[0] ?? wordiest(page.points));
-      draw(page, { plan, places, total });
+      draw(page, { plan, places, all, total: total ?? all });
     } catch (error) {
-      if (!signal.aborted) results.replaceChildren(notice(error, () => load(places)));
+      if (!signal.aborted && mine === run) results.replaceChildren(notice(error, () => load(places)));
     } finally {
-      results.removeAttribute("aria-busy");
+      if (mine === run) results.removeAttribute("aria-busy");
     }
   }
 
-  function draw({ points, next, took }, { plan, places, total }) {
+  function draw({ points, next, took }, { plan, places, all, total }) {
     const from = (places.length - 1) * PAGE;
-    const matching = plan.filter && plan.by !== "words" ? `${count(total)} of ${counted(info.points_count, "point")} ${total === 1 ? "matches" : "match"}` : counted(total, "point");
+    const past = Math.max(0, info.points_count - all);
+    const whole = `${counted(all, "point")}${past ? `, ${count(past)} more are past their time and wait to be erased` : ""}`;
+    const matching = plan.filter && plan.by !== "words" ? `${count(total)} of ${counted(all, "point")} ${total === 1 ? "matches" : "match"}` : whole;
     const last = Math.min(from + points.length, total || points.length);
     const state = [plan.by === "words" ? plan.told : matching, plan.by && plan.by !== "words" ? plan.told : "", points.length ? `${count(from + 1)}–${count(last)} shown` : "", seconds(took)];
     const empty = plan.by || plan.filter ? "No point matches. Change the words, the field or the conditions." : "There are no points yet.";
