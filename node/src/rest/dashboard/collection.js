@@ -24,7 +24,7 @@ export async function showCollection(view, { parts: [name = "", asked = "points"
   const body = make("section", { "aria-label": TABS[tab][0] });
   view.append(
     make("p", { class: "trail" }, make("a", { href: "#/" }, "Collections"), " /"),
-    make("div", { class: "top" }, make("h1", {}, name), stateOf(info)),
+    make("div", { class: "top" }, make("h1", { title: name }, name), stateOf(info)),
     facts([
       ["Points", count(info.points_count ?? 0)],
       ["Vectors", vectorFields(info.config.params).map(fieldText).join("; ") || "none"],

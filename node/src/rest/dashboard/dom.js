@@ -23,7 +23,7 @@ export function table(columns, rows, empty, row = (cells) => make("tr", {}, ...c
   const cells = (one) => columns.map((column) => make("td", { class: kind(column), "data-title": column.title }, column.cell(one)));
   return make(
     "div",
-    { class: "wide", tabindex: "0", role: "group", "aria-label": "Table" },
+    { class: "wide" },
     make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows.map((one) => row(cells(one), one)))),
   );
 }

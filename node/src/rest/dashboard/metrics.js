@@ -40,7 +40,7 @@ const FIGURES = [
 // True neighbours found, of those that answers were compared with in idle time.
 function recall(families) {
   const checked = total(families, "engram_recall_checked");
-  return checked ? `${(total(families, "engram_recall_hits") / checked).toFixed(4)}` : "not sampled yet";
+  return checked ? `${(total(families, "engram_recall_hits") / checked).toFixed(4)}` : "–";
 }
 
 function tiles(families) {
@@ -53,7 +53,7 @@ function tiles(families) {
     tile("Live recall", recall(families), "Sampled searches, run again beside their exact form in idle time"),
     tile("Memory", bytes(sum("engram_resident_bytes"))),
     tile("Open files", count(sum("engram_open_files"))),
-    tile("Shards that refuse writes", poisoned ? badge("bad", count(poisoned)) : "0", "After a failed sync"),
+    tile("Refusing writes", poisoned ? badge("bad", count(poisoned)) : "0", "Shards after a failed sync"),
   ];
 }
 
