@@ -59,7 +59,7 @@ async function articles(server) {
 async function hostile(server) {
   const texts = ["<script>window.__hit=1</script>", '<img src=x onerror="window.__hit=1">', '"><svg onload=window.__hit=1>', "\u202egnp.exe", "a".repeat(3000)];
   await server.call("PUT", path(HOSTILE), { vectors: { size: 4, distance: "Dot" } });
-  const points = texts.map((text, id) => ({ id, vector: [id, 1, 2, 3], payload: { text, [text.slice(0, 60)]: text } }));
+  const points = texts.map((text, id) => ({ id, vector: [id, 1, 2, 3], payload: { text, [text.slice(0, 60)]: text, ...(id % 2 ? {} : { constructor: "own", ["__proto__"]: text }) } }));
   const body = JSON.stringify({ points: [...points, { id: "LARGE", vector: [0, 0, 0, 1], payload: { text: "a large id" } }] }).replace('"LARGE"', LARGE_ID);
   const answer = await fetch(`${server.url}${path(HOSTILE)}/points?wait=true`, { method: "PUT", headers: { "content-type": "application/json" }, body });
   if (!answer.ok) throw new Error(await answer.text());

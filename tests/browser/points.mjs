@@ -71,6 +71,8 @@ export const checks = {
   "conditions narrow and can be dropped": {
     async run(tab) {
       await tab.go(place("articles"), READY);
+      const names = await tab.$("#payload-fields option").evaluateAll((all) => all.map((one) => one.value));
+      assert.equal(["lang", "text", "region"].every((name) => names.includes(name)), true, "fields are suggested");
       await where(tab, "lang", "is", "de");
       await settled(tab, /^235 of 470 points match/);
       await where(tab, "year", "from", "2020");
@@ -128,6 +130,7 @@ export const checks = {
       const texts = await tab.texts("td[data-title=text]");
       assert.equal(texts[0], "<script>window.__hit=1</script>");
       assert.equal(texts[3], "\\u202egnp.exe", "signs that turn the text are told");
+      assert.deepEqual((await tab.texts("td[data-title=constructor]")).slice(0, 3), ["own", "–", "own"]);
       for (const opener of await tab.$("button.open").all()) await opener.click();
       await tab.until("all are open", () => tab.$(".point pre.json").count(), (n) => n >= 6);
       assert.equal(await tab.$("main script, main img").count(), 0);

@@ -9,6 +9,7 @@ import { showErasure } from "./erasure.js";
 import { showMetrics } from "./metrics.js";
 
 const VIEWS = { "": showCollections, collection: showCollection, erasure: showErasure, metrics: showMetrics };
+const viewOf = (name) => (Object.hasOwn(VIEWS, name) ? VIEWS[name] : showCollections);
 const SLOW_MS = 250;
 let leave = new AbortController();
 
@@ -33,7 +34,7 @@ async function show(moved) {
   const page = make("div", { class: "page" });
   const slow = setTimeout(() => view.replaceChildren(make("p", { class: "empty", role: "status" }, "Loading …")), SLOW_MS);
   try {
-    await (VIEWS[name] || showCollections)(page, { parts, parameters, signal });
+    await viewOf(name)(page, { parts, parameters, signal });
   } catch (error) {
     if (signal.aborted) return;
     if (name && error.status !== 401) page.append(make("p", { class: "trail" }, make("a", { href: "#/" }, "All collections")));
@@ -56,7 +57,7 @@ async function show(moved) {
 }
 
 function mark(name) {
-  const at = name === "collection" || !VIEWS[name] ? "" : name;
+  const at = name === "collection" || viewOf(name) === showCollections ? "" : name;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.getAttribute("href") === `#/${at}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -19,7 +19,7 @@ const TABS = {
 
 export async function showCollection(view, { parts: [name = "", asked = "points"], parameters, signal }) {
   const info = await get(collection(name), signal);
-  const tab = TABS[asked] ? asked : "points";
+  const tab = Object.hasOwn(TABS, asked) ? asked : "points";
   const links = Object.entries(TABS).map(([id, [title]]) => make("a", { href: placeOf(name, id), "aria-current": id === tab ? "page" : undefined }, title));
   const body = make("section", { "aria-label": TABS[tab][0] });
   view.append(

@@ -1,7 +1,7 @@
 // Colours of points by a payload field: one each for a few values, a ramp for numbers.
 
 import { write } from "./api.js";
-import { clip, count, short, visible } from "./format.js";
+import { clip, count, short, valueAt, visible } from "./format.js";
 
 // Told apart on light and on dark ground, also by most who do not see all colours.
 const PALETTE = ["#4c7df0", "#e8833a", "#22a184", "#c9538f", "#8f6bd9", "#b8962e", "#3aa6c9", "#d4534a", "#6f9e3c", "#a0705a"];
@@ -36,7 +36,7 @@ export function colourFields(points) {
 // The colour of each point, its value as text, and the entries of a legend.
 export function colours(points, field) {
   if (!field) return { of: points.map(() => PALETTE[0]), values: points.map(() => ""), legend: [] };
-  const raw = points.map(({ payload }) => payload?.[field]);
+  const raw = points.map(({ payload }) => valueAt(payload, field));
   const values = raw.map(word);
   const counts = new Map();
   for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);

@@ -1,5 +1,7 @@
 // Conditions that a person puts together, as the filter that the server reads.
 
+import { valueAt } from "./format.js";
+
 export const OPERATORS = {
   is: "is",
   not: "is not",
@@ -31,7 +33,7 @@ function condition({ key, operator, value }, kind) {
 
 // All of the conditions and what was written as JSON; undefined where nothing is asked.
 export function filterOf(conditions, written, kinds) {
-  const must = conditions.map((one) => condition(one, kinds[one.key]));
+  const must = conditions.map((one) => condition(one, valueAt(kinds, one.key)));
   if (written.trim()) must.push(parsed(written));
   return must.length ? { must } : undefined;
 }

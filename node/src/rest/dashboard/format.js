@@ -33,6 +33,9 @@ export function seconds(value) {
 
 export const moment = (ms) => (ms ? new Date(Number(ms)).toISOString().replace("T", " ").slice(0, 19) : "–");
 
+// A key may have the name of something that every object has.
+export const valueAt = (payload, key) => (payload && Object.hasOwn(payload, key) ? payload[key] : undefined);
+
 export const clip = (text, length) => (text.length > length ? `${text.slice(0, length)}…` : text);
 
 // Signs that would turn or hide what stands beside them are told by their numbers.

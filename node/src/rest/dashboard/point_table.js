@@ -2,7 +2,7 @@
 
 import { collection, post, write } from "./api.js";
 import { button, make, notice, table } from "./dom.js";
-import { clip, short, visible } from "./format.js";
+import { clip, short, valueAt, visible } from "./format.js";
 import { pointDetail } from "./point_detail.js";
 
 const COLUMNS = 6;
@@ -34,7 +34,7 @@ export function pointTable(points, { name, scored, fields, empty, near }) {
   const columns = [
     { title: "Id", id: true, cell: opener },
     ...(scored ? [{ title: "Score", number: true, cell: (point) => score(point.score) }] : []),
-    ...keys.map(({ key, long, number }) => ({ title: clip(visible(key), 40), about: key, text: long && !number, number, cell: ({ payload }) => value(payload?.[key]) })),
+    ...keys.map(({ key, long, number }) => ({ title: clip(visible(key), 40), about: key, text: long && !number, number, cell: ({ payload }) => value(valueAt(payload, key)) })),
     ...(keys.length && points.some(more) ? [{ title: "More", number: true, cell: (point) => (more(point) ? `+${more(point)}` : "") }] : []),
     ...(keys.length ? [] : [{ title: "Payload", text: true, cell: ({ payload }) => value(Object.keys(payload ?? {}).length ? payload : undefined) }]),
   ];

@@ -23,11 +23,11 @@ function textFields(schema) {
 
 // The field that holds the longest texts: the one that people mean by "words".
 function wordiest(points) {
-  const lengths = {};
+  const lengths = new Map();
   for (const { payload } of points) {
-    for (const [name, value] of Object.entries(payload ?? {})) if (typeof value === "string") lengths[name] = (lengths[name] || 0) + value.length;
+    for (const [name, value] of Object.entries(payload ?? {})) if (typeof value === "string") lengths.set(name, (lengths.get(name) || 0) + value.length);
   }
-  return Object.keys(lengths).sort((a, b) => lengths[b] - lengths[a])[0];
+  return [...lengths.keys()].sort((a, b) => lengths.get(b) - lengths.get(a))[0];
 }
 
 export async function showPoints(view, { name, info, parameters, signal }) {

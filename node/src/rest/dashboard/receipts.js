@@ -5,7 +5,8 @@ import { badge, button, facts, make, notice, table } from "./dom.js";
 import { bytes, count, counted, moment, seconds } from "./format.js";
 
 const FIRST = 100;
-const ALL = 10_000;
+// The server reads no more at once.
+const MOST = 1000;
 
 const placeOfReceipt = (receipt) => `#/erasure/${encodeURIComponent(receipt.id)}`;
 const state = (receipt) => badge(receipt.state === "complete" ? "good" : receipt.state === "failed" ? "bad" : "busy", receipt.state);
@@ -25,8 +26,8 @@ const COLUMNS = [
 export async function listReceipts(place, signal, limit = FIRST) {
   try {
     const { receipts } = await get(`/engram/v1/receipts?limit=${limit}`, signal);
-    const more = receipts.length === limit && limit < ALL ? button("Show all", () => listReceipts(place, signal, ALL)) : null;
-    place.replaceChildren(table(COLUMNS, receipts, "Nothing was purged yet."), make("p", {}, more ?? ""));
+    const more = receipts.length === limit && limit < MOST ? button(`Show the last ${count(MOST)}`, () => listReceipts(place, signal, MOST)) : null;
+    place.replaceChildren(table(COLUMNS, receipts, "Nothing was purged yet."), make("p", { class: "quiet" }, more ?? (receipts.length === MOST ? `The last ${count(MOST)}; older ones are told by their id.` : "")));
   } catch (error) {
     if (!signal.aborted) place.replaceChildren(notice(error));
   }

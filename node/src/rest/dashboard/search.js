@@ -8,7 +8,7 @@ export function readSearch(parameters) {
   const one = (name) => parameters.get(name) || "";
   let conditions = [];
   try {
-    conditions = JSON.parse(one("where") || "[]").filter((c) => typeof c.key === "string" && typeof c.value === "string" && OPERATORS[c.operator]);
+    conditions = JSON.parse(one("where") || "[]").filter((c) => typeof c.key === "string" && typeof c.value === "string" && Object.hasOwn(OPERATORS, c.operator));
   } catch {
     // An address that somebody cut short.
   }
@@ -33,6 +33,7 @@ export function searchForm(search, { fields, indexed, changed }) {
   const using = make("select", { name: "using" }, ...named);
   const written = make("textarea", { name: "filter", rows: 3, spellcheck: "false", placeholder: '{"must": [{"key": "lang", "match": {"value": "en"}}]}' }, search.filter);
   const chips = make("div", { class: "chips", role: "list", "aria-label": "Conditions" });
+  const known = new Set(indexed);
   const names = choices("payload-fields", indexed);
   let conditions = [...search.conditions];
 
@@ -71,7 +72,8 @@ export function searchForm(search, { fields, indexed, changed }) {
     names,
   );
   const suggest = (more, wordField) => {
-    names.replaceWith(choices("payload-fields", [...new Set([...indexed, ...more])]));
+    for (const one of more) known.add(one);
+    names.replaceChildren(...choices("", [...known]).children);
     if (!field.value && wordField) field.value = wordField;
   };
   return { form, suggest };
