@@ -54,9 +54,9 @@ export async function showErasure(view, { parts: [id], parameters, signal }) {
     const points = counted(found.points, "point");
     const where = `${asked.collection ? `of ${asked.collection}` : `of ${counted(found.collections, "collection")}`}${asked.region ? ` in ${asked.region}` : ""}`;
     const age = asked.older_than_s ? `older than ${counted(asked.older_than_s / DAY_S, "day")}` : "older than the retention rules allow";
-    const cost = `${counted(found.segments, "segment")} of ${counted(found.shards, "shard")}, ${bytes(found.bytes)}, would be written anew or removed.`;
+    const cost = `${counted(found.segments, "segment")} of ${counted(found.shards, "shard")}, ${bytes(found.bytes)}, would be written anew or removed. What was deleted there before goes with it.`;
     const sentence = `${points} ${where}, ${age}`;
-    const run = button(`Erase ${points} …`, () => confirm(sentence, () => guarded(() => purge(asked))), { class: "danger" });
+    const run = button(found.points ? `Erase ${points} …` : "Purge what was deleted …", () => confirm(sentence, () => guarded(() => purge(asked))), { class: "danger" });
     told.replaceChildren(make("div", { class: "panel plan" }, make("p", {}, make("b", {}, sentence), "."), make("p", { class: "quiet" }, cost), run));
   }
 
