@@ -75,6 +75,14 @@ impl Connection {
         })
     }
 
+    /// Opens it anew where the server has closed it: over HTTP/1.1 it does when nothing was asked for a while.
+    async fn keep_open(&mut self, prepared: &Prepared) -> Result<()> {
+        if matches!(self, Self::Rest(sender) if sender.is_closed()) {
+            *self = Self::open(prepared).await?;
+        }
+        Ok(())
+    }
+
     async fn search(&mut self, prepared: &Prepared, query: usize) -> Result<Bytes> {
         let body = prepared.bodies[query].clone();
         match self {
@@ -114,6 +122,9 @@ impl Clients {
 
     /// All clients search until the time is over.
     pub(super) async fn lap(&mut self, time: Duration) -> Result<Lap> {
+        for connection in &mut self.connections {
+            connection.keep_open(&self.prepared).await?;
+        }
         let answers = Rc::new(RefCell::new(vec![None; self.prepared.bodies.len()]));
         let start = Instant::now();
         let mut clients = JoinSet::new();
