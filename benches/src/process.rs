@@ -165,6 +165,8 @@ pub struct Server {
     child: Kill,
     /// `http://ADDRESS` of its gRPC port.
     pub url: String,
+    /// `ADDRESS` of its HTTP port.
+    pub http: String,
     /// Its memory so far.
     pub peak: Peak,
 }
@@ -187,10 +189,11 @@ impl Server {
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let mut child = Kill(command.spawn().context("start the server")?);
         let start = Instant::now();
-        let url = loop {
+        let (url, http) = loop {
             let said = fs::read_to_string(&ready).ok().and_then(|t| serde_json::from_str::<Value>(&t).ok());
-            if let Some(address) = said.as_ref().and_then(|v| v.get("grpc")?.as_str()) {
-                break format!("http://{address}");
+            let address = |front: &str| said.as_ref().and_then(|v| v.get(front)?.as_str());
+            if let (Some(grpc), Some(http)) = (address("grpc"), address("http")) {
+                break (format!("http://{grpc}"), http.to_owned());
             }
             let ended = child.0.try_wait()?;
             if ended.is_some() || start.elapsed() > READY_WITHIN {
@@ -201,7 +204,7 @@ impl Server {
             }
             std::thread::sleep(POLL);
         };
-        Ok(Self { child, url, peak: Peak::default() })
+        Ok(Self { child, url, http, peak: Peak::default() })
     }
 
     /// Its process id.

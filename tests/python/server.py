@@ -24,6 +24,13 @@ def program() -> Path:
 @contextmanager
 def running(**settings: object) -> Iterator[str]:
     """The URL of a server that ends with the block. Settings are named `section__key`."""
+    with listening(**settings) as addresses:
+        yield f"http://{addresses['http']}"
+
+
+@contextmanager
+def listening(**settings: object) -> Iterator[dict[str, str]]:
+    """As `running`: its addresses `http` and `grpc`."""
     home = Path(tempfile.mkdtemp(prefix="engram-clients-"))
     ready, log = home / "ready", home / "server.log"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ENGRAM__")}
@@ -34,7 +41,7 @@ def running(**settings: object) -> Iterator[str]:
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
     try:
-        yield f"http://{address(server, ready, log)}"
+        yield addresses_of(server, ready, log)
         failed = False
     finally:
         server.terminate()
@@ -49,15 +56,15 @@ def running(**settings: object) -> Iterator[str]:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def address(server: subprocess.Popen[bytes], ready: Path, log: Path) -> str:
-    """Waits for the ready file and reads the HTTP address out of it."""
+def addresses_of(server: subprocess.Popen[bytes], ready: Path, log: Path) -> dict[str, str]:
+    """Waits for the ready file and reads it."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise RuntimeError(f"the server ended with {server.returncode}: {log.read_text()[-2000:]}")
         # It is put in place as a whole.
         if ready.exists():
-            return json.loads(ready.read_text())["http"]
+            return json.loads(ready.read_text())
         time.sleep(0.02)
     raise RuntimeError(f"the server was not ready within a minute: {log.read_text()[-2000:]}")
 

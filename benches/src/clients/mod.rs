@@ -1,5 +1,5 @@
-//! Many clients of one real server on the machine that it runs on: a load generator in Rust, then clients in Python
-//! beside those of other databases, and how long a server needs to answer its first search.
+//! Many clients of one real server on the machine that it runs on: a load generator in Rust over gRPC and over REST, then
+//! clients in Python beside those of other databases, and how long a server needs to answer its first search.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,8 +20,12 @@ use crate::serving::{client_runtime, temporary};
 use crate::wire::{Ask, Client};
 
 mod generator;
+mod grpc;
 mod opening;
 mod python;
+mod rest;
+
+use generator::Front;
 
 /// A run whose answers are worse does not count.
 const LEAST_RECALL: f64 = 0.97;
@@ -149,28 +153,37 @@ struct Laps {
     generator_cpu: Vec<f64>,
 }
 
-/// The load generator's part.
+/// The load generator's part: numbers of clients of both fronts take turns.
 fn generated(run: &mut Run<'_>, server: &mut Server) -> Result<()> {
-    run.report.section("gRPC, load generator in Rust: one thread, one connection per client, closed loop");
-    let address = server.url.trim_start_matches("http://").parse().context("the server's address")?;
-    let prepared = Rc::new(generator::Prepared::new(address, &run.ask(), &run.data.queries)?);
-    let mut all: Vec<(usize, Laps)> = run.args.clients.iter().map(|n| (*n, Laps::default())).collect();
+    run.report.section("load generator in Rust: one thread, one connection per client, closed loop");
+    let mut all = Vec::new();
+    for front in [Front::Grpc, Front::Rest] {
+        let address = match front {
+            Front::Grpc => server.url.trim_start_matches("http://"),
+            Front::Rest => &server.http,
+        };
+        let address = address.parse().context("the server's address")?;
+        let prepared = Rc::new(generator::Prepared::new(front, address, &run.ask(), &run.data.queries)?);
+        let laps = |count: &usize| (front, *count, prepared.clone(), Laps::default());
+        all.extend(run.args.clients.iter().map(laps));
+    }
     generator::on_one_thread(async {
         let mut clients = Vec::new();
-        for (count, _) in &all {
-            let connected = generator::Clients::connect(address, *count, prepared.clone()).await?;
+        for (_, count, prepared, _) in &all {
+            let mut connected = generator::Clients::connect(*count, prepared.clone()).await?;
             connected.lap(WARM_UP).await?;
             clients.push(connected);
         }
         for _ in 0..run.rounds() {
-            for (clients, (_, laps)) in clients.iter().zip(&mut all) {
+            for (clients, (.., laps)) in clients.iter_mut().zip(&mut all) {
                 lap(run, server, clients, laps).await?;
             }
         }
         Ok(())
     })?;
-    all.iter().for_each(|(count, laps)| line(&mut run.report, *count, laps));
-    let recall = all.iter().flat_map(|(_, laps)| &laps.recall).copied().fold(f64::INFINITY, f64::min);
+    all.iter().for_each(|(front, count, _, laps)| line(&mut run.report, *front, *count, laps));
+    cost(run, &all.iter().map(|(front, count, _, laps)| (*front, *count, laps)).collect::<Vec<_>>());
+    let recall = all.iter().flat_map(|(.., laps)| &laps.recall).copied().fold(f64::INFINITY, f64::min);
     let note = if recall < LEAST_RECALL {
         format!(": BELOW {LEAST_RECALL}, so no rate counts")
     } else {
@@ -180,10 +193,28 @@ fn generated(run: &mut Run<'_>, server: &mut Server) -> Result<()> {
     Ok(())
 }
 
+/// What a search over REST costs more than over gRPC.
+fn cost(run: &mut Run<'_>, all: &[(Front, usize, &Laps)]) {
+    for count in &run.args.clients {
+        let of = |front| all.iter().find(|(f, c, _)| (*f, *c) == (front, *count)).map(|(.., laps)| *laps);
+        let (Some(grpc), Some(rest)) = (of(Front::Grpc), of(Front::Rest)) else { continue };
+        let added = median(&rest.p50) - median(&grpc.p50);
+        let share = median(&rest.rates) / median(&grpc.rates);
+        let text = format!("{added:+.0} us of p50, {share:.2} of its QPS");
+        let value = json!({ "added_p50_us": added, "share_of_qps": share });
+        run.report.add(
+            &format!("rest_cost_{count}"),
+            &format!("REST beside gRPC, {}", clients(*count)),
+            text,
+            value,
+        );
+    }
+}
+
 async fn lap(
     run: &Run<'_>,
     server: &mut Server,
-    clients: &generator::Clients,
+    clients: &mut generator::Clients,
     laps: &mut Laps,
 ) -> Result<()> {
     let cpu = |pid: u32| process::cpu_seconds(pid).unwrap_or(f64::NAN);
@@ -202,10 +233,11 @@ async fn lap(
     Ok(())
 }
 
-fn line(report: &mut Report, count: usize, laps: &Laps) {
+fn line(report: &mut Report, front: Front, count: usize, laps: &Laps) {
     let (rate, p50, p99) = (median(&laps.rates), median(&laps.p50), median(&laps.p99));
     let (server, generator) = (median(&laps.server_cpu), median(&laps.generator_cpu));
     let goal = match count {
+        _ if front == Front::Rest => String::new(),
         1 => format!(" (goal: p50 <= {GOAL_MICROS:.0} us)"),
         8 => format!(" (goal: >= {GOAL_RATE:.0} QPS)"),
         _ => String::new(),
@@ -215,14 +247,11 @@ fn line(report: &mut Report, count: usize, laps: &Laps) {
         "qps": rate, "p50_us": p50, "p99_us": p99, "recall": median(&laps.recall), "laps_qps": laps.rates,
         "server_cpu_us": server, "generator_cpu_us": generator,
     });
-    report.add(&format!("rust_{count}"), &clients(count), text, value);
+    // The figures of gRPC kept the names they had before there was another front.
+    let key = if front == Front::Grpc { format!("rust_{count}") } else { format!("rust_rest_{count}") };
+    report.add(&key, &format!("{}, {}", front.name(), clients(count)), text, value);
     let text = format!("server {server:.0} us, generator {generator:.0} us");
-    report.add(
-        &format!("rust_{count}_cpu"),
-        "  processor time of one search",
-        text,
-        json!([server, generator]),
-    );
+    report.add(&format!("{key}_cpu"), "  processor time of one search", text, json!([server, generator]));
 }
 
 /// `1 client`, `8 clients`.

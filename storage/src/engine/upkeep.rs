@@ -7,14 +7,12 @@ use std::time::Duration;
 use super::Engine;
 use crate::catalog::Receipt;
 use crate::schema::CollectionSchema;
-use crate::shard::Shard;
+use crate::shard::{Shard, WORTH_FLUSHING_BYTES};
 
 /// Time between two looks at idle shards.
 const TICK: Duration = Duration::from_secs(2);
 /// A memtable of some size whose shard was quiet for this long is flushed, so that it gets a graph.
 const QUIET_MS: i64 = 4_000;
-/// Smaller memtables stay: scanning them costs less than a file.
-const WORTH_FLUSHING_BYTES: u64 = 4 << 20;
 
 impl Engine {
     /// Ends what an earlier run of the server left unfinished.

@@ -43,6 +43,7 @@ mod stats;
 mod work;
 
 pub use erase::ErasePlan;
+pub(crate) use stats::WORTH_FLUSHING_BYTES;
 pub use stats::{SegmentStats, ShardStats};
 pub use work::{Tally, Work};
 

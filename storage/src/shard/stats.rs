@@ -1,10 +1,14 @@
 //! Figures of a shard.
 
 use super::Shard;
-use super::state::Place;
+use super::state::{Place, ShardState};
 use crate::error::Result;
 use crate::log::Offset;
 use crate::manifest::SegmentEntry;
+use crate::schema::{CollectionSchema, VectorField};
+
+/// Smaller memtables stay: scanning them costs less than a file. Larger ones are flushed once their shard is quiet.
+pub(crate) const WORTH_FLUSHING_BYTES: u64 = 4 << 20;
 
 /// Figures of one segment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +50,7 @@ pub struct ShardStats {
     pub state: &'static str,
     /// Live vectors that a graph covers.
     pub indexed_vectors: u64,
-    /// Vectors that will get a graph.
+    /// Vectors that will get a graph: those of segments, and of a memtable that is flushed once it is quiet.
     pub pending_vectors: u64,
 }
 
@@ -95,6 +99,19 @@ impl Shard {
             }
             stats.segments.push(segment);
         }
+        if memtable_bytes >= WORTH_FLUSHING_BYTES {
+            stats.pending_vectors += memtable_vectors(&state, &schema);
+        }
         Ok(stats)
     }
+}
+
+/// Vectors of the memtable, of fields with enough of them for a graph.
+fn memtable_vectors(state: &ShardState, schema: &CollectionSchema) -> u64 {
+    let of = |field: &VectorField| -> usize {
+        let memory = state.runs.iter().filter(|run| !matches!(run.place, Place::Segment(_)));
+        memory.map(|run| run.run.vector_set(field.id).map_or(0, |set| set.len())).sum()
+    };
+    let counts = schema.vectors.iter().map(|field| (of(field), field.graph_threshold));
+    counts.filter(|(vectors, least)| vectors >= least).map(|(vectors, _)| vectors as u64).sum()
 }

@@ -177,3 +177,21 @@ fn graph_files(dir: &Path) -> Vec<std::path::PathBuf> {
     }
     found
 }
+
+/// Clients wait for "nothing pending" before they measure or serve: rows that are about to be flushed must count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memtable_that_will_get_a_graph_is_pending() {
+    let fixture = Fixture::new().await;
+    let shard = fixture.shard().await;
+    shard.write(drawn_upserts(0..600, 0), true).await.unwrap();
+    let stats = shard.stats().await.unwrap();
+    assert_eq!((stats.indexed_vectors, stats.pending_vectors), (0, 0), "so few bytes stay where they are");
+    let long = "x".repeat(4 << 10);
+    let large = (600..1_800).map(|id| Op::Upsert(point(id, &long, NOW)));
+    shard.write(batch(large), true).await.unwrap();
+    let stats = shard.stats().await.unwrap();
+    assert_eq!((stats.indexed_vectors, stats.pending_vectors), (0, 1_800), "{stats:?}");
+    shard.compact().await.unwrap();
+    let stats = shard.stats().await.unwrap();
+    assert_eq!((stats.indexed_vectors, stats.pending_vectors), (1_800, 0));
+}
