@@ -6,7 +6,7 @@ use super::route::{Route, schema_of};
 use super::update_result::UpdateResult;
 use super::{
     absent, aliases, batch, cluster, collections, engram, facet, groups, index, openapi, payload,
-    point_vectors, points, query, scroll, search, upsert,
+    point_vectors, points, query, scroll, search, snapshot_file, snapshots, upsert,
 };
 use crate::access::Access;
 
@@ -139,18 +139,20 @@ pub(crate) static ROUTES: &[Route] = &[
         .absent(),
     route!(Admin, DELETE "/cluster/peer/{peer_id}", "remove_peer", "Cluster", "Take a peer out" => absent::only_in_a_cluster)
         .absent(),
-    route!(Admin, GET "/collections/{collection_name}/snapshots", "list_snapshots", "Snapshots", "Snapshots of a collection" => absent::not_implemented)
-        .absent(),
-    route!(Admin, POST "/collections/{collection_name}/snapshots", "create_snapshot", "Snapshots", "Make a snapshot" => absent::not_implemented)
-        .absent(),
-    route!(Admin, GET "/collections/{collection_name}/snapshots/{snapshot_name}", "get_snapshot", "Snapshots", "Download a snapshot" => absent::not_implemented)
-        .absent(),
-    route!(Admin, DELETE "/collections/{collection_name}/snapshots/{snapshot_name}", "delete_snapshot", "Snapshots", "Delete a snapshot" => absent::not_implemented)
-        .absent(),
-    route!(Admin, PUT "/collections/{collection_name}/snapshots/recover", "recover_from_snapshot", "Snapshots", "Recover from a snapshot" => absent::not_implemented)
-        .absent(),
-    route!(Admin, POST "/collections/{collection_name}/snapshots/upload", "recover_from_uploaded_snapshot", "Snapshots", "Recover from an upload" => absent::not_implemented)
-        .absent(),
+    route!(Admin, GET "/collections/{collection_name}/snapshots", "list_snapshots", "Snapshots", "Snapshots of a collection, the oldest first" => snapshots::list)
+        .gives(schema_of::<Vec<snapshots::SnapshotDescription>>),
+    route!(Admin, POST "/collections/{collection_name}/snapshots", "create_snapshot", "Snapshots", "Make a snapshot" => snapshots::create)
+        .gives(schema_of::<snapshots::SnapshotDescription>),
+    route!(Admin, GET "/collections/{collection_name}/snapshots/{snapshot_name}", "get_snapshot", "Snapshots", "Download a snapshot" => snapshot_file::download)
+        .gives_file(),
+    route!(Admin, DELETE "/collections/{collection_name}/snapshots/{snapshot_name}", "delete_snapshot", "Snapshots", "Delete a snapshot" => snapshots::delete)
+        .gives(schema_of::<bool>),
+    route!(Admin, PUT "/collections/{collection_name}/snapshots/recover", "recover_from_snapshot", "Snapshots", "Make or replace a collection from a snapshot of the listing" => snapshots::recover)
+        .takes(schema_of::<snapshots::RecoverBody>)
+        .gives(schema_of::<bool>),
+    route!(Admin, POST "/collections/{collection_name}/snapshots/upload", "recover_from_uploaded_snapshot", "Snapshots", "Make or replace a collection from a file" => snapshot_file::upload)
+        .takes_file(schema_of::<snapshot_file::SnapshotForm>)
+        .gives(schema_of::<bool>),
     route!(Admin, GET "/snapshots", "list_full_snapshots", "Snapshots", "Snapshots of all" => absent::not_implemented)
         .absent(),
     route!(Admin, POST "/snapshots", "create_full_snapshot", "Snapshots", "Make a snapshot of all" => absent::not_implemented)

@@ -14,6 +14,7 @@ mod points;
 mod rest_behaviour;
 mod rest_limits;
 mod rest_routes;
+mod rest_snapshots;
 mod retention;
 mod running;
 mod samples;
