@@ -34,7 +34,23 @@ async fn rest_payloads_change_in_every_way() {
     running.ok("POST", &path("/clear"), json!({ "points": [1, 2] })).await;
     assert_eq!((payload(&running, 1).await, payload(&running, 2).await), (json!({}), json!({})));
     let nested = json!({ "payload": { "a": 1 }, "points": [1], "key": "x" });
-    assert_eq!(running.send("POST", &path(""), nested).await.status, 501);
+    running.ok("POST", &path(""), nested).await;
+    assert_eq!(payload(&running, 1).await, json!({ "x": { "a": 1 } }));
+    let deeper = json!({ "payload": { "b": [{}, {}] }, "filter": { "must": { "key": "x.a", "match": { "value": 1 } } }, "key": "x.y" });
+    running.ok("POST", &path(""), deeper).await;
+    let each = json!({ "payload": { "c": 1 }, "points": [1], "key": "x.y.b[]" });
+    running.ok("POST", &path(""), each).await;
+    assert_eq!(
+        payload(&running, 1).await,
+        json!({ "x": { "a": 1, "y": { "b": [{ "c": 1 }, { "c": 1 }] } } })
+    );
+    for (key, status) in [("", 400), ("a[", 400), (&*"a.".repeat(300), 400), (&*vec!["a"; 33].join("."), 400)]
+    {
+        let bad = json!({ "payload": { "c": 1 }, "points": [1], "key": key });
+        assert_eq!(running.send("POST", &path(""), bad).await.status, status, "{key}");
+    }
+    let overwrite = json!({ "payload": { "c": 1 }, "points": [1], "key": "x" });
+    assert_eq!(running.send("PUT", &path(""), overwrite).await.status, 400);
 }
 
 #[tokio::test]
