@@ -84,6 +84,41 @@ async fn rest_vectors_change_and_go() {
 }
 
 #[tokio::test]
+async fn rest_upserts_reach_what_their_mode_and_filter_say() {
+    let running = start().await;
+    docs(&running).await;
+    let upsert = async |ids: [u64; 2], mode: Value, filter: Value| {
+        let point = |n: u64| json!({ "id": n, "vector": { "": [9, 9] }, "payload": { "new": n } });
+        let body = json!({ "points": ids.map(point), "update_mode": mode, "update_filter": filter });
+        let done = running.ok("PUT", "/collections/docs/points", body).await;
+        assert!(done["operation_id"].is_u64(), "{done}");
+    };
+    let all = async || running.ok("POST", "/collections/docs/points/count", json!({})).await["count"].clone();
+    let first = json!({ "must": { "key": "n", "match": { "value": 1 } } });
+    upsert([1, 2], json!("upsert"), first.clone()).await;
+    assert_eq!(payload(&running, 1).await, json!({ "new": 1 }));
+    assert_eq!(payload(&running, 2).await, json!({ "n": 2, "tag": "t" }));
+    upsert([2, 5], json!("update_only"), Value::Null).await;
+    assert_eq!((payload(&running, 2).await, all().await), (json!({ "new": 2 }), json!(4)));
+    upsert([3, 6], json!("insert_only"), first.clone()).await;
+    assert_eq!((payload(&running, 3).await["n"].clone(), all().await), (json!(3), json!(5)));
+    upsert([7, 3], Value::Null, first.clone()).await;
+    assert_eq!((payload(&running, 3).await["n"].clone(), all().await), (json!(3), json!(6)));
+    let vectors = json!({ "points": [{ "id": 3, "vector": { "b": [0.5] } }, { "id": 4, "vector": { "b": [0.5] } }],
+        "update_filter": { "must": { "key": "n", "match": { "value": 4 } } } });
+    running.ok("PUT", "/collections/docs/points/vectors", vectors).await;
+    let found =
+        running.ok("POST", "/collections/docs/points", json!({ "ids": [3, 4], "with_vector": ["b"] })).await;
+    assert_eq!((&found[0]["vector"]["b"], &found[1]["vector"]["b"]), (&json!([3.0]), &json!([0.5])));
+    let bad = json!({ "points": [], "update_filter": { "must": [{ "key": 1 }] } });
+    assert_eq!(running.send("PUT", "/collections/docs/points", bad).await.status, 400);
+    let keyed = json!({ "points": [], "update_filter": first }).to_string();
+    let path = "/collections/docs/points";
+    let answer = running.raw("PUT", path, &[("idempotency-key", "k")], keyed.as_bytes()).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+}
+
+#[tokio::test]
 async fn rest_batches_of_writes_run_in_order() {
     let running = start().await;
     docs(&running).await;
