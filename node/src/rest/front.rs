@@ -19,6 +19,7 @@ use super::answer::Answer;
 use super::call::{Call, Received, check_names};
 use super::error::{RestError, counted_as};
 use super::route::Route;
+use super::unread::watched;
 use crate::VERSION;
 use crate::auth;
 use crate::serve::admission::InFlight;
@@ -37,7 +38,11 @@ struct RequestId(HeaderValue);
 pub(super) async fn sign(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
+    let (request, ended) = watched(request);
     let mut answer = next.run(request).await;
+    if ended.closes() {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     answer.headers_mut().insert(REQUEST_ID, id);
     answer.headers_mut().insert(header::SERVER, server());
     answer

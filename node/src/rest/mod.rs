@@ -60,6 +60,7 @@ mod snapshot_location;
 mod snapshots;
 mod text_index;
 pub(crate) mod title;
+mod unread;
 mod update_result;
 mod upsert;
 mod vector;

@@ -34,8 +34,9 @@ const PAGE: &str = include_str!("docs.html");
 pub(crate) struct AnyJson(Value);
 
 /// An unsigned number or a UUID.
-#[derive(ToSchema)]
+#[derive(serde::Serialize, ToSchema)]
 #[allow(dead_code, reason = "only its schema is used")]
+#[serde(untagged)]
 #[schema(as = PointId)]
 pub(crate) enum PointIdSchema {
     #[schema(value_type = u64)]

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use axum::http::Method;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::schema::{ArrayBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 
 use super::answer::Answer;
@@ -53,6 +53,20 @@ pub(crate) fn schema_of<T: ToSchema>(all: &mut Schemas) -> RefOr<Schema> {
         T::schemas(all);
     }
     RefOr::Ref(Ref::from_schema_name(name))
+}
+
+/// A list of `T`, which has no name: all lists would share it.
+pub(crate) fn list_of<T: ToSchema>(all: &mut Schemas) -> RefOr<Schema> {
+    listed(schema_of::<T>(all))
+}
+
+/// A list of lists of `T`.
+pub(crate) fn lists_of<T: ToSchema>(all: &mut Schemas) -> RefOr<Schema> {
+    listed(list_of::<T>(all))
+}
+
+fn listed(item: RefOr<Schema>) -> RefOr<Schema> {
+    RefOr::T(Schema::Array(ArrayBuilder::new().items(item).build()))
 }
 
 impl Route {

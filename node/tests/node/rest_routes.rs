@@ -207,6 +207,29 @@ async fn rest_every_route_of_the_description_answers_in_the_envelope() {
         }
     }
     assert_eq!(tried, 77, "routes are named in the table and tested here");
+    // Each list is described by what is in it, and an identity by what it looks like.
+    let result = |path: &str, method: &str| {
+        description["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
+            ["result"]["items"]["$ref"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for (path, method, item) in [
+        ("/collections/{collection_name}/snapshots", "get", "SnapshotDescription"),
+        ("/collections/{collection_name}/points/batch", "post", "UpdateResult"),
+        ("/collections/{collection_name}/points", "post", "Record"),
+        ("/collections/{collection_name}/points/query/batch", "post", "QueryResult"),
+    ] {
+        assert_eq!(result(path, method), format!("#/components/schemas/{item}"), "{path}");
+    }
+    let kinds: Vec<&Value> = description["components"]["schemas"]["PointId"]["oneOf"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| &kind["type"])
+        .collect();
+    assert_eq!(kinds, ["integer", "string"]);
     // What is referred to is there.
     let text = description.to_string();
     for part in text.split("\"#/components/schemas/").skip(1) {
