@@ -13,7 +13,8 @@ use bytes::Bytes;
 use engram_query::database::CollectionChange;
 use engram_query::limits::{MAX_BATCH, MAX_PAYLOAD_BYTES};
 use engram_query::request::{
-    Change, NewPoint, PointSelector, ReadOptions, SearchRequest, Selection, VectorUpdate, WriteOptions,
+    Change, NewPoint, PointSelector, Reach, ReadOptions, SearchRequest, Selection, VectorUpdate,
+    WriteCondition, WriteOptions,
 };
 use engram_storage::ErrorKind;
 use engram_storage::op::{OpOutcome, PayloadChange};
@@ -309,4 +310,75 @@ async fn a_payload_does_not_outgrow_its_limit_by_merges() {
     assert!(matches!(merge("a").await.unwrap().outcomes[0], Some(OpOutcome::Applied { .. })));
     assert_eq!(merge("b").await.unwrap().outcomes[0], Some(OpOutcome::PayloadTooLarge));
     assert!(matches!(merge("a").await.unwrap().outcomes[0], Some(OpOutcome::Applied { .. })));
+}
+
+fn with_payload(id: u64, json: &str) -> NewPoint {
+    NewPoint { payload: Bytes::copy_from_slice(json.as_bytes()), ..point(id) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conditional_write_reaches_what_its_condition_says() {
+    for (regions, shards) in [(&["eu"][..], 1), (&["eu", "us"][..], 3)] {
+        let world = World::new().await;
+        world.create("c", regions, shards).await;
+        let old = |id: u64| with_payload(id, if id % 2 == 1 { r#"{"odd":1}"# } else { r#"{"odd":0}"# });
+        world.put("c", (1..=10).map(old).collect()).await;
+        let condition =
+            |filter: Option<&str>, reach| WriteCondition { filter: filter.map(self::filter), reach };
+        let write = async |ids: std::ops::RangeInclusive<u64>, json: &str, condition| {
+            let points = ids.map(|id| with_payload(id, json)).collect();
+            world.db.upsert_where(OWNER, "c", (points, condition), WriteOptions::default()).await.unwrap()
+        };
+        let odd = r#"{"must":[{"key":"odd","match":{"value":1}}]}"#;
+        let done = write(1..=12, r#"{"a":1}"#, condition(Some(odd), Reach::All)).await;
+        assert_eq!(
+            (done.affected, done.outcomes.len()),
+            (7, 12),
+            "five odd ones and two that were not there"
+        );
+        assert!(done.outcomes[0].is_some() && done.outcomes[1].is_none());
+        assert_eq!(payload(&world, "c", 1).await.unwrap(), r#"{"a":1}"#);
+        assert_eq!(payload(&world, "c", 2).await.unwrap(), r#"{"odd":0}"#);
+        let done = write(2..=14, r#"{"b":1}"#, condition(None, Reach::Present)).await;
+        assert_eq!((done.affected, world.count("c").await), (11, 12));
+        let done = write(12..=15, r#"{"c":1}"#, condition(None, Reach::Absent)).await;
+        assert_eq!((done.affected, world.count("c").await), (3, 15));
+        assert_eq!(payload(&world, "c", 12).await.unwrap(), r#"{"b":1}"#);
+        // The last of a repeated id counts.
+        let twice = vec![with_payload(1, r#"{"d":1}"#), with_payload(1, r#"{"d":2}"#)];
+        let all = condition(Some(r#"{"must":[{"key":"a","match":{"value":1}}]}"#), Reach::Present);
+        world.db.upsert_where(OWNER, "c", (twice, all), WriteOptions::default()).await.unwrap();
+        assert_eq!(payload(&world, "c", 1).await.unwrap(), r#"{"d":2}"#);
+        let keyed = (vec![point(1)], condition(None, Reach::Present));
+        let refused = world.db.upsert_where(OWNER, "c", keyed, self::keyed("k")).await.unwrap_err();
+        assert_eq!(refused.code(), "invalid_argument");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditional_writes_side_by_side_lose_none() {
+    let world = std::sync::Arc::new(World::new().await);
+    world.create("c", &["eu"], 2).await;
+    world.put("c", vec![with_payload(1, r#"{"n":0}"#)]).await;
+    // Each step is taken by exactly one of the writers, whoever comes first.
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let world = world.clone();
+        writers.spawn(async move {
+            let mut taken = 0;
+            for n in 0..50 {
+                let from = format!(r#"{{"must":[{{"key":"n","match":{{"value":{n}}}}}]}}"#);
+                let condition = WriteCondition { filter: Some(filter(&from)), reach: Reach::Present };
+                let next = vec![with_payload(1, &format!(r#"{{"n":{}}}"#, n + 1))];
+                let done =
+                    world.db.upsert_where(OWNER, "c", (next, condition), WriteOptions::default()).await;
+                taken += done.unwrap().affected;
+            }
+            taken
+        });
+    }
+    let taken: u64 = writers.join_all().await.into_iter().sum();
+    let json = payload(&world, "c", 1).await.unwrap();
+    assert_eq!(json, format!(r#"{{"n":{taken}}}"#), "as many writes took effect as steps were made");
+    assert!(taken >= 1);
 }

@@ -60,6 +60,7 @@ fn point() -> impl Strategy<Value = Point> {
 fn change() -> impl Strategy<Value = PayloadChange> {
     prop_oneof![
         bytes().prop_map(PayloadChange::Merge),
+        (".{0,20}", bytes()).prop_map(|(path, update)| PayloadChange::MergeAt { path, update }),
         bytes().prop_map(PayloadChange::Overwrite),
         vec("[a-zäø.]{0,12}", 0..5).prop_map(PayloadChange::DeleteKeys),
         Just(PayloadChange::Clear)

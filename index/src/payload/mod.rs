@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub mod datetime;
 pub mod field_index;
 pub mod geo;
+mod merge;
 pub mod path;
 pub mod predicate;
 

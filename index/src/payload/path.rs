@@ -23,7 +23,7 @@ pub struct PayloadPath {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Segment {
+pub(super) enum Segment {
     Key(String),
     Each,
     At(usize),
@@ -77,6 +77,10 @@ impl PayloadPath {
                 None => return Err(refuse("a key is followed by `.`, `[` or the end")),
             }
         }
+    }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     /// The values at this path, those of a final array one by one. `null` is a value here.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use engram_query::token::ConsistencyToken;
 use serde::Serialize;
@@ -19,7 +19,7 @@ const MAX_TOKEN_HEADER: usize = 4 << 10;
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) body: Bytes,
+    pub(crate) body: Body,
 }
 
 impl Answer {
@@ -50,7 +50,7 @@ impl Answer {
     }
 
     /// JSON as it is.
-    pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Self {
         let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         Self { status, headers, body: body.into() }
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
-use axum::http::HeaderMap;
+use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 use engram_query::limits::{MAX_TIMEOUT, MAX_TOKEN_BYTES};
 use engram_query::request::{Principal, ReadOptions, Selection, WriteOptions};
 use engram_query::token::ConsistencyToken;
 use engram_storage::schema::CollectionSchema;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -25,6 +26,8 @@ const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 const MAX_NAME_BYTES: usize = 255;
 /// No read returns more: one that asks for more is refused, and must not take all room before that.
 const MAX_EXPECTED: usize = 10_000;
+/// Bytes of a file that are in memory while it is sent.
+const FILE_BYTES: usize = 1 << 20;
 
 /// A request.
 pub(crate) struct Call {
@@ -36,6 +39,14 @@ pub(crate) struct Call {
     path: Vec<(String, String)>,
     query: Vec<(String, String)>,
     room: Option<AnswerRoom>,
+    /// The body of a route that reads it as it comes.
+    stream: Mutex<Option<Body>>,
+}
+
+/// A body as its route wants it.
+pub(super) enum Received {
+    Whole(Bytes),
+    Stream(Body),
 }
 
 impl Call {
@@ -44,7 +55,7 @@ impl Call {
         (context, started): (Arc<Context>, Instant),
         head: Parts,
         path: Vec<(String, String)>,
-        body: Bytes,
+        body: Received,
     ) -> Result<Self, RestError> {
         let Some(principal) = head.extensions.get::<Principal>().copied() else {
             return Err(RestError::internal("a request reached its handler without a principal"));
@@ -52,7 +63,12 @@ impl Call {
         let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
         let query = query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
         let room = head.extensions.get::<AnswerRoom>().cloned();
-        Ok(Self { context, principal, started, body, headers: head.headers, path, query, room })
+        let (body, stream) = match body {
+            Received::Whole(body) => (body, None),
+            Received::Stream(body) => (Bytes::new(), Some(body)),
+        };
+        let stream = Mutex::new(stream);
+        Ok(Self { context, principal, started, body, headers: head.headers, path, query, room, stream })
     }
 
     /// A part of the path.
@@ -73,6 +89,16 @@ impl Call {
     /// A parameter behind the path.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A header, where it is plain text.
+    pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body of a route that reads it as it comes; an empty one the second time.
+    pub(crate) fn take_body(&self) -> Body {
+        self.stream.lock().take().unwrap_or_default()
     }
 
     /// The body as `T`.
@@ -137,6 +163,12 @@ impl Call {
             Some(expected_bytes(&schema, selection, count.min(MAX_EXPECTED)))
         };
         let expected = parts.filter_map(part).fold(Expected::default(), Expected::and);
+        Ok(Charged::take(self.room.clone(), expected).await?)
+    }
+
+    /// Room for the parts of a file that is sent.
+    pub(crate) async fn file_room(&self) -> Result<Charged, RestError> {
+        let expected = Expected { least: 0, likely: FILE_BYTES };
         Ok(Charged::take(self.room.clone(), expected).await?)
     }
 

@@ -16,9 +16,10 @@ use uuid::Uuid;
 
 use super::Rest;
 use super::answer::Answer;
-use super::call::{Call, check_names};
+use super::call::{Call, Received, check_names};
 use super::error::{RestError, counted_as};
 use super::route::Route;
+use super::unread::watched;
 use crate::VERSION;
 use crate::auth;
 use crate::serve::admission::InFlight;
@@ -37,7 +38,11 @@ struct RequestId(HeaderValue);
 pub(super) async fn sign(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
+    let (request, ended) = watched(request);
     let mut answer = next.run(request).await;
+    if ended.closes() {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     answer.headers_mut().insert(REQUEST_ID, id);
     answer.headers_mut().insert(header::SERVER, server());
     answer
@@ -79,7 +84,7 @@ pub(super) async fn run(
     let outcome = async {
         identify(&rest, route, &mut head)?;
         check_names(&path)?;
-        let call = admit(&rest, started, (head, path), body, &mut held).await?;
+        let call = admit(&rest, (route, started), (head, path), body, &mut held).await?;
         (route.handler)(call).await
     };
     let answer = match outcome.instrument(span.clone()).await {
@@ -102,7 +107,7 @@ fn identify(rest: &Rest, route: &Route, head: &mut Parts) -> Result<(), RestErro
 /// Takes a place among the requests in work and room for the body, and reads it.
 async fn admit(
     rest: &Rest,
-    started: Instant,
+    (route, started): (&Route, Instant),
     (mut head, path): (Parts, Vec<(String, String)>),
     body: Body,
     held: &mut Held,
@@ -110,7 +115,10 @@ async fn admit(
     let (front, in_flight) = (&rest.front, held.1.clone());
     held.0 = Some(front.admission.request().await?);
     let collector = Collector { admission: &front.admission, in_flight: &in_flight, max: front.max_message };
-    let body = collector.collect(&head.headers, body).await.map_err(refused)?;
+    let body = match route.file_body {
+        true => Received::Stream(collector.pass(&head.headers, body).await.map_err(refused)?),
+        false => Received::Whole(collector.collect(&head.headers, body).await.map_err(refused)?),
+    };
     head.extensions.insert(AnswerRoom::new(front.admission.clone(), in_flight, front.max_message));
     Call::new((rest.context.clone(), started), head, path, body)
 }
@@ -141,7 +149,7 @@ fn refused(e: BodyError) -> RestError {
 }
 
 fn respond(rest: &Rest, answer: Answer, observation: Observation, held: Held) -> Response {
-    let body = tonic::body::Body::new(Body::from(answer.body));
+    let body = tonic::body::Body::new(answer.body);
     let body = ObservedBody::new(body, observation, held, rest.front.watch.clone());
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = answer.status;
@@ -171,7 +179,7 @@ fn shorten(path: &str) -> String {
 
 pub(super) fn bare(error: &RestError) -> Response {
     let answer = Answer::refusal(Instant::now(), error, "");
-    let mut response = Response::new(Body::from(answer.body));
+    let mut response = Response::new(answer.body);
     *response.status_mut() = answer.status;
     response.headers_mut().extend(answer.headers);
     response

@@ -16,7 +16,7 @@ use axum::middleware::from_fn;
 use axum::routing::{MethodFilter, get, on};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::config::RestSettings;
@@ -54,8 +54,13 @@ mod routes;
 mod scroll;
 mod search;
 mod selection;
+mod snapshot_checksum;
+mod snapshot_file;
+mod snapshot_location;
+mod snapshots;
 mod text_index;
 pub(crate) mod title;
+mod unread;
 mod update_result;
 mod upsert;
 mod vector;
@@ -99,8 +104,9 @@ fn filter_of(route: &route::Route) -> MethodFilter {
 }
 
 fn finish(router: Router, settings: &RestSettings) -> Router {
-    let packed =
-        CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(PACK_ABOVE));
+    // Files are sent as they are, with their length.
+    let worth = SizeAbove::new(PACK_ABOVE).and(NotForContentType::const_new("application/octet-stream"));
+    let packed = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth);
     let router = router
         .fallback(front::no_route)
         .method_not_allowed_fallback(front::no_method)

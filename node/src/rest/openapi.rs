@@ -34,8 +34,9 @@ const PAGE: &str = include_str!("docs.html");
 pub(crate) struct AnyJson(Value);
 
 /// An unsigned number or a UUID.
-#[derive(ToSchema)]
+#[derive(serde::Serialize, ToSchema)]
 #[allow(dead_code, reason = "only its schema is used")]
+#[serde(untagged)]
 #[schema(as = PointId)]
 pub(crate) enum PointIdSchema {
     #[schema(value_type = u64)]
@@ -221,26 +222,68 @@ fn operation(route: &'static Route, schemas: &mut Schemas) -> Operation {
         query("wait", Type::Boolean, "Answer after the write is applied, not only durable.");
     }
     query("timeout", Type::Integer, "Seconds the request may take.");
+    if route.file_body {
+        query("checksum", Type::String, "Checksum of the listing, or SHA-256 of the file.");
+        query("priority", Type::String, "`no_sync`, `snapshot` or `replica`: of no meaning on one node.");
+    }
     if let Some(body) = route.body {
+        let kind = if route.file_body { "multipart/form-data" } else { "application/json" };
         let content = ContentBuilder::new().schema(Some(body(schemas))).build();
-        let body = RequestBodyBuilder::new().content("application/json", content);
+        let body = RequestBodyBuilder::new().content(kind, content);
         operation = operation.request_body(Some(body.required(Some(Required::True)).build()));
     }
-    if route.absent {
-        let what = "Not implemented, or an operation of a cluster";
-        return operation.response("default", ResponseBuilder::new().description(what)).build();
+    for (status, response) in refusals() {
+        operation = operation.response(status, response);
     }
-    let result = route.result.map(|result| result(schemas));
-    let mut envelope = ObjectBuilder::new()
-        .property("time", ObjectBuilder::new().schema_type(Type::Number))
-        .property("status", ObjectBuilder::new().schema_type(Type::String));
-    envelope = match result {
-        Some(result) => envelope.property("result", result),
-        None => envelope.property("result", ObjectBuilder::new().schema_type(Type::Object)),
+    if route.absent {
+        return operation.response("501", refusal("Not implemented: absent")).build();
+    }
+    let content = match route.file_result {
+        true => ("application/octet-stream", ContentBuilder::new().schema(Some(binary())).build()),
+        false => ("application/json", ContentBuilder::new().schema(Some(envelope(route, schemas))).build()),
     };
-    let envelope = RefOr::T(Schema::Object(envelope.build()));
-    let content = ContentBuilder::new().schema(Some(envelope)).build();
-    let done = ResponseBuilder::new().description("Success").content("application/json", content);
-    let refused = ResponseBuilder::new().description("{\"status\": {\"error\": \"..\"}, \"time\": 0.0}");
-    operation.response("200", done).response("4XX", refused).build()
+    let done = ResponseBuilder::new().description("Success").content(content.0, content.1);
+    operation.response("200", done).build()
+}
+
+fn envelope(route: &'static Route, schemas: &mut Schemas) -> RefOr<Schema> {
+    let result = match route.result {
+        Some(result) => result(schemas),
+        None => ObjectBuilder::new().schema_type(Type::Object).into(),
+    };
+    let time = ObjectBuilder::new().schema_type(Type::Number);
+    let status = ObjectBuilder::new().schema_type(Type::String);
+    let all =
+        ObjectBuilder::new().property("result", result).property("status", status).property("time", time);
+    RefOr::T(Schema::Object(
+        ["result", "status", "time"].into_iter().fold(all, ObjectBuilder::required).build(),
+    ))
+}
+
+fn binary() -> Schema {
+    let format = utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Binary);
+    Schema::Object(ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build())
+}
+
+/// What any request may be refused with.
+fn refusals() -> [(&'static str, utoipa::openapi::Response); 5] {
+    let text = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
+    let nobody = ResponseBuilder::new().description("No valid key").content("text/plain", text).build();
+    [
+        ("401", nobody),
+        ("4XX", refusal("The request cannot be answered as it is")),
+        ("501", refusal("An option that is not supported")),
+        ("503", refusal("Not now: try again later")),
+        ("507", refusal("No space left")),
+    ]
+}
+
+fn refusal(what: &str) -> utoipa::openapi::Response {
+    let error = ObjectBuilder::new().schema_type(Type::String);
+    let status = ObjectBuilder::new().property("error", error).required("error");
+    let time = ObjectBuilder::new().schema_type(Type::Number);
+    let whole = ObjectBuilder::new().property("status", status).property("time", time);
+    let whole = whole.required("status").required("time");
+    let content = ContentBuilder::new().schema(Some(whole)).build();
+    ResponseBuilder::new().description(what).content("application/json", content).build()
 }

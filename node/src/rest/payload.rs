@@ -26,7 +26,7 @@ pub(crate) struct SetPayload {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     filter: Option<Value>,
-    /// Not supported: keys are set at the top.
+    /// Path of the object whose keys are set; the payload itself where absent. Not where a payload is overwritten.
     #[serde(default)]
     key: Option<String>,
     #[serde(default, rename = "shard_key")]
@@ -52,19 +52,24 @@ pub(crate) struct DeletePayload {
 
 impl SetPayload {
     fn parts(self) -> Result<(PointSelector, Bytes), RestError> {
-        if self.key.is_some() {
-            return Err(RestError::not_supported("`key` of a payload"));
-        }
         let payload = Bytes::from(String::from(Box::<str>::from(self.payload)));
         Ok((selector(self.points, self.filter)?, payload))
     }
 
     pub(crate) fn merge(self) -> Result<(PointSelector, Change), RestError> {
-        let (points, payload) = self.parts()?;
-        Ok((points, Change::Payload(PayloadChange::Merge(payload))))
+        let key = self.key.clone();
+        let (points, update) = self.parts()?;
+        let change = match key {
+            Some(path) => PayloadChange::MergeAt { path, update },
+            None => PayloadChange::Merge(update),
+        };
+        Ok((points, Change::Payload(change)))
     }
 
     pub(crate) fn overwrite(self) -> Result<(PointSelector, Change), RestError> {
+        if self.key.is_some() {
+            return Err(RestError::format("`key` goes with setting a payload, not with overwriting it"));
+        }
         let (points, payload) = self.parts()?;
         Ok((points, Change::Payload(PayloadChange::Overwrite(payload))))
     }

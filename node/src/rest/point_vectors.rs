@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engram_query::filter::Filter;
 use engram_query::limits::{MAX_BATCH, MAX_PAGE};
 use engram_query::request::{
     PointSelector, Principal, ReadOptions, ScrollRequest, Selection, VectorUpdate, WriteAnswer, WriteOptions,
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::call::{Call, finish};
 use super::error::RestError;
+use super::filter;
 use super::point_id::Id;
 use super::points::selector;
 use super::update_result::UpdateResult;
@@ -26,7 +28,7 @@ pub(crate) struct UpdateVectors {
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
     _shard_key: Option<Value>,
-    /// Not supported.
+    /// Only points that match.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     update_filter: Option<Value>,
@@ -83,16 +85,15 @@ pub(crate) async fn set(
     body: UpdateVectors,
     options: WriteOptions,
 ) -> Result<WriteAnswer, RestError> {
-    if body.update_filter.is_some_and(|filter| !filter.is_null()) {
-        return Err(RestError::not_supported("`update_filter` of vectors"));
-    }
+    let filter = body.update_filter.filter(|json| !json.is_null());
+    let filter = filter.as_ref().map(filter::required).transpose()?;
     let one = |point: PointVectors| {
         let set = vector::all_checked(point.vector)?;
         Ok(VectorUpdate { id: point.id.0, set, remove: Vec::new(), if_version: None })
     };
     let updates = body.points.into_iter().map(one).collect::<Result<Vec<_>, RestError>>()?;
     let target = Target::of(call);
-    finish(async move { target.write(updates, options).await }).await
+    finish(async move { target.write(updates, filter, options).await }).await
 }
 
 /// Takes vectors out.
@@ -107,7 +108,7 @@ pub(crate) async fn remove(
     finish(async move {
         match points {
             PointSelector::Ids(ids) => {
-                target.write(removals(ids.into_iter().map(|(id, _)| id), &names), options).await
+                target.write(removals(ids.into_iter().map(|(id, _)| id), &names), None, options).await
             }
             PointSelector::Filter(filter) => target.remove_matching(filter, &names, options).await,
         }
@@ -141,10 +142,17 @@ impl Target {
     async fn write(
         &self,
         updates: Vec<VectorUpdate>,
+        filter: Option<Filter>,
         options: WriteOptions,
     ) -> Result<WriteAnswer, RestError> {
         let database = &self.context.database;
-        let answer = database.update_vectors(self.principal, &self.collection, updates, options).await?;
+        let (who, collection) = (self.principal, &self.collection);
+        let answer = match filter {
+            None => database.update_vectors(who, collection, updates, options).await?,
+            Some(filter) => {
+                database.update_vectors_where(who, collection, (updates, filter), options).await?
+            }
+        };
         self.context.metrics.points_written.inc_by(answer.affected);
         Ok(answer)
     }
@@ -152,7 +160,7 @@ impl Target {
     /// Page by page: matching points are looked up, then changed by id.
     async fn remove_matching(
         &self,
-        filter: engram_query::filter::Filter,
+        filter: Filter,
         names: &[String],
         options: WriteOptions,
     ) -> Result<WriteAnswer, RestError> {
@@ -174,7 +182,7 @@ impl Target {
             let page = self.context.database.scroll(self.principal, page).await?;
             let updates = removals(page.points.iter().map(|point| point.id), names);
             if !updates.is_empty() {
-                let answer = self.write(updates, options.clone()).await?;
+                let answer = self.write(updates, None, options.clone()).await?;
                 all.affected += answer.affected;
                 all.token.merge(&answer.token);
             }

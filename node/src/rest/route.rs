@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use axum::http::Method;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::schema::{ArrayBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 
 use super::answer::Answer;
@@ -35,6 +35,10 @@ pub(crate) struct Route {
     pub(crate) handler: Handler,
     pub(crate) body: Option<SchemaOf>,
     pub(crate) result: Option<SchemaOf>,
+    /// The body is a form with a file, read as it comes.
+    pub(crate) file_body: bool,
+    /// It is answered by a file.
+    pub(crate) file_result: bool,
     /// It is a write: takes `wait`.
     pub(crate) writes: bool,
     /// It is answered by what it is missing.
@@ -51,6 +55,20 @@ pub(crate) fn schema_of<T: ToSchema>(all: &mut Schemas) -> RefOr<Schema> {
     RefOr::Ref(Ref::from_schema_name(name))
 }
 
+/// A list of `T`, which has no name: all lists would share it.
+pub(crate) fn list_of<T: ToSchema>(all: &mut Schemas) -> RefOr<Schema> {
+    listed(schema_of::<T>(all))
+}
+
+/// A list of lists of `T`.
+pub(crate) fn lists_of<T: ToSchema>(all: &mut Schemas) -> RefOr<Schema> {
+    listed(list_of::<T>(all))
+}
+
+fn listed(item: RefOr<Schema>) -> RefOr<Schema> {
+    RefOr::T(Schema::Array(ArrayBuilder::new().items(item).build()))
+}
+
 impl Route {
     /// A route that takes no body.
     pub(crate) const fn new(
@@ -61,7 +79,21 @@ impl Route {
         handler: Handler,
     ) -> Self {
         let (body, result) = (None, None);
-        Self { access, method, path, name, tag, summary, handler, body, result, writes: false, absent: false }
+        Self {
+            access,
+            method,
+            path,
+            name,
+            tag,
+            summary,
+            handler,
+            body,
+            result,
+            file_body: false,
+            file_result: false,
+            writes: false,
+            absent: false,
+        }
     }
 
     pub(crate) const fn takes(mut self, body: SchemaOf) -> Self {
@@ -71,6 +103,17 @@ impl Route {
 
     pub(crate) const fn gives(mut self, result: SchemaOf) -> Self {
         self.result = Some(result);
+        self
+    }
+
+    /// Takes a form with a file.
+    pub(crate) const fn takes_file(mut self, form: SchemaOf) -> Self {
+        self.file_body = true;
+        self.takes(form)
+    }
+
+    pub(crate) const fn gives_file(mut self) -> Self {
+        self.file_result = true;
         self
     }
 

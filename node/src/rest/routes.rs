@@ -2,11 +2,11 @@
 
 use axum::http::Method;
 
-use super::route::{Route, schema_of};
+use super::route::{Route, list_of, lists_of, schema_of};
 use super::update_result::UpdateResult;
 use super::{
     absent, aliases, batch, cluster, collections, engram, facet, groups, index, openapi, payload,
-    point_vectors, points, query, scroll, search, upsert,
+    point_vectors, points, query, scroll, search, snapshot_file, snapshots, upsert,
 };
 use crate::access::Access;
 
@@ -58,7 +58,7 @@ pub(crate) static ROUTES: &[Route] = &[
         .writes(),
     route!(Read, POST "/collections/{collection_name}/points", "get_points", "Points", "Points by their ids" => points::retrieve)
         .takes(schema_of::<points::RetrievePoints>)
-        .gives(schema_of::<Vec<openapi::Record>>),
+        .gives(list_of::<openapi::Record>),
     route!(Read, GET "/collections/{collection_name}/points/{id}", "get_point", "Points", "One point" => points::get_one)
         .gives(schema_of::<openapi::Record>),
     route!(Write, POST "/collections/{collection_name}/points/delete", "delete_points", "Points", "Delete points by ids or a filter" => points::delete)
@@ -91,7 +91,7 @@ pub(crate) static ROUTES: &[Route] = &[
         .writes(),
     route!(Write, POST "/collections/{collection_name}/points/batch", "batch_update", "Points", "Several writes" => batch::batch)
         .takes(schema_of::<batch::UpdateOperations>)
-        .gives(schema_of::<Vec<UpdateResult>>)
+        .gives(list_of::<UpdateResult>)
         .writes(),
     route!(Read, POST "/collections/{collection_name}/points/scroll", "scroll_points", "Points", "A page of points" => scroll::scroll)
         .takes(schema_of::<scroll::ScrollBody>)
@@ -107,16 +107,16 @@ pub(crate) static ROUTES: &[Route] = &[
         .gives(schema_of::<openapi::QueryResult>),
     route!(Read, POST "/collections/{collection_name}/points/query/batch", "query_batch_points", "Search", "Several queries" => query::batch)
         .takes(schema_of::<query::QueryBatch>)
-        .gives(schema_of::<Vec<openapi::QueryResult>>),
+        .gives(list_of::<openapi::QueryResult>),
     route!(Read, POST "/collections/{collection_name}/points/query/groups", "query_points_groups", "Search", "A query grouped by a payload field" => groups::groups)
         .takes(schema_of::<groups::GroupsBody>)
         .gives(schema_of::<openapi::GroupsResult>),
     route!(Read, POST "/collections/{collection_name}/points/search", "search_points", "Search", "Nearest points (older clients)" => search::search)
         .takes(schema_of::<search::SearchBody>)
-        .gives(schema_of::<Vec<openapi::ScoredPoint>>),
+        .gives(list_of::<openapi::ScoredPoint>),
     route!(Read, POST "/collections/{collection_name}/points/search/batch", "search_batch_points", "Search", "Several searches (older clients)" => search::batch)
         .takes(schema_of::<search::SearchBatch>)
-        .gives(schema_of::<Vec<Vec<openapi::ScoredPoint>>>),
+        .gives(lists_of::<openapi::ScoredPoint>),
     route!(Read, POST "/collections/{collection_name}/points/search/matrix/pairs", "search_matrix_pairs", "Search", "Distances among a sample, as pairs" => facet::pairs)
         .takes(schema_of::<facet::MatrixBody>)
         .gives(schema_of::<facet::MatrixPairs>),
@@ -139,18 +139,20 @@ pub(crate) static ROUTES: &[Route] = &[
         .absent(),
     route!(Admin, DELETE "/cluster/peer/{peer_id}", "remove_peer", "Cluster", "Take a peer out" => absent::only_in_a_cluster)
         .absent(),
-    route!(Admin, GET "/collections/{collection_name}/snapshots", "list_snapshots", "Snapshots", "Snapshots of a collection" => absent::not_implemented)
-        .absent(),
-    route!(Admin, POST "/collections/{collection_name}/snapshots", "create_snapshot", "Snapshots", "Make a snapshot" => absent::not_implemented)
-        .absent(),
-    route!(Admin, GET "/collections/{collection_name}/snapshots/{snapshot_name}", "get_snapshot", "Snapshots", "Download a snapshot" => absent::not_implemented)
-        .absent(),
-    route!(Admin, DELETE "/collections/{collection_name}/snapshots/{snapshot_name}", "delete_snapshot", "Snapshots", "Delete a snapshot" => absent::not_implemented)
-        .absent(),
-    route!(Admin, PUT "/collections/{collection_name}/snapshots/recover", "recover_from_snapshot", "Snapshots", "Recover from a snapshot" => absent::not_implemented)
-        .absent(),
-    route!(Admin, POST "/collections/{collection_name}/snapshots/upload", "recover_from_uploaded_snapshot", "Snapshots", "Recover from an upload" => absent::not_implemented)
-        .absent(),
+    route!(Admin, GET "/collections/{collection_name}/snapshots", "list_snapshots", "Snapshots", "Snapshots of a collection, the oldest first" => snapshots::list)
+        .gives(list_of::<snapshots::SnapshotDescription>),
+    route!(Admin, POST "/collections/{collection_name}/snapshots", "create_snapshot", "Snapshots", "Make a snapshot" => snapshots::create)
+        .gives(schema_of::<snapshots::SnapshotDescription>),
+    route!(Admin, GET "/collections/{collection_name}/snapshots/{snapshot_name}", "get_snapshot", "Snapshots", "Download a snapshot" => snapshot_file::download)
+        .gives_file(),
+    route!(Admin, DELETE "/collections/{collection_name}/snapshots/{snapshot_name}", "delete_snapshot", "Snapshots", "Delete a snapshot" => snapshots::delete)
+        .gives(schema_of::<bool>),
+    route!(Admin, PUT "/collections/{collection_name}/snapshots/recover", "recover_from_snapshot", "Snapshots", "Make or replace a collection from a snapshot of the listing" => snapshots::recover)
+        .takes(schema_of::<snapshots::RecoverBody>)
+        .gives(schema_of::<bool>),
+    route!(Admin, POST "/collections/{collection_name}/snapshots/upload", "recover_from_uploaded_snapshot", "Snapshots", "Make or replace a collection from a file" => snapshot_file::upload)
+        .takes_file(schema_of::<snapshot_file::SnapshotForm>)
+        .gives(schema_of::<bool>),
     route!(Admin, GET "/snapshots", "list_full_snapshots", "Snapshots", "Snapshots of all" => absent::not_implemented)
         .absent(),
     route!(Admin, POST "/snapshots", "create_full_snapshot", "Snapshots", "Make a snapshot of all" => absent::not_implemented)

@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use engram_index::vector::VectorValue;
-use engram_query::request::{NewPoint, WriteAnswer, WriteOptions};
+use engram_query::request::{NewPoint, Reach, WriteAnswer, WriteCondition, WriteOptions};
 use engram_storage::schema::CollectionSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::answer::Answer;
 use super::call::{Call, finish};
 use super::error::RestError;
+use super::filter;
 use super::metadata::PointFields;
 use super::point_id::Id;
 use super::update_result::UpdateResult;
@@ -32,11 +33,11 @@ pub(crate) struct UpsertPoints {
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
     _shard_key: Option<Value>,
-    /// Not supported.
+    /// Points that are there are left alone where they do not match.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     update_filter: Option<Value>,
-    /// `upsert`, or `insert_only` to leave points alone that are there.
+    /// `upsert`, `insert_only` to leave points alone that are there, or `update_only` to make none.
     #[serde(default)]
     update_mode: Option<UpdateMode>,
 }
@@ -81,6 +82,24 @@ pub(crate) struct PointColumns {
     payloads: Option<Vec<Option<Box<RawValue>>>>,
 }
 
+impl UpsertPoints {
+    fn inserts_only(&self) -> bool {
+        self.update_mode == Some(UpdateMode::InsertOnly)
+    }
+
+    /// What is to be looked up before the write.
+    fn condition(&self) -> Result<Option<WriteCondition>, RestError> {
+        let filter = self.update_filter.as_ref().filter(|json| !json.is_null());
+        let filter = filter.map(filter::required).transpose()?;
+        Ok(match self.update_mode.unwrap_or_default() {
+            UpdateMode::InsertOnly => None,
+            UpdateMode::Upsert if filter.is_none() => None,
+            UpdateMode::Upsert => Some(WriteCondition { filter, reach: Reach::All }),
+            UpdateMode::UpdateOnly => Some(WriteCondition { filter, reach: Reach::Present }),
+        })
+    }
+}
+
 pub(crate) async fn upsert(call: Call) -> Result<Answer, RestError> {
     let body: UpsertPoints = call.json()?;
     let options = call.write_options()?;
@@ -95,11 +114,18 @@ pub(crate) async fn write(
     body: UpsertPoints,
     options: WriteOptions,
 ) -> Result<WriteAnswer, RestError> {
+    let condition = body.condition()?;
     let points = new_points(&*call.schema()?, body)?;
     let (context, principal) = (call.context.clone(), call.principal);
     let collection = call.collection().to_owned();
     finish(async move {
-        let answer = context.database.upsert(principal, &collection, points, options).await?;
+        let database = &context.database;
+        let answer = match condition {
+            None => database.upsert(principal, &collection, points, options).await?,
+            Some(condition) => {
+                database.upsert_where(principal, &collection, (points, condition), options).await?
+            }
+        };
         context.metrics.points_written.inc_by(answer.affected);
         Ok(answer)
     })
@@ -107,14 +133,8 @@ pub(crate) async fn write(
 }
 
 fn new_points(schema: &CollectionSchema, body: UpsertPoints) -> Result<Vec<NewPoint>, RestError> {
-    if body.update_filter.is_some_and(|filter| !filter.is_null()) {
-        return Err(RestError::not_supported("`update_filter` of an upsert"));
-    }
-    let if_version = match body.update_mode.unwrap_or_default() {
-        UpdateMode::Upsert => None,
-        UpdateMode::InsertOnly => Some(0),
-        UpdateMode::UpdateOnly => return Err(RestError::not_supported("`update_mode` update_only")),
-    };
+    // Without a look at what is there, so that such a write can be repeated under a key.
+    let if_version = body.inserts_only().then_some(0);
     let points = match (body.points, body.batch) {
         (Some(points), None) => points.into_iter().map(row).collect::<Result<Vec<_>, _>>()?,
         (None, Some(columns)) => rows(columns)?,

@@ -23,6 +23,8 @@ const MAX_RATIO: usize = 50;
 const SMALL: usize = 64 << 10;
 /// Smaller bodies are unpacked where they are.
 const INLINE: usize = 16 << 10;
+/// Bytes of a body that are in memory while it is read as it comes.
+const PASSING: usize = 256 << 10;
 /// Largest window of zstd: 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
@@ -72,6 +74,15 @@ impl Collector<'_> {
         }
         let unpacked = tokio::task::spawn_blocking(move || packing.unpack(&bytes, limit, max)).await;
         unpacked.map_err(|e| BodyError::Broken(e.to_string()))?
+    }
+
+    /// A body that is read as it comes: room is taken for its parts, and it must not be packed.
+    pub(crate) async fn pass(&self, headers: &HeaderMap, body: Body) -> Result<Body, BodyError> {
+        if Packing::of(headers)?.is_some() {
+            return Err(BodyError::Encoding("of a file".into()));
+        }
+        self.charge(PASSING).await?;
+        Ok(body)
     }
 
     async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, BodyError> {

@@ -169,6 +169,35 @@ async fn rest_bad_json_is_never_our_fault() {
 }
 
 #[tokio::test]
+async fn rest_a_connection_that_is_closed_over_an_unread_body_says_so() {
+    let running = start().await;
+    docs(&running).await;
+    let scroll = "POST /collections/docs/points/scroll HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n";
+    for (head, status, closes) in [
+        (scroll.to_owned(), 200, false),
+        (format!("{scroll}engram-tenant: other\r\n"), 403, true),
+        (format!("{scroll}content-encoding: deflate\r\n"), 415, true),
+        (scroll.replace("/collections", "/nothing"), 404, true),
+        (scroll.replace("POST", "PATCH"), 405, true),
+        (scroll.replace("points/scroll", "snapshots/upload"), 415, true),
+    ] {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(running.node.http_addr()).await.unwrap();
+        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        if !closes {
+            stream.write_all(b"{}").await.unwrap();
+        }
+        let mut answer = vec![0; 64 << 10];
+        let read = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read(&mut answer));
+        let len = read.await.unwrap().unwrap();
+        answer.truncate(len);
+        let text = String::from_utf8(answer).unwrap();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {text}");
+        assert_eq!(text.contains("\r\nconnection: close\r\n"), closes, "{head}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn rest_large_answers_are_packed_for_those_who_ask() {
     let running = start().await;
     docs(&running).await;

@@ -34,7 +34,23 @@ async fn rest_payloads_change_in_every_way() {
     running.ok("POST", &path("/clear"), json!({ "points": [1, 2] })).await;
     assert_eq!((payload(&running, 1).await, payload(&running, 2).await), (json!({}), json!({})));
     let nested = json!({ "payload": { "a": 1 }, "points": [1], "key": "x" });
-    assert_eq!(running.send("POST", &path(""), nested).await.status, 501);
+    running.ok("POST", &path(""), nested).await;
+    assert_eq!(payload(&running, 1).await, json!({ "x": { "a": 1 } }));
+    let deeper = json!({ "payload": { "b": [{}, {}] }, "filter": { "must": { "key": "x.a", "match": { "value": 1 } } }, "key": "x.y" });
+    running.ok("POST", &path(""), deeper).await;
+    let each = json!({ "payload": { "c": 1 }, "points": [1], "key": "x.y.b[]" });
+    running.ok("POST", &path(""), each).await;
+    assert_eq!(
+        payload(&running, 1).await,
+        json!({ "x": { "a": 1, "y": { "b": [{ "c": 1 }, { "c": 1 }] } } })
+    );
+    for (key, status) in [("", 400), ("a[", 400), (&*"a.".repeat(300), 400), (&*vec!["a"; 33].join("."), 400)]
+    {
+        let bad = json!({ "payload": { "c": 1 }, "points": [1], "key": key });
+        assert_eq!(running.send("POST", &path(""), bad).await.status, status, "{key}");
+    }
+    let overwrite = json!({ "payload": { "c": 1 }, "points": [1], "key": "x" });
+    assert_eq!(running.send("PUT", &path(""), overwrite).await.status, 400);
 }
 
 #[tokio::test]
@@ -65,6 +81,41 @@ async fn rest_vectors_change_and_go() {
     assert_eq!(info["config"]["params"]["vectors"]["c"], json!({ "size": 3, "distance": "Cosine" }));
     let other = json!({ "dense": { "size": 4, "distance": "Cosine" } });
     assert_eq!(running.send("PUT", "/collections/docs/vectors/c", other).await.status, 409);
+}
+
+#[tokio::test]
+async fn rest_upserts_reach_what_their_mode_and_filter_say() {
+    let running = start().await;
+    docs(&running).await;
+    let upsert = async |ids: [u64; 2], mode: Value, filter: Value| {
+        let point = |n: u64| json!({ "id": n, "vector": { "": [9, 9] }, "payload": { "new": n } });
+        let body = json!({ "points": ids.map(point), "update_mode": mode, "update_filter": filter });
+        let done = running.ok("PUT", "/collections/docs/points", body).await;
+        assert!(done["operation_id"].is_u64(), "{done}");
+    };
+    let all = async || running.ok("POST", "/collections/docs/points/count", json!({})).await["count"].clone();
+    let first = json!({ "must": { "key": "n", "match": { "value": 1 } } });
+    upsert([1, 2], json!("upsert"), first.clone()).await;
+    assert_eq!(payload(&running, 1).await, json!({ "new": 1 }));
+    assert_eq!(payload(&running, 2).await, json!({ "n": 2, "tag": "t" }));
+    upsert([2, 5], json!("update_only"), Value::Null).await;
+    assert_eq!((payload(&running, 2).await, all().await), (json!({ "new": 2 }), json!(4)));
+    upsert([3, 6], json!("insert_only"), first.clone()).await;
+    assert_eq!((payload(&running, 3).await["n"].clone(), all().await), (json!(3), json!(5)));
+    upsert([7, 3], Value::Null, first.clone()).await;
+    assert_eq!((payload(&running, 3).await["n"].clone(), all().await), (json!(3), json!(6)));
+    let vectors = json!({ "points": [{ "id": 3, "vector": { "b": [0.5] } }, { "id": 4, "vector": { "b": [0.5] } }],
+        "update_filter": { "must": { "key": "n", "match": { "value": 4 } } } });
+    running.ok("PUT", "/collections/docs/points/vectors", vectors).await;
+    let found =
+        running.ok("POST", "/collections/docs/points", json!({ "ids": [3, 4], "with_vector": ["b"] })).await;
+    assert_eq!((&found[0]["vector"]["b"], &found[1]["vector"]["b"]), (&json!([3.0]), &json!([0.5])));
+    let bad = json!({ "points": [], "update_filter": { "must": [{ "key": 1 }] } });
+    assert_eq!(running.send("PUT", "/collections/docs/points", bad).await.status, 400);
+    let keyed = json!({ "points": [], "update_filter": first }).to_string();
+    let path = "/collections/docs/points";
+    let answer = running.raw("PUT", path, &[("idempotency-key", "k")], keyed.as_bytes()).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
 }
 
 #[tokio::test]
@@ -148,7 +199,7 @@ async fn rest_every_route_of_the_description_answers_in_the_envelope() {
             if operation["tags"][0] == "Service" && answer.status == 200 {
                 continue;
             }
-            let absent = operation["responses"].get("default").is_some();
+            let absent = operation["responses"].get("200").is_none();
             let refused = [405, 501].contains(&answer.status);
             assert!(refused || !absent, "{method} {path}: {answer:?}");
             assert!(!refused || absent || answer.error().ends_with("yet"), "{method} {path}: {answer:?}");
@@ -156,6 +207,29 @@ async fn rest_every_route_of_the_description_answers_in_the_envelope() {
         }
     }
     assert_eq!(tried, 77, "routes are named in the table and tested here");
+    // Each list is described by what is in it, and an identity by what it looks like.
+    let result = |path: &str, method: &str| {
+        description["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
+            ["result"]["items"]["$ref"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for (path, method, item) in [
+        ("/collections/{collection_name}/snapshots", "get", "SnapshotDescription"),
+        ("/collections/{collection_name}/points/batch", "post", "UpdateResult"),
+        ("/collections/{collection_name}/points", "post", "Record"),
+        ("/collections/{collection_name}/points/query/batch", "post", "QueryResult"),
+    ] {
+        assert_eq!(result(path, method), format!("#/components/schemas/{item}"), "{path}");
+    }
+    let kinds: Vec<&Value> = description["components"]["schemas"]["PointId"]["oneOf"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| &kind["type"])
+        .collect();
+    assert_eq!(kinds, ["integer", "string"]);
     // What is referred to is there.
     let text = description.to_string();
     for part in text.split("\"#/components/schemas/").skip(1) {

@@ -19,7 +19,7 @@ use crate::local::LocalSearcher;
 use crate::recheck::Rechecks;
 use crate::request::{
     Change, NewPoint, PointSelector, Principal, ReadOptions, ScrollRequest, Selection, StoredPoint,
-    VectorUpdate, WriteAnswer, WriteOptions,
+    VectorUpdate, WriteAnswer, WriteCondition, WriteOptions,
 };
 use crate::searcher::ShardSearcher;
 use crate::stages::sample::Seeds;
@@ -135,6 +135,36 @@ impl Database {
         options: WriteOptions,
     ) -> Result<WriteAnswer> {
         write::upsert(self.writer(principal, collection)?, points, options).await
+    }
+
+    /// Writes those points that `condition` reaches; the others have no outcome. Waits until it is applied.
+    ///
+    /// # Errors
+    /// As [`Database::upsert`], those of filters, `invalid_argument` for an idempotency key, `changed_while_writing`.
+    pub async fn upsert_where(
+        &self,
+        principal: Principal,
+        collection: &str,
+        (points, condition): (Vec<NewPoint>, WriteCondition),
+        options: WriteOptions,
+    ) -> Result<WriteAnswer> {
+        let (writer, searcher) = (self.writer(principal, collection)?, self.inner.local.clone());
+        write::upsert_where(writer, searcher, (points, condition), options).await
+    }
+
+    /// As [`Database::update_vectors`], of those points that match.
+    ///
+    /// # Errors
+    /// As [`Database::upsert_where`].
+    pub async fn update_vectors_where(
+        &self,
+        principal: Principal,
+        collection: &str,
+        (updates, filter): (Vec<VectorUpdate>, Filter),
+        options: WriteOptions,
+    ) -> Result<WriteAnswer> {
+        let (writer, searcher) = (self.writer(principal, collection)?, self.inner.local.clone());
+        write::update_vectors_where(writer, searcher, (updates, filter), options).await
     }
 
     /// Deletes points or changes their payload.

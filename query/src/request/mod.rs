@@ -47,6 +47,27 @@ pub struct WriteOptions {
     pub skip_invalid: bool,
 }
 
+/// Which points of a write are written. The conditions of the points themselves (`if_version`) are of no account then.
+#[derive(Clone, Debug, Default)]
+pub struct WriteCondition {
+    /// A point that is there is left alone where it does not match.
+    pub filter: Option<Filter>,
+    /// Whether points are written that are there, or are not.
+    pub reach: Reach,
+}
+
+/// Whether points are written that are there, or are not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Both.
+    #[default]
+    All,
+    /// Only those that are not there.
+    Absent,
+    /// Only those that are there.
+    Present,
+}
+
 /// Points that a write selects.
 #[derive(Clone, Debug)]
 pub enum PointSelector {

@@ -175,6 +175,7 @@ fn change_bytes(change: &Change) -> usize {
     64 + match change {
         Change::Delete | Change::Payload(PayloadChange::Clear) => 0,
         Change::Payload(PayloadChange::Merge(json) | PayloadChange::Overwrite(json)) => json.len(),
+        Change::Payload(PayloadChange::MergeAt { path, update }) => path.len() + update.len(),
         Change::Payload(PayloadChange::DeleteKeys(paths)) => paths.iter().map(|p| p.len() + 8).sum(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use engram_index::payload::PayloadPath;
 use engram_storage::op::{ConditionalOp, Idempotency, Op, OpOutcome, PayloadChange};
 use engram_storage::point::PointId;
 use engram_storage::schema::{CollectionSchema, ShardKey};
@@ -32,6 +33,13 @@ pub(super) fn check_change(change: &Change) -> Result<()> {
     match change {
         Change::Delete | Change::Payload(PayloadChange::Clear) => Ok(()),
         Change::Payload(PayloadChange::Merge(json) | PayloadChange::Overwrite(json)) => payload::check(json),
+        Change::Payload(PayloadChange::MergeAt { path, update }) => {
+            payload::check(update)?;
+            let path = PayloadPath::parse(path)
+                .map_err(|e| QueryError::invalid("invalid_argument", e.to_string()))?;
+            // Its keys count as those of the payload do.
+            payload::check(path.around(&String::from_utf8_lossy(update)).as_bytes())
+        }
         Change::Payload(PayloadChange::DeleteKeys(paths)) => check_paths("keys to delete", paths),
     }
 }

@@ -98,6 +98,11 @@ impl Content {
             Change::Delete => self.text("delete"),
             Change::Payload(PayloadChange::Merge(json)) => add("merge", json),
             Change::Payload(PayloadChange::Overwrite(json)) => add("overwrite", json),
+            Change::Payload(PayloadChange::MergeAt { path, update }) => {
+                self.text("merge at");
+                self.text(path);
+                self.bytes(update);
+            }
             Change::Payload(PayloadChange::Clear) => self.text("clear"),
             Change::Payload(PayloadChange::DeleteKeys(paths)) => {
                 self.text("delete keys");

@@ -23,6 +23,7 @@ use crate::request::{WriteAnswer, WriteOptions};
 mod admit;
 mod by_filter;
 mod change;
+mod conditional;
 mod identity;
 pub(crate) mod region;
 mod upsert;
@@ -30,6 +31,7 @@ mod upsert;
 pub(crate) use admit::{admit_query, field as vector_field};
 pub(crate) use by_filter::change_matching;
 pub(crate) use change::{change_ids, update_vectors};
+pub(crate) use conditional::{update_vectors_where, upsert_where};
 pub(crate) use upsert::upsert;
 
 /// What every write needs. Owned, so that a write can outlive a caller that goes away.

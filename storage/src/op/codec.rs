@@ -5,13 +5,14 @@
 //! op      = tag(1; bit 7: conditional) [if_version(8)] content
 //! point id = kind(1) 8 or 16 bytes
 //! vector  = field(2) dimension(varint) f32 *                          in version 1: all are dense
-//! vector  = field(2) kind(1) value                                    in version 2
+//! vector  = field(2) kind(1) value                                    from version 2 on
 //! value   = dimension(varint) f32 *                                   kind 0: dense
 //!         | components(varint) u32 * f32 *                            kind 1: sparse
 //!         | dimension(varint) vectors(varint) f32 *                   kind 2: multi
 //! bytes, text, list = length(varint) content
 //! ```
-//! Integers and floats are little-endian. A batch is of version 1 unless it has a vector that is not dense. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
+//! Integers and floats are little-endian. A batch is of version 1
+//! unless it has a vector that is not dense, and of version 3 where it changes a payload at a path. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
 //! every length against the bytes that are left before it takes memory for it.
 
 use bytes::Bytes;
@@ -27,7 +28,9 @@ pub const MAX_OPS: usize = 1 << 20;
 /// All vectors are dense and carry no kind.
 const DENSE_VERSION: u8 = 1;
 /// Vectors carry their kind.
-const VERSION: u8 = 2;
+const KINDS_VERSION: u8 = 2;
+/// As that, and payloads are changed at paths.
+const VERSION: u8 = 3;
 const HAS_IDEMPOTENCY: u8 = 1;
 const CONDITIONAL: u8 = 0x80;
 
@@ -45,6 +48,7 @@ const MERGE: u8 = 1;
 const OVERWRITE: u8 = 2;
 const DELETE_KEYS: u8 = 3;
 const CLEAR: u8 = 4;
+const MERGE_AT: u8 = 5;
 
 /// The shortest operation is the delete of a number: tag, kind and eight bytes.
 const MIN_OP: usize = 10;
@@ -52,9 +56,10 @@ const MIN_OP: usize = 10;
 impl OpBatch {
     /// The bytes of this batch. `Point::version` is left out: the offset of the record becomes it.
     pub fn encode(&self) -> Bytes {
-        let kinds = self.ops.iter().any(|op| has_other_kinds(&op.op));
+        let version = self.version();
+        let kinds = version != DENSE_VERSION;
         let mut out = Writer { out: Vec::with_capacity(self.encoded_len_hint()), kinds };
-        out.out.push(if kinds { VERSION } else { DENSE_VERSION });
+        out.out.push(version);
         out.out.push(if self.idempotency.is_some() { HAS_IDEMPOTENCY } else { 0 });
         if let Some(i) = &self.idempotency {
             out.out.extend_from_slice(&i.key);
@@ -76,7 +81,7 @@ impl OpBatch {
         let mut r = Reader { all: &bytes, at: 0, kinds: false };
         r.kinds = match r.u8()? {
             DENSE_VERSION => false,
-            VERSION => true,
+            KINDS_VERSION | VERSION => true,
             _ => return Err(r.corrupt("unknown version of the batch")),
         };
         let idempotency = match r.u8()? {
@@ -100,6 +105,18 @@ impl OpBatch {
         Ok(Self { ops, idempotency })
     }
 
+    /// The smallest version that can say all of it: older servers read what they understand.
+    fn version(&self) -> u8 {
+        let at_path = |op: &Op| matches!(op, Op::SetPayload { change: PayloadChange::MergeAt { .. }, .. });
+        if self.ops.iter().any(|op| at_path(&op.op)) {
+            VERSION
+        } else if self.ops.iter().any(|op| has_other_kinds(&op.op)) {
+            KINDS_VERSION
+        } else {
+            DENSE_VERSION
+        }
+    }
+
     /// At least the length of the encoding, close to it: one allocation without growing.
     fn encoded_len_hint(&self) -> usize {
         fn vectors(v: &[(FieldId, VectorValue)]) -> usize {
@@ -110,6 +127,7 @@ impl OpBatch {
             Op::Delete(_) | Op::DeleteOlderThan { .. } => 32,
             Op::SetPayload { change, .. } => match change {
                 PayloadChange::Merge(b) | PayloadChange::Overwrite(b) => 48 + b.len(),
+                PayloadChange::MergeAt { path, update } => 58 + path.len() + update.len(),
                 PayloadChange::DeleteKeys(keys) => 58 + keys.iter().map(|k| 10 + k.len()).sum::<usize>(),
                 PayloadChange::Clear => 48,
             },
@@ -255,6 +273,11 @@ impl Writer {
             PayloadChange::Merge(b) => {
                 self.out.push(MERGE);
                 self.bytes(b);
+            }
+            PayloadChange::MergeAt { path, update } => {
+                self.out.push(MERGE_AT);
+                self.bytes(path.as_bytes());
+                self.bytes(update);
             }
             PayloadChange::Overwrite(b) => {
                 self.out.push(OVERWRITE);
@@ -447,6 +470,7 @@ impl<'a> Reader<'a> {
     fn change(&mut self) -> Result<PayloadChange> {
         Ok(match self.u8()? {
             MERGE => PayloadChange::Merge(self.bytes()?),
+            MERGE_AT => PayloadChange::MergeAt { path: self.text()?, update: self.bytes()? },
             OVERWRITE => PayloadChange::Overwrite(self.bytes()?),
             DELETE_KEYS => {
                 let count = self.count(1)?;

@@ -54,6 +54,13 @@ pub enum Op {
 pub enum PayloadChange {
     /// Top-level keys of this JSON object replace those of the payload.
     Merge(Bytes),
+    /// Keys of `update`, a JSON object, replace those of the object at `path`, which is made where it is absent.
+    MergeAt {
+        /// Dotted path.
+        path: String,
+        /// The object.
+        update: Bytes,
+    },
     /// This JSON object becomes the payload.
     Overwrite(Bytes),
     /// These dotted paths are removed.

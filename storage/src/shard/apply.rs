@@ -9,7 +9,7 @@ use super::payload_change::changed;
 use super::state::{Location, Place, RunState, ShardState};
 use crate::error::{Result, StorageError};
 use crate::log::Offset;
-use crate::op::{ConditionalOp, MAX_PAYLOAD_BYTES, Op, OpBatch, OpOutcome};
+use crate::op::{ConditionalOp, Op, OpBatch, OpOutcome};
 use crate::point::{FieldId, Point, PointId};
 use crate::schema::CollectionSchema;
 use crate::segment::RunBuilder;
@@ -87,13 +87,14 @@ impl Group<'_> {
                 Ok(OpOutcome::Applied { version: 0, points: 1 })
             }
             Op::SetPayload { id, change, ingested_at } => self.change(id, ingested_at, offset, |point| {
-                point.payload = changed(&point.payload, &change)?;
-                Ok(())
+                let Some(after) = changed(&point.payload, &change)? else { return Ok(false) };
+                point.payload = after;
+                Ok(true)
             }),
             Op::UpdateVectors { id, set, remove, ingested_at } => {
                 self.change(id, ingested_at, offset, |point| {
                     update_vectors(&mut point.vectors, set, &remove);
-                    Ok(())
+                    Ok(true)
                 })
             }
             Op::DeleteOlderThan { created_before, now } => {
@@ -103,20 +104,19 @@ impl Group<'_> {
         }
     }
 
-    /// Rewrites an existing point.
+    /// Rewrites an existing point; `edit` says whether its payload fits.
     fn change(
         &mut self,
         id: PointId,
         ingested_at: i64,
         offset: Offset,
-        edit: impl FnOnce(&mut Point) -> Result<()>,
+        edit: impl FnOnce(&mut Point) -> Result<bool>,
     ) -> Result<OpOutcome> {
         let Some(mut point) = self.current(&id) else { return Ok(OpOutcome::NotFound) };
         if expired(point.expires_at, ingested_at) {
             return Ok(OpOutcome::NotFound);
         }
-        edit(&mut point)?;
-        if point.payload.len() > MAX_PAYLOAD_BYTES {
+        if !edit(&mut point)? {
             return Ok(OpOutcome::PayloadTooLarge);
         }
         point.version = offset;

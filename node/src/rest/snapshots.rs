@@ -1,0 +1,126 @@
+//! Snapshots of a collection: made, listed, removed, recovered. Files of them go through [`super::snapshot_file`].
+
+use engram_query::QueryError;
+use engram_query::database::{SnapshotFile, SnapshotInfo, SnapshotSource};
+use serde::{Deserialize, Serialize};
+
+use super::answer::Answer;
+use super::call::{Call, finish};
+use super::error::RestError;
+use super::snapshot_checksum::Checksum;
+use super::snapshot_location::wanted;
+
+/// A snapshot of the listing.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct SnapshotDescription {
+    name: String,
+    /// Time of the making, UTC.
+    creation_time: String,
+    /// Bytes of its file.
+    size: u64,
+    /// BLAKE3 of its content, which ends its file.
+    checksum: String,
+}
+
+impl From<SnapshotInfo> for SnapshotDescription {
+    fn from(info: SnapshotInfo) -> Self {
+        let made = jiff::Timestamp::from_millisecond(info.created_at).unwrap_or_default();
+        let creation_time = made.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        Self { name: info.name, creation_time, size: info.bytes, checksum: info.blake3 }
+    }
+}
+
+/// What to recover from.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecoverBody {
+    /// Name of a snapshot of the listing, or `file://` and its path in the directory of snapshots. Nothing else is read.
+    location: String,
+    /// Checksum of the listing, or SHA-256 of the file: another file is refused.
+    #[serde(default)]
+    checksum: Option<String>,
+    /// Of no meaning on one node.
+    #[serde(default, rename = "priority")]
+    _priority: Option<SnapshotPriority>,
+    /// Not used: nothing is fetched.
+    #[serde(default, rename = "api_key")]
+    _api_key: Option<String>,
+}
+
+/// Whose points win where replicas differ.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SnapshotPriority {
+    NoSync,
+    Snapshot,
+    Replica,
+}
+
+pub(crate) async fn list(call: Call) -> Result<Answer, RestError> {
+    let found = call.context.database.snapshots(call.principal, call.collection()).await?;
+    call.answer(&found.into_iter().map(SnapshotDescription::from).collect::<Vec<_>>())
+}
+
+pub(crate) async fn create(call: Call) -> Result<Answer, RestError> {
+    let made = call.context.database.create_snapshot(call.principal, call.collection()).await?;
+    call.answer(&SnapshotDescription::from(made))
+}
+
+pub(crate) async fn delete(call: Call) -> Result<Answer, RestError> {
+    let (context, principal, name) = (call.context.clone(), call.principal, call.collection().to_owned());
+    let snapshot = call.segment("snapshot_name").to_owned();
+    let existed =
+        finish(async move { Ok(context.database.delete_snapshot(principal, &name, &snapshot).await?) });
+    match existed.await? {
+        true => call.answer(&true),
+        false => Err(absent(call.segment("snapshot_name"))),
+    }
+}
+
+pub(crate) async fn recover(call: Call) -> Result<Answer, RestError> {
+    let body: RecoverBody = call.json()?;
+    let checksum = body.checksum.as_deref().map(Checksum::parse).transpose()?;
+    let snapshot = wanted(&body.location, &call.context.config.data_dir.join("objects").join("snapshots"))?;
+    let (collection, file) = find(&call, &snapshot).await?;
+    if let Some(checksum) = checksum {
+        compare(checksum, file).await?;
+    }
+    let (context, principal, target) = (call.context.clone(), call.principal, call.collection().to_owned());
+    let source = SnapshotSource::Listed { collection, snapshot };
+    finish(async move { Ok(context.database.recover_snapshot(principal, source, (&target, true)).await?) })
+        .await?;
+    call.answer(&true)
+}
+
+/// The collection in whose listing the snapshot is, among those that the caller sees. Its name begins with that of the
+/// collection, which may have been replaced since.
+async fn find(call: &Call, snapshot: &str) -> Result<(String, SnapshotFile), RestError> {
+    let maker = snapshot.split('-').next().unwrap_or_default();
+    for schema in call.context.database.administered(call.principal, "")? {
+        let made = |id: &engram_storage::schema::CollectionId| id.to_string() == maker;
+        if !made(&schema.id) && !schema.lineage.origins.iter().any(made) {
+            continue;
+        }
+        match call.context.database.open_snapshot(call.principal, &schema.name, snapshot).await {
+            Ok(file) => return Ok((schema.name.clone(), file)),
+            Err(QueryError::NotFound { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(absent(snapshot))
+}
+
+async fn compare(mut checksum: Checksum, mut file: SnapshotFile) -> Result<(), RestError> {
+    if checksum.is(&file.info.blake3) {
+        return Ok(());
+    }
+    while let Some(part) = file.next_part().await? {
+        checksum.update(&part);
+    }
+    checksum.finish().map_err(RestError::wrong)
+}
+
+fn absent(snapshot: &str) -> RestError {
+    let shown: String = snapshot.chars().take(128).collect();
+    RestError::not_found(format!("there is no snapshot {shown:?}; list those there are"))
+}
