@@ -62,6 +62,9 @@ pub(crate) async fn change(call: Call) -> Result<Answer, RestError> {
                         let short: String = old_alias_name.chars().take(64).collect();
                         return Err(RestError::not_found(format!("Alias {short} does not exists!")));
                     };
+                    if new_alias_name == old_alias_name {
+                        continue;
+                    }
                     database.set_alias(principal, &new_alias_name, &collection).await?;
                     database.delete_alias(principal, &old_alias_name).await?;
                 }

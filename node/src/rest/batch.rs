@@ -48,7 +48,7 @@ pub(crate) async fn batch(call: Call) -> Result<Answer, RestError> {
     for (number, operation) in body.operations.into_iter().enumerate() {
         let answer = run(&call, number, operation).await?;
         token.merge(&answer.token);
-        results.push(UpdateResult::of(&answer, wait));
+        results.push(UpdateResult::of(&answer, wait)?);
     }
     call.answer(&results).map(|a| a.with_token(&token))
 }

@@ -108,7 +108,10 @@ fn kept(options: &mut Map<String, Value>) -> Result<Map<String, Value>, RestErro
         let fits = match key {
             key if OBJECTS.contains(&key) => value.is_object() || value == "Disabled",
             "on_disk_payload" => value.is_boolean(),
-            "sharding_method" => value.is_string(),
+            "sharding_method" if value == "custom" => {
+                return Err(RestError::not_supported("`sharding_method` custom"));
+            }
+            "sharding_method" => value == "auto",
             _ => value.is_u64(),
         };
         if !fits {

@@ -1,5 +1,6 @@
 //! `facet`, and the two forms of a distance matrix.
 
+use engram_query::limits::at_most;
 use engram_query::request::query::{FacetRequest, Matrix, MatrixRequest};
 use engram_storage::point::PointId;
 use serde::{Deserialize, Serialize};
@@ -10,9 +11,12 @@ use super::call::Call;
 use super::error::RestError;
 use super::filter;
 use super::query::{DEFAULT_LIMIT, limit};
+use super::shard_key::NoShardKey;
 
 const DEFAULT_SAMPLE: usize = 10;
 const DEFAULT_NEIGHBOURS: usize = 3;
+/// Most pairs of one answer: some 40 MB of it.
+const MAX_PAIRS: usize = 1_000_000;
 
 /// How often the values of a payload field occur.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -30,7 +34,7 @@ pub(crate) struct FacetBody {
     exact: Option<bool>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 /// Values of a field.
@@ -77,7 +81,7 @@ pub(crate) struct MatrixBody {
     using: Option<String>,
     #[serde(rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 /// A matrix as pairs.
@@ -108,6 +112,9 @@ pub(crate) struct MatrixOffsets {
 
 async fn matrix(call: &Call) -> Result<Matrix, RestError> {
     let body: MatrixBody = call.json_or_default()?;
+    let pairs =
+        body.sample.unwrap_or(DEFAULT_SAMPLE).saturating_mul(body.limit.unwrap_or(DEFAULT_NEIGHBOURS));
+    at_most("sample x limit", pairs, MAX_PAIRS, "ask for a smaller sample or fewer neighbours")?;
     let request = MatrixRequest {
         collection: call.collection().to_owned(),
         field: body.using.unwrap_or_default(),

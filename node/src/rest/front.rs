@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::Rest;
 use super::answer::Answer;
+use super::browser;
 use super::call::{Call, Received, check_names};
 use super::error::{RestError, counted_as};
 use super::route::Route;
@@ -98,6 +99,10 @@ pub(super) async fn run(
 
 /// Who asks, from the credential; the one place that looks at it.
 fn identify(rest: &Rest, route: &Route, head: &mut Parts) -> Result<(), RestError> {
+    if rest.front.gate.is_open() {
+        let config = &rest.context.config;
+        browser::check(&head.headers, &config.rest, config.http.ip().is_loopback())?;
+    }
     let principal = rest.front.gate.allow(Some(route.access), &head.headers).map_err(tonic::Status::from)?;
     auth::strip(&mut head.headers);
     head.extensions.insert(principal);

@@ -13,6 +13,7 @@ use super::point::{RecordOut, ScoredOut, scored};
 use super::query::{DEFAULT_LIMIT, LookupFrom, Prefetch, SearchParams, limit, lookup, stages};
 use super::query_input::{OneOrMany, QueryInput};
 use super::selection::{WithPayload, WithVector, selection};
+use super::shard_key::NoShardKey;
 
 /// Results of a group that says no size.
 const DEFAULT_GROUP_SIZE: usize = 3;
@@ -58,7 +59,7 @@ pub(crate) struct GroupsBody {
     lookup_from: Option<LookupFrom>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 #[derive(Deserialize)]

@@ -5,6 +5,7 @@ use std::fmt;
 
 use engram_index::vector::graph::Layout;
 use engram_query::request::NewPoint;
+use engram_storage::op::PayloadChange;
 use engram_storage::schema::{CollectionSchema, RegionName, RetentionRule};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -66,7 +67,8 @@ impl EngramMetadata {
     /// What `metadata` says of it.
     pub(crate) fn of(metadata: &Map<String, Value>) -> Result<Self, RestError> {
         match metadata.get(KEY) {
-            None | Some(Value::Null) => Ok(Self::default()),
+            None => Ok(Self::default()),
+            // Null would take the names of fields away that points are filed by.
             Some(value) => {
                 Self::deserialize(value).map_err(|e| RestError::wrong(format!("metadata.engram: {e}")))
             }
@@ -124,9 +126,52 @@ impl PointFields {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.region.is_none() && self.created_at.is_none() && self.expires_at.is_none()
+    }
+
+    /// Refuses a change of the payload that would leave the point where it is while its payload says otherwise: only
+    /// an upsert moves a point to another region or gives it other times.
+    pub(crate) fn keep(&self, change: &PayloadChange) -> Result<(), RestError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let found = match change {
+            PayloadChange::Clear => return Ok(()),
+            PayloadChange::Merge(json) | PayloadChange::Overwrite(json) => {
+                let found = Wanted(self).deserialize(&mut serde_json::Deserializer::from_slice(json));
+                let found = found.map_err(RestError::format)?;
+                found.region.or(found.created_at).or(found.expires_at).is_some()
+            }
+            PayloadChange::MergeAt { path, .. } => self.names(path),
+            PayloadChange::DeleteKeys(paths) => paths.iter().any(|path| self.names(path)),
+        };
+        if !found {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.fields().collect();
+        Err(RestError::wrong(format!(
+            "the region and the times of a point ({}) change by an upsert of the whole point alone; leave them out",
+            names.join(", ")
+        )))
+    }
+
+    fn fields(&self) -> impl Iterator<Item = &str> {
+        let created_at = self.created_at.as_ref().map(|(field, _)| field.as_str());
+        [self.region.as_deref(), created_at, self.expires_at.as_deref()].into_iter().flatten()
+    }
+
+    /// Whether a path begins with one of them.
+    fn names(&self, path: &str) -> bool {
+        let begins = |field: &str| {
+            path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.fields().any(begins)
+    }
+
     /// Puts what the payload says into the point.
     pub(crate) fn read(&self, payload: &str, point: &mut NewPoint) -> Result<(), RestError> {
-        if self.region.is_none() && self.created_at.is_none() && self.expires_at.is_none() {
+        if self.is_empty() {
             return Ok(());
         }
         let mut reader = serde_json::Deserializer::from_str(payload);

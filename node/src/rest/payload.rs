@@ -12,6 +12,7 @@ use super::call::Call;
 use super::error::RestError;
 use super::point_id::Id;
 use super::points::{PointsSelector, changed, selector};
+use super::shard_key::NoShardKey;
 
 /// Payload to set on points.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -31,7 +32,7 @@ pub(crate) struct SetPayload {
     key: Option<String>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 /// Paths to take out of payloads.
@@ -47,7 +48,7 @@ pub(crate) struct DeletePayload {
     filter: Option<Value>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 impl SetPayload {

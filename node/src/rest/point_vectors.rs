@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engram_query::filter::Filter;
-use engram_query::limits::{MAX_BATCH, MAX_PAGE};
+use engram_query::limits::{MAX_BATCH, MAX_PAGE, MAX_VECTOR_FIELDS, at_most};
 use engram_query::request::{
     PointSelector, Principal, ReadOptions, ScrollRequest, Selection, VectorUpdate, WriteAnswer, WriteOptions,
 };
@@ -16,6 +16,7 @@ use super::error::RestError;
 use super::filter;
 use super::point_id::Id;
 use super::points::selector;
+use super::shard_key::NoShardKey;
 use super::update_result::UpdateResult;
 use super::vector::{self, JsonVectors};
 use crate::grpc::Context;
@@ -27,7 +28,7 @@ pub(crate) struct UpdateVectors {
     points: Vec<PointVectors>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
     /// Only points that match.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -60,7 +61,7 @@ pub(crate) struct DeleteVectors {
     filter: Option<Value>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 pub(crate) async fn update(call: Call) -> Result<Answer, RestError> {
@@ -68,7 +69,7 @@ pub(crate) async fn update(call: Call) -> Result<Answer, RestError> {
     let options = call.write_options()?;
     let wait = options.wait;
     let answer = set(&call, body, options).await?;
-    call.answer(&UpdateResult::of(&answer, wait)).map(|a| a.with_token(&answer.token))
+    call.answer(&UpdateResult::of(&answer, wait)?).map(|a| a.with_token(&answer.token))
 }
 
 pub(crate) async fn delete(call: Call) -> Result<Answer, RestError> {
@@ -76,7 +77,7 @@ pub(crate) async fn delete(call: Call) -> Result<Answer, RestError> {
     let options = call.write_options()?;
     let wait = options.wait;
     let answer = remove(&call, body, options).await?;
-    call.answer(&UpdateResult::of(&answer, wait)).map(|a| a.with_token(&answer.token))
+    call.answer(&UpdateResult::of(&answer, wait)?).map(|a| a.with_token(&answer.token))
 }
 
 /// Sets vectors.
@@ -104,6 +105,12 @@ pub(crate) async fn remove(
 ) -> Result<WriteAnswer, RestError> {
     let points = selector(body.points, body.filter)?;
     let names = body.vector;
+    // Names are copied for each point: before that, all is small and there.
+    call.schema()?;
+    at_most("the number of vector names", names.len(), MAX_VECTOR_FIELDS, "name each once")?;
+    if let PointSelector::Ids(ids) = &points {
+        at_most("the number of points", ids.len(), MAX_BATCH, "split the request")?;
+    }
     let target = Target::of(call);
     finish(async move {
         match points {

@@ -9,9 +9,11 @@ use super::answer::Answer;
 use super::call::{Call, finish};
 use super::error::RestError;
 use super::filter;
+use super::metadata::PointFields;
 use super::point::{RecordOut, records};
 use super::point_id::{Id, ids, uuid};
 use super::selection::{WithPayload, WithVector, selection};
+use super::shard_key::NoShardKey;
 use super::update_result::UpdateResult;
 
 /// Points to read.
@@ -30,7 +32,7 @@ pub(crate) struct RetrievePoints {
     with_vector: Option<WithVector>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 /// Points by ids or by a filter: one of them. A filter that constrains nothing means all points.
@@ -45,7 +47,7 @@ pub(crate) struct PointsSelector {
     filter: Option<Value>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 /// Exactly one of ids and a filter.
@@ -107,7 +109,7 @@ pub(crate) async fn changed(call: &Call, points: PointSelector, change: Change) 
     let options = call.write_options()?;
     let wait = options.wait;
     let answer = apply(call, points, change, options).await?;
-    call.answer(&UpdateResult::of(&answer, wait)).map(|a| a.with_token(&answer.token))
+    call.answer(&UpdateResult::of(&answer, wait)?).map(|a| a.with_token(&answer.token))
 }
 
 /// Changes points and counts them.
@@ -117,6 +119,9 @@ pub(crate) async fn apply(
     change: Change,
     options: WriteOptions,
 ) -> Result<WriteAnswer, RestError> {
+    if let Change::Payload(change) = &change {
+        PointFields::of(&*call.schema()?).keep(change)?;
+    }
     let (context, principal) = (call.context.clone(), call.principal);
     let collection = call.collection().to_owned();
     finish(async move {

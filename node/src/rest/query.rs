@@ -13,6 +13,7 @@ use super::filter;
 use super::point::{ScoredOut, scored};
 use super::query_input::{OneOrMany, QueryInput};
 use super::selection::{WithPayload, WithVector, selection};
+use super::shard_key::NoShardKey;
 
 /// Results of a query that says no limit.
 pub(crate) const DEFAULT_LIMIT: usize = 10;
@@ -56,7 +57,7 @@ pub(crate) struct QueryBody {
     lookup_from: Option<LookupFrom>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 /// A stage before the last one.
@@ -116,7 +117,7 @@ pub(crate) struct LookupFrom {
     vector: Option<String>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 /// Queries that are answered together.

@@ -14,6 +14,7 @@ use super::point_id::Id;
 use super::query::{DEFAULT_LIMIT, limit};
 use super::query_input::OrderByInput;
 use super::selection::{WithPayload, WithVector, selection};
+use super::shard_key::NoShardKey;
 
 /// A page of points.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -42,7 +43,7 @@ pub(crate) struct ScrollBody {
     order_by: Option<OrderByInput>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 #[derive(Serialize)]
@@ -99,7 +100,7 @@ pub(crate) struct CountBody {
     _exact: Option<bool>,
     #[serde(rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 /// Number of points.

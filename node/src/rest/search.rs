@@ -13,6 +13,7 @@ use super::filter;
 use super::point::{ScoredOut, scored};
 use super::query::{DEFAULT_LIMIT, SearchParams, check_batch, limit, run, run_all};
 use super::selection::{WithPayload, WithVector, selection};
+use super::shard_key::NoShardKey;
 use super::vector::{self, JsonVector, from_list};
 
 /// A search for the nearest points.
@@ -41,7 +42,7 @@ pub(crate) struct SearchBody {
     score_threshold: Option<f32>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
 }
 
 /// Searches that are answered together.

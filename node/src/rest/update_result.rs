@@ -1,7 +1,10 @@
 //! What a write answers.
 
 use engram_query::request::WriteAnswer;
+use engram_storage::op::{MAX_PAYLOAD_BYTES, OpOutcome};
 use serde::Serialize;
+
+use super::error::RestError;
 
 /// What became of a write.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -23,9 +26,20 @@ pub(crate) enum UpdateStatus {
 
 impl UpdateResult {
     /// Of a write that waited, or not.
-    pub(crate) fn of(answer: &WriteAnswer, waited: bool) -> Self {
+    ///
+    /// # Errors
+    /// A point whose payload would have become too large stayed as it was: that is no success.
+    pub(crate) fn of(answer: &WriteAnswer, waited: bool) -> Result<Self, RestError> {
+        let too_large = |outcome: &&Option<OpOutcome>| matches!(outcome, Some(OpOutcome::PayloadTooLarge));
+        let refused = answer.outcomes.iter().filter(too_large).count();
+        if refused > 0 {
+            return Err(RestError::wrong(format!(
+                "the payload of {refused} points would be larger than {MAX_PAYLOAD_BYTES} bytes; they stay as they are, the \
+                 others are changed"
+            )));
+        }
         let offsets = answer.token.shards.iter().map(|(_, _, offset)| *offset);
-        Self::at(offsets.max().unwrap_or(0), waited)
+        Ok(Self::at(offsets.max().unwrap_or(0), waited))
     }
 
     /// Of a change of a definition, which is seen at once.

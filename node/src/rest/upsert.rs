@@ -14,6 +14,7 @@ use super::error::RestError;
 use super::filter;
 use super::metadata::PointFields;
 use super::point_id::Id;
+use super::shard_key::NoShardKey;
 use super::update_result::UpdateResult;
 use super::vector::{self, JsonVectors, VectorColumns};
 
@@ -32,7 +33,7 @@ pub(crate) struct UpsertPoints {
     /// Not used: points are spread by their ids.
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
-    _shard_key: Option<Value>,
+    _shard_key: NoShardKey,
     /// Points that are there are left alone where they do not match.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -105,7 +106,7 @@ pub(crate) async fn upsert(call: Call) -> Result<Answer, RestError> {
     let options = call.write_options()?;
     let wait = options.wait;
     let answer = write(&call, body, options).await?;
-    call.answer(&UpdateResult::of(&answer, wait)).map(|a| a.with_token(&answer.token))
+    call.answer(&UpdateResult::of(&answer, wait)?).map(|a| a.with_token(&answer.token))
 }
 
 /// Writes points and counts them.

@@ -22,6 +22,8 @@ use super::listener::Connection;
 use crate::metrics::Metrics;
 use crate::rest::title::title;
 
+/// Time without a word after which an HTTP/2 peer is asked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// A peer gets this long to send the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const MAX_HEADERS: u32 = 16 << 10;
@@ -85,6 +87,8 @@ pub(crate) async fn serve(
     let mut server = Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(READ_BUFFER);
     server.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADERS).max_concurrent_streams(64);
+    // A peer that is gone or silent loses its connection.
+    server.http2().keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(HEAD_TIME);
     let graceful = GracefulShutdown::new();
     while let Some(connection) = connections.recv().await {
         let Ok(connection) = connection else { continue };

@@ -103,6 +103,11 @@ async fn shake_hands(
 ) {
     // Answers are small and must not wait for more of them.
     let _ = stream.set_nodelay(true);
+    // Who says nothing must not keep a place: what reads requests has no clock before the first byte.
+    match tokio::time::timeout(HANDSHAKE, stream.peek(&mut [0])).await {
+        Ok(Ok(1..)) => {}
+        _ => return,
+    }
     let io = match tls {
         None => Io::Plain(stream),
         Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {

@@ -387,3 +387,78 @@ async fn rest_14_names_are_decoded_once_and_bounded() {
         refused(&running.send("POST", &path, json!({})).await, 422, "timeout");
     }
 }
+
+#[tokio::test]
+async fn what_would_be_passed_over_is_refused() {
+    let running = ten().await;
+    for (path, body) in [
+        ("points/delete", json!({ "filter": {}, "shard_key": "a" })),
+        ("points/query", json!({ "query": [1, 0], "shard_key": ["a"] })),
+        ("points/payload", json!({ "payload": { "x": 1 }, "points": [1], "shard_key": "a" })),
+    ] {
+        let answer = running.send("POST", &format!("/collections/docs/{path}"), body).await;
+        refused(&answer, 400, "shard_key");
+    }
+    assert_eq!(count(&running).await, 10);
+    let custom = json!({ "vectors": { "size": 2, "distance": "Dot" }, "sharding_method": "custom" });
+    refused(&running.send("PUT", "/collections/other", custom).await, 501, "sharding_method");
+    let names: Vec<String> = (0..3_000).map(|n| format!("v{n}")).collect();
+    let many = json!({ "vector": names, "points": [1, 2] });
+    refused(
+        &running.send("POST", "/collections/docs/points/vectors/delete", many).await,
+        400,
+        "vector names",
+    );
+    let matrix = json!({ "sample": 4_096, "limit": 4_095 });
+    let answer = running.send("POST", "/collections/docs/points/search/matrix/pairs", matrix).await;
+    refused(&answer, 400, "sample x limit");
+}
+
+#[tokio::test]
+async fn a_payload_that_grows_too_large_is_no_success() {
+    let running = ten().await;
+    let path = "/collections/docs/points/payload?wait=true";
+    let part = |key: &str| json!({ "payload": { key: "x".repeat(700 << 10) }, "points": [1] });
+    running.ok("POST", path, part("first")).await;
+    refused(&running.send("POST", path, part("second")).await, 400, "larger than");
+    let batch = json!({ "operations": [{ "set_payload": part("third") }] });
+    refused(
+        &running.send("POST", "/collections/docs/points/batch?wait=true", batch).await,
+        400,
+        "larger than",
+    );
+}
+
+#[tokio::test]
+async fn regions_and_times_change_by_upserts_alone() {
+    let running = start().await;
+    let engram = json!({ "regions": ["eu", "us"], "expires_at_field": "until" });
+    let body = json!({ "vectors": { "size": 2, "distance": "Dot" }, "metadata": { "engram": engram } });
+    running.ok("PUT", "/collections/docs", body).await;
+    let point = json!({ "points": [{ "id": 1, "vector": [1, 0], "payload": { "region": "us", "a": 1 } }] });
+    running.ok("PUT", "/collections/docs/points?wait=true", point).await;
+    let path = "/collections/docs/points/payload?wait=true";
+    for payload in [json!({ "region": "eu" }), json!({ "until": "2001-01-01T00:00:00Z" })] {
+        for method in ["POST", "PUT"] {
+            let answer = running.send(method, path, json!({ "payload": payload, "points": [1] })).await;
+            refused(&answer, 400, "upsert");
+        }
+    }
+    let keys = json!({ "keys": ["region"], "points": [1] });
+    refused(&running.send("POST", "/collections/docs/points/payload/delete", keys).await, 400, "upsert");
+    running.ok("POST", path, json!({ "payload": { "a": 2 }, "points": [1] })).await;
+    let forget = json!({ "metadata": { "engram": null } });
+    refused(&running.send("PATCH", "/collections/docs", forget).await, 400, "metadata.engram");
+}
+
+#[tokio::test]
+async fn an_alias_that_is_given_its_own_name_stays() {
+    let running = ten().await;
+    let action = |body: Value| json!({ "actions": [body] });
+    let create = action(json!({ "create_alias": { "collection_name": "docs", "alias_name": "live" } }));
+    running.ok("POST", "/collections/aliases", create).await;
+    let same = action(json!({ "rename_alias": { "old_alias_name": "live", "new_alias_name": "live" } }));
+    running.ok("POST", "/collections/aliases", same).await;
+    let aliases = running.ok("GET", "/aliases", Value::Null).await;
+    assert_eq!(aliases["aliases"], json!([{ "alias_name": "live", "collection_name": "docs" }]));
+}

@@ -62,8 +62,9 @@ pub(crate) fn fuse(fusion: &Fusion, lists: Vec<Vec<Candidate>>) -> Vec<Candidate
 /// `1 / ((rank + 1) / weight + k - 1)`, ranks from 0; without a weight of its own that is `1 / (rank + k)`.
 fn by_rank(list: &mut [Candidate], k: usize, weight: f32) {
     for (rank, candidate) in list.iter_mut().enumerate() {
-        candidate.score =
-            if weight > 0.0 { 1.0 / ((rank + 1) as f32 / weight + k as f32 - 1.0) } else { 0.0 };
+        // In double precision, and never infinite: a huge weight makes the share of the rank vanish.
+        let place = (rank + 1) as f64 / f64::from(weight) + k.saturating_sub(1) as f64;
+        candidate.score = if weight > 0.0 { (1.0 / place).min(f64::from(f32::MAX)) as f32 } else { 0.0 };
     }
 }
 
