@@ -99,7 +99,7 @@ async fn rest_04_too_much_is_told_to_come_back_in_whole_seconds() {
     // One request holds the only place while its body does not come.
     use tokio::io::AsyncWriteExt;
     let mut held = tokio::net::TcpStream::connect(running.node.http_addr()).await.unwrap();
-    let head = "PUT /collections/x HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
+    let head = "PUT /collections/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n";
     held.write_all(head.as_bytes()).await.unwrap();
     let refused_one = loop {
         let answer = running.send("GET", "/collections", Value::Null).await;

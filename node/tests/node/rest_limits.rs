@@ -172,7 +172,7 @@ async fn rest_bad_json_is_never_our_fault() {
 async fn rest_a_connection_that_is_closed_over_an_unread_body_says_so() {
     let running = start().await;
     docs(&running).await;
-    let scroll = "POST /collections/docs/points/scroll HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n";
+    let scroll = "POST /collections/docs/points/scroll HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n";
     for (head, status, closes) in [
         (scroll.to_owned(), 200, false),
         (format!("{scroll}engram-tenant: other\r\n"), 403, true),

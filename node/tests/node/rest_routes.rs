@@ -368,3 +368,21 @@ async fn rest_browsers_of_named_origins_only_may_call() {
     let answer = open.raw("OPTIONS", "/collections/docs", &preflight("https://b.example"), b"").await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }
+
+#[tokio::test]
+async fn rest_pages_of_other_origins_are_refused_where_no_key_is_asked_for() {
+    let running = start().await;
+    running.ok("PUT", "/collections/docs", json!({ "vectors": { "size": 2, "distance": "Dot" } })).await;
+    for headers in [
+        vec![("origin", "http://evil.example"), ("content-type", "text/plain")],
+        vec![("origin", "null"), ("content-type", "text/plain")],
+    ] {
+        let erase = br#"{"older_than_s":1}"#;
+        assert_eq!(running.raw("POST", "/engram/v1/purge", &headers, erase).await.status, 403);
+        assert_eq!(running.raw("DELETE", "/collections/docs", &headers, b"").await.status, 403);
+    }
+    running.ok("GET", "/collections/docs", Value::Null).await;
+    let named = start_with(|raw| raw.rest.cors_origins = vec!["http://good.example".into()]).await;
+    assert_eq!(named.raw("GET", "/collections", &[("origin", "http://good.example")], b"").await.status, 200);
+    assert_eq!(named.raw("GET", "/collections", &[("origin", "http://evil.example")], b"").await.status, 403);
+}

@@ -165,7 +165,7 @@ async fn rest_an_upload_that_is_cut_off_leaves_nothing() {
     let files = walk(&objects);
     let mut stream = tokio::net::TcpStream::connect(running.node.http_addr()).await.unwrap();
     let head = format!(
-        "POST /collections/new/snapshots/upload HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n{}: {}\r\n\r\n",
+        "POST /collections/new/snapshots/upload HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n{}: {}\r\n\r\n",
         whole.len(),
         FORM[0].0,
         FORM[0].1

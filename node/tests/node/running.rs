@@ -73,7 +73,7 @@ impl Running {
     /// Status line and body of a `GET`.
     pub async fn get(&self, path: &str) -> (String, String) {
         let mut stream = tokio::net::TcpStream::connect(self.node.http_addr()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut text))

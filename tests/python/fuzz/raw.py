@@ -46,7 +46,7 @@ def run(client: Client) -> None:
     """Sends all."""
     fill(client)
     for (method, path), name in product(PATHS, NAMES):
-        over_socket(client, f"{method} {path.format(name)} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+        over_socket(client, f"{method} {path.format(name)} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}".encode())
     fill(client)
     for (method, path), body in product(ROUTES, BODIES):
         client.send(method, path, body)
@@ -61,12 +61,12 @@ def run(client: Client) -> None:
             client.send("POST", "/collections/docs/points/scroll", {}, {header: value})
     large = json.dumps({"points": [{"id": 1, "vector": [1, 2, 3], "payload": {"x": "x" * (40 << 20)}}]}).encode()
     client.send("PUT", "/collections/docs/points", large)
-    head = b"POST /collections/docs/points/scroll HTTP/1.1\r\nhost: x\r\n"
+    head = b"POST /collections/docs/points/scroll HTTP/1.1\r\nhost: localhost\r\n"
     for rest in (
         b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n", b"transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n", b"transfer-encoding: chunked\r\n\r\n-1\r\n{}\r\n0\r\n\r\n",
         b"content-length: 99999999999999999999\r\n\r\n{}", b"content-length: -1\r\n\r\n{}", b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}", b"content-length: 18446744073709551615\r\n\r\n{}",
         b"content-length: 10\r\n\r\n{}", b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", b"x: " + b"y" * 100_000 + b"\r\n\r\n", b"\x00\r\n\r\n", b"expect: 100-continue\r\ncontent-length: 2\r\n\r\n",
     ):
         over_socket(client, head + rest, 1)
-    for line in (b"GET", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100, b"GET http://other/ HTTP/1.1\r\nhost: x\r\n\r\n", b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n"):
+    for line in (b"GET", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100, b"GET http://other/ HTTP/1.1\r\nhost: localhost\r\n\r\n", b"OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n", b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\nhost: localhost\r\n\r\n"):
         over_socket(client, line, 1)
