@@ -19,8 +19,10 @@ def main() -> int:
     """0 where nothing was wrong."""
     parser = argparse.ArgumentParser(prog="fuzz")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=PARTS)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all where absent")
     asked = parser.parse_args()
+    if unknown := set(asked.parts) - set(PARTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     seed = int(os.environ.get("ENGRAM_SEED", "1"))
     wrong = 0
     with running() as url:

@@ -117,16 +117,29 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+def odd_like(value: Any, chance: random.Random) -> Any:
+    """Something odd that may pass where the value stood."""
+    if isinstance(value, bool) or value is None:
+        return chance.choice([True, False, None])
+    if isinstance(value, int | float):
+        return chance.choice([odd for odd in ODD if isinstance(odd, int | float) and not isinstance(odd, bool)] + [2, 3, 7, 100, 10_000])
+    if isinstance(value, str):
+        return chance.choice([odd for odd in ODD if isinstance(odd, str)] + ["n", "f", "tag", "at", "where", "text", "yes", "u", "deep", "deep.list", "words", "many"])
+    return chance.choice([odd for odd in ODD if isinstance(odd, type(value))])
+
+
 def bend(body: Any, others: list[tuple[str, str, Any]], chance: random.Random) -> Any:
-    """The body with one to three parts in another way."""
+    """The body with one or two parts in another way."""
     body = copy.deepcopy(body)
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(chance.choice([1, 1, 2])):
         inside = places(body)
         if not inside:
             return body
         container, key = chance.choice(inside)
-        match chance.randrange(6):
-            case 0 | 1 | 2:
+        match chance.randrange(9):
+            case 0 | 1 | 2 | 6 | 7:
+                container[key] = copy.deepcopy(odd_like(container[key], chance))
+            case 5:
                 container[key] = copy.deepcopy(chance.choice(ODD))
             case 3:
                 other, at = chance.choice(places(chance.choice(others)[2]))
