@@ -22,10 +22,14 @@ pub struct PayloadPath {
     segments: Vec<Segment>,
 }
 
+/// One part of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Segment {
+pub enum Segment {
+    /// The field of an object.
     Key(String),
+    /// Every element of an array: `[]`.
     Each,
+    /// One element of an array: `[n]`.
     At(usize),
 }
 
@@ -77,6 +81,11 @@ impl PayloadPath {
                 None => return Err(refuse("a key is followed by `.`, `[` or the end")),
             }
         }
+    }
+
+    /// The parts, from the outside in; the first one is a key.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     /// The values at this path, those of a final array one by one. `null` is a value here.

@@ -11,7 +11,9 @@ use super::call::{Call, finish};
 use super::collection_info::info;
 use super::error::RestError;
 use super::metadata::{EngramMetadata, engram_over, region};
-use super::vector_params::{self, VECTORS_BY_NAME, HnswConfigDiff, SparseVectorParams, VectorParams, Vectors};
+use super::vector_params::{
+    self, HnswConfigDiff, SparseVectorParams, VECTORS_BY_NAME, VectorParams, Vectors,
+};
 use crate::convert::collection::DEFAULT_REGION;
 
 /// Options of a collection that are kept to be told again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .operations import Operation
+from .operation import Operation
 
 
 def reason(operation: Operation, memory: Any, engram: Any) -> str | None:
