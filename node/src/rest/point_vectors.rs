@@ -86,6 +86,9 @@ pub(crate) async fn set(
     if body.update_filter.is_some_and(|filter| !filter.is_null()) {
         return Err(RestError::not_supported("`update_filter` of vectors"));
     }
+    if body.points.is_empty() {
+        return Err(RestError::validation("points: there is no point to update: give at least one"));
+    }
     let one = |point: PointVectors| {
         let set = vector::all_checked(point.vector)?;
         Ok(VectorUpdate { id: point.id.0, set, remove: Vec::new(), if_version: None })

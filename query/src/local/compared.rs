@@ -3,7 +3,7 @@
 use engram_index::vector::kernel::Kernel;
 use engram_index::vector::{MultiSet, SparseIndex, VectorSet, VectorValue};
 use engram_storage::point::FieldId;
-use engram_storage::shard::RunView;
+use engram_storage::segment::run::Run;
 
 use crate::stages::likeness::similarity;
 use crate::stages::rank_by::Preference;
@@ -17,14 +17,14 @@ pub(super) enum Compared<'a> {
 
 impl<'a> Compared<'a> {
     /// The values of `field`; `None` where no row has one.
-    pub fn of(view: &'a RunView, field: FieldId) -> Option<Self> {
-        if let Some(set) = view.run.vector_set(field) {
+    pub fn of(run: &'a Run, field: FieldId) -> Option<Self> {
+        if let Some(set) = run.vector_set(field) {
             return Some(Self::Dense(set, Kernel::new(set.metric())));
         }
-        if let Some(index) = view.run.sparse_index(field) {
+        if let Some(index) = run.sparse_index(field) {
             return Some(Self::Sparse(index));
         }
-        view.run.multi_set(field).map(|set| Self::Multi(set))
+        run.multi_set(field).map(|set| Self::Multi(set))
     }
 
     /// Components of all values.

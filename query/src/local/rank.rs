@@ -101,7 +101,8 @@ impl RankJob {
             RankBy::Sample { .. } => rows.saturating_mul(HASH_WORK),
             RankBy::Order(_) => rows.saturating_mul(PROJECT_WORK),
             RankBy::Preference { field, preference } => {
-                let of = |view: &RunView| Compared::of(view, *field).map_or(0, |column| column.components());
+                let of =
+                    |view: &RunView| Compared::of(&view.run, *field).map_or(0, |column| column.components());
                 let all = self.snapshot.runs.iter().map(of).fold(0, usize::saturating_add);
                 all.saturating_mul(preference.vectors())
             }
@@ -147,7 +148,7 @@ impl RankJob {
     }
 
     fn sample(&self, view: &RunView, field: Option<FieldId>, first: &mut First<'_>) -> Result<()> {
-        let column = field.map(|field| Compared::of(view, field));
+        let column = field.map(|field| Compared::of(&view.run, field));
         for (i, ordinal) in self.matching(view)?.into_iter().enumerate() {
             if i.is_multiple_of(PIECE as usize) {
                 check_deadline(self.request.scope.deadline)?;
@@ -162,7 +163,7 @@ impl RankJob {
     /// Scores every vector of the field in pieces, on all threads of the pool where it runs there.
     fn preference(&self, field: FieldId, preference: &Preference, on_pool: bool) -> Result<Vec<RankedRow>> {
         let mut pieces: Vec<(&RunView, RoaringBitmap)> = Vec::new();
-        for view in self.snapshot.runs.iter().filter(|view| Compared::of(view, field).is_some()) {
+        for view in self.snapshot.runs.iter().filter(|view| Compared::of(&view.run, field).is_some()) {
             check_deadline(self.request.scope.deadline)?;
             let rows = Rows::of(view, &self.shown, self.request.filter.as_deref())?;
             let end = u32::try_from(view.run.len()).unwrap_or(u32::MAX);
@@ -189,7 +190,7 @@ impl RankJob {
         field: FieldId,
         preference: &Preference,
     ) -> Result<Vec<RankedRow>> {
-        let Some(column) = Compared::of(view, field) else { return Ok(Vec::new()) };
+        let Some(column) = Compared::of(&view.run, field) else { return Ok(Vec::new()) };
         let mut first = self.first();
         for (i, ordinal) in rows.iter().enumerate() {
             if i.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {

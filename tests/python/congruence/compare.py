@@ -39,8 +39,9 @@ def close(a: Any, b: Any) -> bool:
     return a == b
 
 
-def ranked(a: list[dict[str, Any]], b: list[dict[str, Any]], key: str, cut: bool) -> bool:
-    """The same ranking: points of one score in any order; of the last score any points where the list was cut there."""
+def ranked(a: list[dict[str, Any]], b: list[dict[str, Any]], key: str, cut: bool, skipped: bool = False) -> bool:
+    """The same ranking: points of one score in any order; of the last score any points where the list was cut there, and
+    of the first one where points before were skipped."""
     if len(a) != len(b) or not all(close(x.get(key), y.get(key)) for x, y in zip(a, b, strict=True)):
         return False
     if not a:
@@ -50,12 +51,13 @@ def ranked(a: list[dict[str, Any]], b: list[dict[str, Any]], key: str, cut: bool
     left, right = ({name(point): point for point in side} for side in (a, b))
     if len(left) != len(right):
         return False
-    last = a[-1].get(key)
+    ends = [a[-1].get(key)] if cut else []
+    ends += [a[0].get(key)] if skipped else []
     for id in left.keys() | right.keys():
         if id in left and id in right:
             if not close(left[id], right[id]):
                 return False
-        elif not (cut and close((left.get(id) or right.get(id))[key], last)):
+        elif not any(close((left.get(id) or right.get(id))[key], end) for end in ends):
             return False
     return True
 
@@ -89,16 +91,16 @@ def same(order: str, a: Any, b: Any) -> bool:
     if order == "values":
         points = [side["points"] if isinstance(side, dict) else side[0] for side in (a, b)]
         return ranked(*points, key="order_value", cut=True)
-    if order == "scores":
+    if order in ("scores", "scores after some"):
         points = [side["points"] for side in (a, b)]
-        return ranked(*points, key="score", cut=True)
+        return ranked(*points, key="score", cut=True, skipped=order != "scores")
     if order == "groups":
         return grouped(a["groups"], b["groups"])
     return close(a, b)
 
 
 # Meanings of order of what `query_points` answers.
-RANKINGS = {"scores", "values", "exact", "any order"}
+RANKINGS = {"scores", "scores after some", "values", "exact", "any order"}
 
 
 def vectors_of(info: dict[str, Any]) -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .operation import Operation
 
+# What was answered, or what was said against it.
+Answer = tuple[bool, Any]
 
-def reason(operation: Operation, memory: Any, engram: Any) -> str | None:
+
+def reason(operation: Operation, memory: Answer, engram: Answer) -> str | None:
     """Why the answers may differ."""
     for why, applies in REASONS:
         if applies(operation, memory, engram):
@@ -15,5 +19,36 @@ def reason(operation: Operation, memory: Any, engram: Any) -> str | None:
     return None
 
 
+def refused_by_memory(text: str, *methods: str) -> Callable[[Operation, Answer, Answer], bool]:
+    """Only the in-memory client refused, with this text."""
+    return lambda operation, memory, engram: (
+        engram[0] and not memory[0] and text in memory[1] and (not methods or operation.method in methods)
+    )
+
+
+def refused_by_engram(text: str, *methods: str) -> Callable[[Operation, Answer, Answer], bool]:
+    """Only Engram refused, with this text."""
+    return lambda operation, memory, engram: (
+        memory[0] and not engram[0] and text in engram[1] and (not methods or operation.method in methods)
+    )
+
+
 # Sentence, and when it applies to (operation, answer of the in-memory client, answer of Engram).
-REASONS: list[tuple[str, Any]] = []
+REASONS: list[tuple[str, Callable[[Operation, Answer, Answer], bool]]] = [
+    (
+        "the in-memory client fails with an error of numpy where a collection has no points yet; a server finds none",
+        refused_by_memory("UFuncTypeError: Cannot cast ufunc 'add' output"),
+    ),
+    (
+        "the in-memory client answers a matrix of a field that is not there with nothing; a server refuses",
+        refused_by_engram('no vector field \\\\"absent', "search_matrix_pairs"),
+    ),
+    (
+        "Engram refuses weights of fused lists below 0, by which better places would count less",
+        refused_by_engram("give finite weights of 0 or more", "query_points"),
+    ),
+    (
+        "`key` of set_payload is not there yet",
+        refused_by_engram("`key` of a payload is not supported", "set_payload"),
+    ),
+]

@@ -160,7 +160,12 @@ def query(world: World, c: Collection) -> Operation:
     """A query of any kind."""
     kind, arguments, order = queries.query(world, c)
     what = {"with_payload": with_payload(world), "with_vectors": with_vectors(world, c)}
-    return Operation("query_points", {"collection_name": c.name, **arguments, **what}, order, kind)
+    return Operation("query_points", {"collection_name": c.name, **arguments, **what}, meant(order, arguments), kind)
+
+
+def meant(order: str, arguments: dict[str, Any]) -> str:
+    """The meaning of order where points are skipped."""
+    return "scores after some" if order == "scores" and arguments.get("offset") else order
 
 
 def query_batch(world: World, c: Collection) -> Operation:
@@ -173,7 +178,7 @@ def query_batch(world: World, c: Collection) -> Operation:
             if given in parts:
                 parts[wanted] = parts.pop(given)
         requests.append(models.QueryRequest(**parts, with_payload=with_payload(world), with_vector=with_vectors(world, c)))
-    order = "|".join(order for _, _, order in made)
+    order = "|".join(meant(order, arguments) for _, arguments, order in made)
     return Operation("query_batch_points", {"collection_name": c.name, "requests": requests}, order, "query batch")
 
 

@@ -29,9 +29,17 @@ def common(world: World, name: str, c: Collection) -> dict[str, Any]:
         arguments["offset"] = world.rng.randint(0, 5)
     if world.chance(0.1):
         arguments["search_params"] = models.SearchParams(exact=True, hnsw_ef=world.rng.choice([None, 64]))
-    if world.chance(0.1):
-        arguments["score_threshold"] = world.rng.randint(-20, 60) / 16
     return arguments
+
+
+def threshold(world: World, c: Collection, name: str, examples: bool = False) -> dict[str, Any]:
+    """Now and then a threshold. None of scores of examples in a field of distances: Qdrant cuts those backwards (it compares
+    as if they were distances), Engram leaves out what scores worse, as everywhere."""
+    metrics = {field: metric for field, (_, metric) in [*c.dense.items(), *c.multi.items()]}
+    backwards = metrics.get(name) in (models.Distance.EUCLID, models.Distance.MANHATTAN)
+    if (examples and backwards) or not world.chance(0.15):
+        return {}
+    return {"score_threshold": world.rng.randint(-20, 60) / 16 + 0.0123}
 
 
 def query(world: World, c: Collection) -> Made:
@@ -50,12 +58,13 @@ def nearest(world: World, c: Collection) -> Made:
     name = any_field(world, c)
     value = world.value(c, name)
     query = models.NearestQuery(nearest=value) if world.chance(0.3) else value
-    return f"nearest {kind_of(c, name)}", {"query": query, **common(world, name, c)}, "scores"
+    arguments = {"query": query, **common(world, name, c), **threshold(world, c, name)}
+    return f"nearest {kind_of(c, name)}", arguments, "scores"
 
 
 def nearest_by_id(world: World, c: Collection) -> Made:
     name = any_field(world, c)
-    return f"nearest {kind_of(c, name)} by id", {"query": world.id(), **common(world, name, c)}, "scores"
+    return f"nearest {kind_of(c, name)} by id", {"query": world.example_id(c, name), **common(world, name, c)}, "scores"
 
 
 def recommend(world: World, c: Collection) -> Made:
@@ -65,7 +74,11 @@ def recommend(world: World, c: Collection) -> Made:
     negative = [world.example(c, name) for _ in range(world.rng.randint(0, 2))]
     recommend = models.RecommendInput(positive=positive, negative=negative, strategy=strategy)
     kind = f"recommend {strategy.value if strategy else 'default'} {kind_of(c, name)}"
-    return kind, {"query": models.RecommendQuery(recommend=recommend), **common(world, name, c)}, "scores"
+    return kind, {
+        "query": models.RecommendQuery(recommend=recommend),
+        **common(world, name, c),
+        **threshold(world, c, name, examples=True),
+    }, "scores"
 
 
 def pairs(world: World, c: Collection, name: str) -> list[models.ContextPair]:
@@ -78,7 +91,8 @@ def discover(world: World, c: Collection) -> Made:
     name = any_field(world, c)
     target = world.example(c, name, 0.3)
     query = models.DiscoverQuery(discover=models.DiscoverInput(target=target, context=pairs(world, c, name)))
-    return f"discover {kind_of(c, name)}", {"query": query, **common(world, name, c)}, "scores"
+    arguments = {"query": query, **common(world, name, c), **threshold(world, c, name, examples=True)}
+    return f"discover {kind_of(c, name)}", arguments, "scores"
 
 
 def context(world: World, c: Collection) -> Made:
@@ -93,7 +107,7 @@ def prefetch(world: World, c: Collection, depth: int = 0) -> models.Prefetch:
     # Long enough to hold every point: a cut through equal scores would be another list for each of the two.
     stage = models.Prefetch(query=world.value(c, name), using=c.using(name), limit=200, filter=filters.maybe(world, 0.3))
     if world.chance(0.1):
-        stage.score_threshold = world.rng.randint(-20, 60) / 16
+        stage.score_threshold = world.rng.randint(-20, 60) / 16 + 0.0123
     if depth and world.chance(0.4):
         stage.prefetch = [prefetch(world, c, depth - 1)]
     return stage
@@ -113,7 +127,7 @@ def fusion(world: World, c: Collection) -> Made:
     if world.chance(0.2):
         arguments["offset"] = world.rng.randint(0, 5)
     if world.chance(0.1):
-        arguments["score_threshold"] = world.rng.randint(0, 16) / 16
+        arguments["score_threshold"] = world.rng.randint(0, 16) / 16 + 0.0123
     return ["fusion rrf", "fusion rrf k", "fusion dbsf"][kind], arguments, "scores"
 
 
@@ -188,9 +202,10 @@ def lookup(world: World, c: Collection) -> Made:
     """An example that is a point of another collection."""
     name, other = any_field(world, c), world.rng.choice(world.collections)
     field = world.rng.choice([name, name, name, any_field(world, other)])
-    example = world.id()
+    example = world.example_id(other, field)
     if world.chance(0.4):
-        query: Any = models.RecommendQuery(recommend=models.RecommendInput(positive=[example, world.id()]))
+        inputs = models.RecommendInput(positive=[example, world.example_id(other, field)])
+        query: Any = models.RecommendQuery(recommend=inputs)
     else:
         query = example
     where = models.LookupLocation(collection=other.name, vector=field if field or world.chance(0.5) else None)

@@ -96,13 +96,13 @@ class World:
         return [point.id for point in self.rng.sample(points, min(len(points), self.rng.randint(1, most)))]
 
     def dense(self, size: int) -> list[float]:
-        """A vector that is not zero, of numbers that are exact in 32 bits."""
-        return [self.rng.randint(-64, 64) / 32 or 0.25 for _ in range(size)]
+        """A vector that is not zero, of numbers that are exact in 32 bits, and so many that scores are hardly ever equal."""
+        return [self.rng.randint(-8_192, 8_192) / 4_096 or 0.25 for _ in range(size)]
 
     def sparse(self) -> models.SparseVector:
         """A sparse vector."""
         indices = self.rng.sample(range(40), self.rng.randint(1, 8))
-        return models.SparseVector(indices=indices, values=[self.rng.randint(1, 64) / 16 for _ in indices])
+        return models.SparseVector(indices=indices, values=[self.rng.randint(1, 16_384) / 4_096 for _ in indices])
 
     def multi(self, size: int) -> list[list[float]]:
         """A few vectors."""
@@ -116,9 +116,17 @@ class World:
             return self.multi(collection.multi[name][0])
         return self.dense(collection.dense[name][0])
 
+    def example_id(self, c: Collection, name: str) -> Any:
+        """The id of a point, nearly always of one with a value in the field."""
+        if self.chance(0.05):
+            return self.id()
+        has_it = models.Filter(must=[models.HasVectorCondition(has_vector=name)])
+        points = self.memory.scroll(c.name, has_it, limit=1_000, with_payload=False)[0]
+        return self.rng.choice(points).id if points else self.id()
+
     def example(self, collection: Collection, name: str, by_id: float = 0.5) -> Any:
-        """A value of a field, or the id of a point: most of them have one."""
-        return self.id() if self.chance(by_id) else self.value(collection, name)
+        """A value of a field, or the id of a point that has one."""
+        return self.example_id(collection, name) if self.chance(by_id) else self.value(collection, name)
 
     def vectors(self, collection: Collection, share: float = 0.9) -> Any:
         """The vectors of a point; now and then one is missing."""
