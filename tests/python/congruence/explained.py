@@ -33,6 +33,28 @@ def refused_by_engram(text: str, *methods: str) -> Callable[[Operation, Answer, 
     )
 
 
+def alternatives(operation: Operation, memory: Answer, engram: Answer) -> bool:
+    """Whether filters of stages inside one another have a `should` each, or a `min_should` each."""
+
+    def meets(stages: Any, above: list[Any]) -> bool:
+        for stage in stages if isinstance(stages, list) else [stages] if stages else []:
+            levels = [*above, stage.filter] if stage.filter else above
+            for clause in ("should", "min_should"):
+                if sum(bool(getattr(level, clause)) for level in levels) > 1:
+                    return True
+            if meets(stage.prefetch, levels):
+                return True
+        return False
+
+    arguments = operation.arguments
+    if not memory[0] or not engram[0]:
+        return False
+    if "requests" in arguments:
+        return any(meets(r.prefetch, [r.filter] if r.filter else []) for r in arguments["requests"])
+    outer = arguments.get("query_filter")
+    return meets(arguments.get("prefetch"), [outer] if outer else [])
+
+
 # Sentence, and when it applies to (operation, answer of the in-memory client, answer of Engram).
 REASONS: list[tuple[str, Callable[[Operation, Answer, Answer], bool]]] = [
     (
@@ -46,6 +68,11 @@ REASONS: list[tuple[str, Callable[[Operation, Answer, Answer], bool]]] = [
     (
         "Engram refuses weights of fused lists below 0, by which better places would count less",
         refused_by_engram("give finite weights of 0 or more", "query_points"),
+    ),
+    (
+        "Qdrant makes the `should` (or `min_should`) of a prefetch stage and that of the stage above alternatives of each "
+        "other; Engram asks for both filters",
+        alternatives,
     ),
     (
         "`key` of set_payload is not there yet",
