@@ -40,8 +40,8 @@ def quickstarts(url: str, _: Path) -> bool:
 
 def congruence(url: str, _: Path) -> bool:
     """The same operations as the in-memory client."""
-    operations, seed = os.environ.get("ENGRAM_OPERATIONS", "12000"), os.environ.get("ENGRAM_SEED", "1")
-    return module("congruence", "--url", url, "--operations", operations, "--seed", seed)
+    operations, seeds = os.environ.get("ENGRAM_OPERATIONS", "12000"), os.environ.get("ENGRAM_SEED", "1").split()
+    return all([module("congruence", "--url", url, "--operations", operations, "--seed", seed) for seed in seeds])
 
 
 def cookbook(url: str, _: Path) -> bool:

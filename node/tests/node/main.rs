@@ -12,6 +12,7 @@ mod limits;
 mod observability;
 mod points;
 mod rest_behaviour;
+mod rest_dialect;
 mod rest_limits;
 mod rest_routes;
 mod retention;
