@@ -68,8 +68,10 @@ def main() -> int:
     """The number of parts that failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--langchain", type=Path, required=True, help="the unpacked source distribution")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them where absent")
     arguments = parser.parse_args()
+    if unknown := [name for name in arguments.parts if name not in PARTS]:
+        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     failed = []
     for name in arguments.parts or PARTS:
         print(f"\n== {name}", flush=True)
