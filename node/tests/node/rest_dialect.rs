@@ -78,7 +78,7 @@ async fn sparse_examples_are_compared_by_product_and_zero_without_a_common_word(
         json!({ "query": { "discover": { "target": word(4), "context": [pair] } }, "using": "words" });
     same(&hits(&running, discover).await, &[(3, 1.9), (1, -0.5), (2, -0.5)]);
     // Word 2 is in points 1 and 2: the second chosen is the less alike one.
-    let mmr = json!({ "query": { "nearest": { "indices": [2, 3], "values": [1.0, 1.0] }, "mmr": { "diversity": 0.9 } },
+    let mmr = json!({ "query": { "nearest": { "indices": [2, 3], "values": [1.0, 1.0] }, "mmr": { "diversity": 0.9, "candidates_limit": 9 } },
                       "using": "words", "limit": 2 });
     assert_eq!(hits(&running, mmr).await.iter().map(|hit| hit.0).collect::<Vec<_>>(), [2, 3]);
 }
