@@ -1,6 +1,6 @@
 //! Filters as JSON, in the dialect that vector databases share, turned into the wire's typed form.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use engram_index::payload::{FieldPredicate, GeoPoint, Scalar};
 use engram_index::text::TextMode;
 use engram_proto::v1;
@@ -19,7 +19,22 @@ pub fn parse(text: Option<&str>) -> Result<Option<v1::Filter>> {
     let Some(text) = text else { return Ok(None) };
     let json: serde_json::Value = serde_json::from_str(text).context("the filter is no JSON")?;
     let filter = Filter::from_json(&json)?;
+    if let Some(what) = only_over_rest(&filter) {
+        bail!("the filter uses `{what}`, which the gRPC interface does not know: search over REST with it");
+    }
     Ok(Some(wire(&filter)))
+}
+
+/// The condition that the wire has no message for, if there is one. As deep as filters may be.
+fn only_over_rest(filter: &Filter) -> Option<&'static str> {
+    let counted = filter.min_should.iter().flat_map(|m| &m.conditions);
+    let mut all = filter.must.iter().chain(&filter.should).chain(&filter.must_not).chain(counted);
+    all.find_map(|condition| match condition {
+        Condition::HasVector { .. } => Some("has_vector"),
+        Condition::Field { predicate: FieldPredicate::GeoPolygon(_), .. } => Some("geo_polygon"),
+        Condition::Nested { filter, .. } | Condition::Filter(filter) => only_over_rest(filter),
+        Condition::Field { .. } | Condition::HasId(_) => None,
+    })
 }
 
 fn wire(filter: &Filter) -> v1::Filter {
@@ -35,11 +50,11 @@ fn wire(filter: &Filter) -> v1::Filter {
 }
 
 fn conditions(list: &[Condition]) -> Vec<v1::Condition> {
-    list.iter().map(|c| v1::Condition { kind: Some(condition(c)) }).collect()
+    list.iter().map(|c| v1::Condition { kind: condition(c) }).collect()
 }
 
-fn condition(condition: &Condition) -> ConditionKind {
-    match condition {
+fn condition(condition: &Condition) -> Option<ConditionKind> {
+    Some(match condition {
         Condition::Field { path, predicate: FieldPredicate::IsEmpty } => {
             ConditionKind::IsEmpty(path.to_string())
         }
@@ -54,7 +69,9 @@ fn condition(condition: &Condition) -> ConditionKind {
             ConditionKind::Nested(v1::Nested { key: path.to_string(), filter: Some(wire(filter)) })
         }
         Condition::Filter(filter) => ConditionKind::Filter(wire(filter)),
-    }
+        // Refused before.
+        Condition::HasVector { .. } => return None,
+    })
 }
 
 fn id(id: &PointId) -> v1::PointId {
@@ -101,7 +118,7 @@ fn field(predicate: &FieldPredicate) -> Option<FieldKind> {
         FieldPredicate::ValuesCount { lt, lte, gt, gte } => {
             Some(FieldKind::ValuesCount(v1::ValuesCount { lt: *lt, lte: *lte, gt: *gt, gte: *gte }))
         }
-        FieldPredicate::IsEmpty | FieldPredicate::IsNull => None,
+        FieldPredicate::IsEmpty | FieldPredicate::IsNull | FieldPredicate::GeoPolygon(_) => None,
     }
 }
 

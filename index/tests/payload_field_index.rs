@@ -132,7 +132,7 @@ fn text_options(json: &str) -> TextOptions {
     serde_json::from_str(json).unwrap()
 }
 
-/// About words of some options, or about characters.
+/// About words of some options, or about plain words.
 fn text() -> impl Strategy<Value = TextMatch> {
     let mode = pick(&[TextMode::All, TextMode::Any, TextMode::Phrase]);
     (mode, pick(&TEXTS), prop::option::weighted(0.8, pick(&OPTIONS))).prop_map(|(mode, text, options)| {

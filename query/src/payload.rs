@@ -6,11 +6,13 @@ use std::collections::HashSet;
 use std::fmt;
 
 use bytes::Bytes;
+use engram_index::payload::Segment;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::error::{QueryError, Result};
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS};
+use crate::stages::order::path;
 
 /// Objects with more keys look for duplicates by hashing, smaller ones by comparing.
 const FEW_KEYS: usize = 16;
@@ -228,30 +230,42 @@ pub struct Projection {
     exclude: Option<PathTree>,
 }
 
-/// Dotted paths by their first segment; a leaf stands for everything below.
+/// Paths by their first part; a leaf stands for everything below.
 #[derive(Clone, Debug, Default)]
 struct PathTree {
     leaf: bool,
-    children: std::collections::BTreeMap<String, PathTree>,
+    keys: std::collections::BTreeMap<String, PathTree>,
+    /// What goes on after `[]`.
+    each: Option<Box<PathTree>>,
 }
 
 impl PathTree {
-    fn new(paths: &[String]) -> Option<Self> {
+    fn new(paths: &[String]) -> Result<Option<Self>> {
         let mut root = Self::default();
-        for path in paths {
-            let end =
-                path.split('.').fold(&mut root, |at, key| at.children.entry(key.to_owned()).or_default());
-            end.leaf = true;
+        for text in paths {
+            let path = path("a payload path", text)?;
+            let end = path.segments().iter().try_fold(&mut root, |at, segment| match segment {
+                Segment::Key(key) => Some(at.keys.entry(key.clone()).or_default()),
+                Segment::Each => Some(at.each.get_or_insert_default().as_mut()),
+                // One element of an array is nothing that an array could be cut down to.
+                Segment::At(_) => None,
+            });
+            if let Some(end) = end {
+                end.leaf = true;
+            }
         }
-        (!paths.is_empty()).then_some(root)
+        Ok((!paths.is_empty()).then_some(root))
     }
 }
 
 impl Projection {
-    /// A projection to the dotted paths `include` (all when empty) without the dotted paths `exclude`. Where a path
-    /// meets an array it goes on into each element.
-    pub fn new(include: &[String], exclude: &[String]) -> Self {
-        Self { include: PathTree::new(include), exclude: PathTree::new(exclude) }
+    /// A projection to the paths `include` (all when empty) without the paths `exclude`. `a[].b` looks into each element of
+    /// the array `a`, and so does `a.b`, as in filters. What encloses a path stays where the path itself is not there.
+    ///
+    /// # Errors
+    /// `invalid_argument` for what is no path.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self> {
+        Ok(Self { include: PathTree::new(include)?, exclude: PathTree::new(exclude)? })
     }
 
     /// The wanted part of `payload`. Shares the bytes when everything is wanted.
@@ -265,7 +279,7 @@ impl Projection {
         let corrupt = |e: serde_json::Error| engram_storage::StorageError::corrupt("payload", e.to_string());
         let mut object: Map<String, Value> = serde_json::from_slice(&payload).map_err(corrupt)?;
         if let Some(tree) = &self.include {
-            object.retain(|key, value| tree.children.get(key).is_some_and(|child| retain(value, child)));
+            keep_keys(&mut object, tree);
         }
         if let Some(tree) = &self.exclude {
             remove_keys(&mut object, tree);
@@ -274,27 +288,36 @@ impl Projection {
     }
 }
 
-/// Cuts `value` down to the paths of `tree`; false when nothing of it was asked for.
-fn retain(value: &mut Value, tree: &PathTree) -> bool {
+fn keep_keys(object: &mut Map<String, Value>, tree: &PathTree) {
+    object.retain(|key, value| match tree.keys.get(key) {
+        Some(child) => {
+            keep(value, child);
+            true
+        }
+        None => false,
+    });
+}
+
+/// Cuts `value` down to the paths of `tree`.
+fn keep(value: &mut Value, tree: &PathTree) {
     if tree.leaf {
-        return true;
+        return;
     }
     match value {
-        Value::Object(object) => {
-            object.retain(|key, inner| tree.children.get(key).is_some_and(|child| retain(inner, child)));
-            !object.is_empty()
-        }
-        Value::Array(items) => {
-            items.retain_mut(|item| retain(item, tree));
-            !items.is_empty()
-        }
-        _ => false,
+        Value::Object(object) => keep_keys(object, tree),
+        Value::Array(items) => match &tree.each {
+            Some(each) => items.iter_mut().for_each(|item| keep(item, each)),
+            // A path that goes on with a key is one into the elements.
+            None if tree.keys.is_empty() => items.clear(),
+            None => items.iter_mut().for_each(|item| keep(item, tree)),
+        },
+        _ => {}
     }
 }
 
 fn remove_keys(object: &mut Map<String, Value>, tree: &PathTree) {
     object.retain(|key, value| {
-        let Some(child) = tree.children.get(key) else { return true };
+        let Some(child) = tree.keys.get(key) else { return true };
         if !child.leaf {
             remove(value, child);
         }
@@ -305,7 +328,11 @@ fn remove_keys(object: &mut Map<String, Value>, tree: &PathTree) {
 fn remove(value: &mut Value, tree: &PathTree) {
     match value {
         Value::Object(object) => remove_keys(object, tree),
-        Value::Array(items) => items.iter_mut().for_each(|item| remove(item, tree)),
+        Value::Array(items) => match &tree.each {
+            Some(each) if each.leaf => items.clear(),
+            Some(each) => items.iter_mut().for_each(|item| remove(item, each)),
+            None => items.iter_mut().for_each(|item| remove(item, tree)),
+        },
         _ => {}
     }
 }
@@ -376,6 +403,7 @@ mod tests {
         let own = |paths: &[&str]| paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
         let payload = r#"{"z":1,"a":{"b":[{"c":1,"d":2},{"c":3}],"e":4},"n":null}"#;
         let out = Projection::new(&own(include), &own(exclude))
+            .unwrap()
             .apply(Bytes::from_static(payload.as_bytes()))
             .unwrap();
         String::from_utf8(out.to_vec()).unwrap()
@@ -386,10 +414,25 @@ mod tests {
         assert_eq!(projected(&["z"], &[]), r#"{"z":1}"#);
         assert_eq!(projected(&["a.b.c", "n"], &[]), r#"{"a":{"b":[{"c":1},{"c":3}]},"n":null}"#);
         assert_eq!(projected(&["a", "a.e"], &["a.b"]), r#"{"a":{"e":4}}"#);
-        assert_eq!(
-            projected(&[], &["a.b.d", "z", "absent.x"]),
-            r#"{"a":{"b":[{"c":1},{"c":3}],"e":4},"n":null}"#
-        );
-        assert_eq!(projected(&["absent", "z.x"], &[]), "{}");
+        let without_d = r#"{"a":{"b":[{"c":1},{"c":3}],"e":4},"n":null}"#;
+        assert_eq!(projected(&[], &["a.b.d", "z", "absent.x"]), without_d);
+        assert_eq!(projected(&["absent"], &[]), "{}");
+    }
+
+    #[test]
+    fn brackets_look_into_arrays() {
+        assert_eq!(projected(&["a.b[].c"], &[]), r#"{"a":{"b":[{"c":1},{"c":3}]}}"#);
+        assert_eq!(projected(&["a.b[]"], &[]), r#"{"a":{"b":[{"c":1,"d":2},{"c":3}]}}"#);
+        assert_eq!(projected(&["a.b[0]", "\"z\""], &[]), r#"{"z":1,"a":{"b":[]}}"#);
+        assert_eq!(projected(&[], &["a.b[].c", "a.e"]), r#"{"z":1,"a":{"b":[{"d":2},{}]},"n":null}"#);
+        assert_eq!(projected(&[], &["a.b[]", "a.e", "n"]), r#"{"z":1,"a":{"b":[]}}"#);
+        assert_eq!(projected(&["z"], &["a.b[0]"]), r#"{"z":1}"#);
+    }
+
+    #[test]
+    fn what_encloses_a_path_stays() {
+        assert_eq!(projected(&["z.x", "a.absent.y"], &[]), r#"{"z":1,"a":{}}"#);
+        assert_eq!(projected(&["a.b[].d"], &[]), r#"{"a":{"b":[{"d":2},{}]}}"#);
+        assert!(Projection::new(&["a[".to_owned()], &[]).is_err());
     }
 }

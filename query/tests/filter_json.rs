@@ -50,6 +50,11 @@ fn filter_reads_every_condition() {
             {"key": "g", "geo_radius": {"center": {"lon": 13.4, "lat": 52.5}, "radius": 1000}},
             {"key": "g", "geo_bounding_box":
                 {"top_left": {"lon": 170, "lat": 1}, "bottom_right": {"lon": -170, "lat": -1}}},
+            {"key": "g", "geo_polygon": {
+                "exterior": {"points": [
+                    {"lon": 0, "lat": 0}, {"lon": 9, "lat": 0}, {"lon": 9, "lat": 9}, {"lon": 0, "lat": 0}]},
+                "interiors": []}},
+            {"has_vector": "image"},
             {"key": "l", "values_count": {"gte": 2}},
             {"is_empty": {"key": "e"}},
             {"is_null": {"key": "e"}},
@@ -61,7 +66,7 @@ fn filter_reads_every_condition() {
         ],
         "min_should": {"conditions": [{"is_null": {"key": "e"}}], "min_count": 1},
     }));
-    assert_eq!(filter.must.len(), 15);
+    assert_eq!(filter.must.len(), 17);
     assert_eq!(filter.must[0], field("metadata.source", FieldPredicate::Any(vec![keyword("x")])));
     assert_eq!(filter.must[2], field("b", FieldPredicate::Except(vec![keyword("a"), keyword("b")])));
     let range = FieldPredicate::Range { lt: None, lte: Some(2.5), gt: Some(1.0), gte: None };
@@ -73,9 +78,10 @@ fn filter_reads_every_condition() {
             ..
         }
     ));
-    assert_eq!(filter.must[10], filter.must[9]);
-    assert!(matches!(&filter.must[11], Condition::Filter(f) if f.must_not == [filter.must[8].clone()]));
-    assert!(matches!(&filter.must[12], Condition::HasId(ids) if ids[0] == PointId::Num(1) && ids.len() == 2));
+    assert_eq!(filter.must[12], filter.must[11]);
+    assert!(matches!(&filter.must[13], Condition::Filter(f) if f.must_not == [filter.must[10].clone()]));
+    assert!(matches!(&filter.must[14], Condition::HasId(ids) if ids[0] == PointId::Num(1) && ids.len() == 2));
+    assert_eq!(filter.must[8], Condition::HasVector { name: "image".into(), field: None });
     assert_eq!(filter.min_should.as_ref().unwrap().min_count, 1);
 }
 
@@ -93,6 +99,10 @@ fn filter_refusals_name_what_is_wrong() {
         (json!({"min_should": {"conditions": [], "min_count": 1, "x": 1}}), "unknown key `x`"),
         (json!({"min_should": {"conditions": []}}), "min_count"),
         (json!({"must": {"key": "a", "match": {"substring": "x"}}}), "does not support"),
+        (json!({"must": {"has_vector": 1}}), "the name of a vector field"),
+        (json!({"must": {"key": "a", "geo_polygon": {}}}), "give `exterior`"),
+        (json!({"must": {"key": "a", "geo_polygon": {"exterior": {"points": []}}}}), "the last is the first"),
+        (json!({"must": {"key": "a", "geo_polygon": {"exterior": [1]}}}), "an object is expected"),
         (json!({"must": {"key": "a"}}), "give `key` and one of"),
         (json!({"must": {"key": "a..b", "match": {"value": 1}}}), "no payload path"),
         (json!({"must": {"key": "a", "match": {"value": 1.5}}}), "by `range`"),

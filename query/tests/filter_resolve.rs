@@ -11,6 +11,7 @@ use engram_query::filter::{
     Condition, Filter, FilterError, FilterSource, MinShould, ResolveError, estimate, resolve,
 };
 use engram_storage::PointId;
+use engram_storage::point::FieldId;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 use serde_json::{Value, json};
@@ -44,6 +45,9 @@ impl FilterSource for Rows {
         assert!(!self.deleted.contains(ordinal), "a dead row was read");
         assert!(self.read.lock().unwrap().insert(ordinal), "row {ordinal} was read twice");
         &self.payloads[ordinal as usize]
+    }
+    fn with_vector(&self, field: FieldId, within: &RoaringBitmap) -> RoaringBitmap {
+        within.iter().filter(|ordinal| ordinal % u32::from(field) == 0).collect()
     }
     fn deleted(&self) -> &RoaringBitmap {
         &self.deleted

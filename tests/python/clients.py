@@ -40,8 +40,8 @@ def quickstarts(url: str, _: Path) -> bool:
 
 def congruence(url: str, _: Path) -> bool:
     """The same operations as the in-memory client."""
-    operations, seed = os.environ.get("ENGRAM_OPERATIONS", "12000"), os.environ.get("ENGRAM_SEED", "1")
-    return module("congruence", "--url", url, "--operations", operations, "--seed", seed)
+    operations, seeds = os.environ.get("ENGRAM_OPERATIONS", "12000"), os.environ.get("ENGRAM_SEED", "1").split()
+    return all([module("congruence", "--url", url, "--operations", operations, "--seed", seed) for seed in seeds])
 
 
 def cookbook(url: str, _: Path) -> bool:
@@ -68,8 +68,10 @@ def main() -> int:
     """The number of parts that failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--langchain", type=Path, required=True, help="the unpacked source distribution")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them where absent")
     arguments = parser.parse_args()
+    if unknown := [name for name in arguments.parts if name not in PARTS]:
+        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     failed = []
     for name in arguments.parts or PARTS:
         print(f"\n== {name}", flush=True)

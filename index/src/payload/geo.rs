@@ -43,6 +43,62 @@ pub fn in_box(place: &GeoPoint, top_left: &GeoPoint, bottom_right: &GeoPoint) ->
     lat && lon
 }
 
+/// A polygon on the map, in degrees; it does not cross the date line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Polygon {
+    /// The ring around it: closed, that is, its first place is its last one too.
+    pub exterior: Vec<GeoPoint>,
+    /// Rings around holes, closed as well.
+    pub interiors: Vec<Vec<GeoPoint>>,
+}
+
+impl Polygon {
+    /// Whether `place` lies inside, and in no hole. Edges belong to neither.
+    pub fn contains(&self, place: &GeoPoint) -> bool {
+        side(&self.exterior, place) == Side::Inside
+            && self.interiors.iter().all(|hole| side(hole, place) == Side::Outside)
+    }
+
+    /// Every ring, the outer one first.
+    pub fn rings(&self) -> impl Iterator<Item = &Vec<GeoPoint>> {
+        std::iter::once(&self.exterior).chain(&self.interiors)
+    }
+
+    /// Spans of latitude and longitude that hold it.
+    pub(super) fn spans(&self) -> ((f64, f64), (f64, f64)) {
+        let span = |of: fn(&GeoPoint) -> f64| {
+            let all = self.exterior.iter().map(of);
+            all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
+        };
+        (span(|p| p.lat), span(|p| p.lon))
+    }
+}
+
+#[derive(PartialEq)]
+enum Side {
+    Inside,
+    Outside,
+    Edge,
+}
+
+/// By the number of edges that a ray from the place crosses.
+fn side(ring: &[GeoPoint], place: &GeoPoint) -> Side {
+    let mut inside = false;
+    for edge in ring.windows(2) {
+        let (a, b) = (&edge[0], &edge[1]);
+        let turn = (b.lon - a.lon) * (place.lat - a.lat) - (b.lat - a.lat) * (place.lon - a.lon);
+        let between = |x: f64, from: f64, to: f64| from.min(to) <= x && x <= from.max(to);
+        if turn == 0.0 && between(place.lon, a.lon, b.lon) && between(place.lat, a.lat, b.lat) {
+            return Side::Edge;
+        }
+        if (a.lat > place.lat) != (b.lat > place.lat) {
+            // Left of the edge as seen from its lower end: the ray to the east crosses it.
+            inside ^= (turn > 0.0) == (b.lat > a.lat);
+        }
+    }
+    if inside { Side::Inside } else { Side::Outside }
+}
+
 /// Spans of latitude and longitude that surely hold every place within `radius_m` of `center`.
 pub(super) fn spans_around(center: &GeoPoint, radius_m: f64) -> ((f64, f64), Vec<(f64, f64)>) {
     // Far above the rounding of the formulas, far below any use: a metre.
@@ -102,6 +158,30 @@ mod tests {
         assert!((east.distance_m(&west) - 22_239.0).abs() < 1.0);
         let (south, north) = (GeoPoint { lon: 7.0, lat: -90.0 }, GeoPoint { lon: -80.0, lat: 90.0 });
         assert!((south.distance_m(&north) - std::f64::consts::PI * EARTH_RADIUS_M).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_polygon_has_holes_and_no_edges() {
+        let ring = |places: &[(f64, f64)]| -> Vec<GeoPoint> {
+            places.iter().map(|&(lon, lat)| GeoPoint { lon, lat }).collect()
+        };
+        // An L, and a hole in its foot.
+        let exterior = ring(&[(0., 0.), (4., 0.), (4., 2.), (2., 2.), (2., 4.), (0., 4.), (0., 0.)]);
+        let hole = ring(&[(2.5, 0.5), (3.5, 0.5), (3.5, 1.5), (2.5, 1.5), (2.5, 0.5)]);
+        let backwards =
+            Polygon { exterior: exterior.iter().rev().copied().collect(), interiors: vec![hole.clone()] };
+        for polygon in [Polygon { exterior, interiors: vec![hole] }, backwards] {
+            let inside = |lon, lat| polygon.contains(&GeoPoint { lon, lat });
+            assert!(
+                inside(1., 1.) && inside(1., 3.) && inside(3.8, 1.8) && inside(1., 2.) && inside(2.2, 1.9)
+            );
+            assert!(
+                !inside(3., 3.) && !inside(-1., 1.) && !inside(5., 1.) && !inside(-1., 2.) && !inside(1., 9.)
+            );
+            assert!(!inside(3., 1.) && !inside(3.5, 1.0), "in the hole, or on its edge");
+            assert!(!inside(0., 1.) && !inside(4., 2.) && !inside(2., 3.), "on the edge");
+            assert_eq!(polygon.spans(), ((0., 4.), (0., 4.)));
+        }
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub mod predicate;
 
 pub use datetime::parse_datetime;
 pub use field_index::{FieldIndex, FieldIndexBuilder, IndexedValue, Probe, ValueRows, Values};
-pub use path::{FieldShape, PayloadPath};
+pub use geo::Polygon;
+pub use path::{FieldShape, PayloadPath, Segment};
 pub use predicate::{FieldPredicate, GeoPoint, Matcher, Scalar, canonical_keyword};
 
 /// Kind of the values that a payload index holds; values of other kinds are not in it and match nothing of it.

@@ -22,10 +22,14 @@ pub struct PayloadPath {
     segments: Vec<Segment>,
 }
 
+/// One part of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Segment {
+pub enum Segment {
+    /// The field of an object.
     Key(String),
+    /// Every element of an array: `[]`.
     Each,
+    /// One element of an array: `[n]`.
     At(usize),
 }
 
@@ -79,7 +83,8 @@ impl PayloadPath {
         }
     }
 
-    pub(super) fn segments(&self) -> &[Segment] {
+    /// The parts, from the outside in; the first one is a key.
+    pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 

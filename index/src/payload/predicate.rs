@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::datetime::parse_datetime;
-use super::geo::in_box;
+use super::geo::{Polygon, in_box};
 use super::path::PayloadPath;
 use crate::error::{IndexError, Result};
 use crate::text::TextMatch;
@@ -84,6 +84,8 @@ pub enum FieldPredicate {
         /// South-east corner.
         bottom_right: GeoPoint,
     },
+    /// Some place lies in the polygon.
+    GeoPolygon(Polygon),
     /// The number of values lies in the range (an array counts its elements, `null` and an absent field 0).
     ValuesCount {
         /// Less than.
@@ -95,7 +97,7 @@ pub enum FieldPredicate {
         /// Greater than or equal.
         gte: Option<u64>,
     },
-    /// The strings of the field have words, or characters; see [`TextMatch`].
+    /// The strings of the field have words; see [`TextMatch`].
     Text(TextMatch),
     /// The field is absent, `null` or `[]`.
     IsEmpty,
@@ -108,7 +110,7 @@ impl FieldPredicate {
     ///
     /// # Errors
     /// [`IndexError::InvalidParameter`] for NaN bounds, for places off the globe, for a radius that is negative or
-    /// not finite, and for a box whose top is below its bottom.
+    /// not finite, for a box whose top is below its bottom, and for a ring that is not closed.
     pub fn validate(&self) -> Result<()> {
         let refuse = |why: String| Err(IndexError::InvalidParameter(why));
         match self {
@@ -133,6 +135,18 @@ impl FieldPredicate {
                 }
                 if top_left.lat < bottom_right.lat {
                     return refuse("`top_left` of a geo box lies south of its `bottom_right`".into());
+                }
+            }
+            Self::GeoPolygon(polygon) => {
+                for ring in polygon.rings() {
+                    if ring.len() < 4 || ring.first() != ring.last() {
+                        return refuse(
+                            "a ring of a polygon has 4 points or more, and the last is the first".into(),
+                        );
+                    }
+                    if let Some(off) = ring.iter().find(|place| !place.is_valid()) {
+                        return refuse(off_the_globe("point", off));
+                    }
                 }
             }
             Self::Text(text) => text.validate()?,
@@ -209,6 +223,9 @@ impl<'a> Matcher<'a> {
             }
             FieldPredicate::GeoBox { top_left, bottom_right } => {
                 GeoPoint::from_json(value).is_some_and(|p| in_box(&p, top_left, bottom_right))
+            }
+            FieldPredicate::GeoPolygon(polygon) => {
+                GeoPoint::from_json(value).is_some_and(|p| polygon.contains(&p))
             }
             // About the field as a whole: answered in `matches`.
             FieldPredicate::ValuesCount { .. }

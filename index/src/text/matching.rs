@@ -26,8 +26,8 @@ pub enum TextMode {
 ///
 /// Where the field has a text index, in this run or not yet, the predicate is *bound* to its options: it is about words.
 /// All strings at the path are one text then, but no phrase goes from one string into the next; a text without any word
-/// (such as one of stop words) matches nothing. Unbound, it is about characters, as Qdrant has it: some string holds the
-/// whole text (`All`, `Phrase`), or one of the parts that white space makes of it (`Any`); case matters.
+/// (such as one of stop words) matches nothing. Unbound, it is about the plain words of one string, as Qdrant has it: runs
+/// of letters and digits, whatever their case.
 #[derive(Clone, Debug)]
 pub struct TextMatch {
     mode: TextMode,
@@ -97,14 +97,28 @@ impl TextMatch {
     /// Whether it holds for the strings of a field.
     pub fn holds<'t>(&self, mut texts: impl Iterator<Item = &'t str>) -> bool {
         match (&self.words, self.mode) {
-            (None, TextMode::All | TextMode::Phrase) => texts.any(|text| text.contains(&self.text)),
-            (None, TextMode::Any) => {
-                texts.any(|text| self.text.split_whitespace().any(|part| text.contains(part)))
+            (None, mode) => {
+                let wanted = plain_words(&self.text);
+                !wanted.is_empty() && texts.any(|text| plain(mode, &wanted, &plain_words(text)))
             }
             (Some(words), TextMode::Any) => words.any(texts),
             (Some(words), TextMode::All) => words.all(texts),
             (Some(words), TextMode::Phrase) => words.phrase(texts),
         }
+    }
+}
+
+/// The words of a text of which no index says how to split it.
+fn plain_words(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+fn plain(mode: TextMode, wanted: &[String], words: &[String]) -> bool {
+    match mode {
+        TextMode::All => wanted.iter().all(|word| words.contains(word)),
+        TextMode::Any => wanted.iter().any(|word| words.contains(word)),
+        TextMode::Phrase => words.windows(wanted.len()).any(|part| part == wanted),
     }
 }
 
@@ -213,12 +227,18 @@ mod tests {
     }
 
     #[test]
-    fn without_an_index_characters_count() {
+    fn without_an_index_plain_words_count() {
         use TextMode::{All, Any, Phrase};
-        let holds = |mode, text| TextMatch::new(mode, text).holds(["The quick brown fox"].into_iter());
-        assert!(holds(All, "ick bro") && !holds(All, "brown quick") && !holds(All, "the"));
-        assert!(holds(Phrase, "ick bro") && holds(All, ""));
-        assert!(holds(Any, "zebra ick") && !holds(Any, "zebra THE") && !holds(Any, ""));
+        let texts = ["The quick, brown_fox", "jumps OVER"];
+        let holds = |mode, text| TextMatch::new(mode, text).holds(texts.into_iter());
+        assert!(
+            holds(All, "fox the") && holds(All, "over!") && !holds(All, "ick") && !holds(All, "fox jumps")
+        );
+        assert!(holds(Phrase, "Quick Brown") && !holds(Phrase, "brown quick") && !holds(Phrase, "the brown"));
+        assert!(holds(Any, "zebra FOX") && !holds(Any, "zebra ox"));
+        for mode in [All, Any, Phrase] {
+            assert!(!holds(mode, "...") && !holds(mode, ""), "no word matches nothing");
+        }
     }
 
     #[test]

@@ -179,6 +179,16 @@ impl MultiSet {
         self.ordinals.position(ordinal).map(|position| self.components(position))
     }
 
+    /// How its vectors are compared.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// Max-sim distance of the value at `position` to an admitted query of the same dimension.
+    pub fn distance(&self, query: &MultiVector, position: usize) -> f32 {
+        distance(self.metric, &Kernel::new(self.metric), query, self.components(position))
+    }
+
     /// The `k` nearest allowed rows among `positions`, nearest first, by comparing with all of them. `query` was admitted.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::error::RestError;
-use super::vector_params::{sparse_told, told};
+use super::vector_params::{VECTORS_BY_NAME, sparse_told, told};
 use crate::grpc::admin::shards;
 
 /// Told where a client said nothing: what its models require, and what is true here.
@@ -100,8 +100,9 @@ fn params(schema: &CollectionSchema) -> Value {
         VectorKind::Dense | VectorKind::Multi => None,
     };
     let dense: Vec<&VectorField> = schema.vectors.iter().filter(|field| modifier(field).is_none()).collect();
+    let by_name = options.get(VECTORS_BY_NAME).is_some_and(|given| given == true);
     let vectors = match dense.as_slice() {
-        [only] if only.name.is_empty() => told(only, one("")),
+        [only] if only.name.is_empty() && !by_name => told(only, one("")),
         fields => {
             let fields = fields.iter().map(|field| (field.name.clone(), told(field, one(&field.name))));
             Value::Object(fields.collect())

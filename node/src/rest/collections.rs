@@ -11,7 +11,9 @@ use super::call::{Call, finish};
 use super::collection_info::info;
 use super::error::RestError;
 use super::metadata::{EngramMetadata, engram_over, region};
-use super::vector_params::{self, HnswConfigDiff, SparseVectorParams, VectorParams, Vectors};
+use super::vector_params::{
+    self, HnswConfigDiff, SparseVectorParams, VECTORS_BY_NAME, VectorParams, Vectors,
+};
 use crate::convert::collection::DEFAULT_REGION;
 
 /// Options of a collection that are kept to be told again.
@@ -136,7 +138,9 @@ impl CreateCollection {
         let metadata = self.metadata.unwrap_or_default();
         let engram = EngramMetadata::of(&metadata)?;
         let graph = self.hnsw_config.unwrap_or_default();
-        let fields = self.vectors.unwrap_or_default().named()?;
+        let vectors = self.vectors.unwrap_or_default();
+        let by_name = vectors.is_by_name();
+        let fields = vectors.named()?;
         let sparse = self.sparse_vectors.unwrap_or_default().into_iter().map(|(name, value)| {
             let read = SparseVectorParams::deserialize(value);
             let params = read.map_err(|e| RestError::format(format!("sparse_vectors[{name:?}]: {e}")))?;
@@ -148,6 +152,7 @@ impl CreateCollection {
         let extras =
             fields.iter().map(|(name, params)| (name.clone(), Value::Object(vector_params::kept(params))));
         client_options.insert("vectors".into(), Value::Object(extras.collect()));
+        client_options.insert(VECTORS_BY_NAME.into(), Value::Bool(by_name));
         let field = |(name, params): &(String, VectorParams)| {
             vector_params::field(name, params, &graph, (defaults, engram.layout))
         };

@@ -13,7 +13,24 @@ pub(crate) fn filter(json: Option<Value>) -> Result<Option<Filter>, RestError> {
 
 /// A filter that must be there.
 pub(crate) fn required(json: &Value) -> Result<Filter, RestError> {
-    Ok(Filter::from_json(json).map_err(QueryError::from)?)
+    let filter = Filter::from_json(json).map_err(QueryError::from)?;
+    if counts_nothing(&filter) {
+        return Err(RestError::validation(
+            "filter: min_should.min_count: value 0 invalid, must be 1 or larger",
+        ));
+    }
+    Ok(filter)
+}
+
+/// Whether a `min_should` in it asks for nothing, which the dialect does not know. As deep as filters may be.
+fn counts_nothing(filter: &Filter) -> bool {
+    let counted = filter.min_should.iter().flat_map(|counted| &counted.conditions);
+    let mut conditions = filter.must.iter().chain(&filter.should).chain(&filter.must_not).chain(counted);
+    filter.min_should.as_ref().is_some_and(|counted| counted.min_count == 0)
+        || conditions.any(|condition| match condition {
+            Condition::Nested { filter, .. } | Condition::Filter(filter) => counts_nothing(filter),
+            Condition::Field { .. } | Condition::HasId(_) | Condition::HasVector { .. } => false,
+        })
 }
 
 /// One condition outside of a filter.

@@ -10,7 +10,7 @@ use super::call::Call;
 use super::error::RestError;
 use super::filter;
 use super::point::{RecordOut, ScoredOut, scored};
-use super::query::{DEFAULT_LIMIT, LookupFrom, Prefetch, SearchParams, limit, lookup, stages};
+use super::query::{DEFAULT_LIMIT, LookupFrom, Prefetch, SearchParams, check_fits, limit, lookup, stages};
 use super::query_input::{OneOrMany, QueryInput};
 use super::selection::{WithPayload, WithVector, selection};
 use super::shard_key::NoShardKey;
@@ -105,9 +105,11 @@ impl WithLookup {
 impl GroupsBody {
     fn request(self, call: &Call) -> Result<GroupsRequest, RestError> {
         let field = self.using.unwrap_or_default();
+        let query = self.query.map(|query| query.query(&field)).transpose()?;
+        check_fits(query.as_ref(), &field, self.score_threshold)?;
         let stage = Stage {
             prefetch: stages(self.prefetch)?,
-            query: self.query.map(|query| query.query(&field)).transpose()?,
+            query,
             filter: filter::filter(self.filter)?,
             params: self.params.unwrap_or_default().stage(),
             score_threshold: self.score_threshold,

@@ -88,6 +88,9 @@ pub(crate) async fn set(
 ) -> Result<WriteAnswer, RestError> {
     let filter = body.update_filter.filter(|json| !json.is_null());
     let filter = filter.as_ref().map(filter::required).transpose()?;
+    if body.points.is_empty() {
+        return Err(RestError::validation("points: there is no point to update: give at least one"));
+    }
     let one = |point: PointVectors| {
         let set = vector::all_checked(point.vector)?;
         Ok(VectorUpdate { id: point.id.0, set, remove: Vec::new(), if_version: None })

@@ -1,7 +1,7 @@
 //! `points/query` and its batch.
 
 use engram_query::limits::{MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most};
-use engram_query::request::query::{Lookup, QueryRequest, Scored, Stage, StageParams};
+use engram_query::request::query::{Lookup, Query, QueryRequest, Scored, Stage, StageParams};
 use engram_query::request::{ReadOptions, Selection};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -152,12 +152,32 @@ pub(crate) fn limit(given: Option<usize>, default: usize) -> Result<usize, RestE
     }
 }
 
+/// Refuses what would be ignored: it stands for something else than what is asked.
+pub(crate) fn check_fits(
+    query: Option<&Query>,
+    field: &str,
+    threshold: Option<f32>,
+) -> Result<(), RestError> {
+    match query {
+        None if threshold.is_some() => Err(RestError::wrong("A query is needed to use the score_threshold")),
+        Some(Query::OrderBy(_)) if threshold.is_some() => {
+            Err(RestError::wrong("Can't use score_threshold with an order_by query"))
+        }
+        Some(Query::Fusion(_)) if !field.is_empty() => {
+            Err(RestError::wrong("Fusion queries cannot be combined with the 'using' field"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Prefetch {
     fn stage(self) -> Result<Stage, RestError> {
         let field = self.using.unwrap_or_default();
+        let query = self.query.map(|query| query.query(&field)).transpose()?;
+        check_fits(query.as_ref(), &field, self.score_threshold)?;
         Ok(Stage {
             prefetch: stages(self.prefetch)?,
-            query: self.query.map(|query| query.query(&field)).transpose()?,
+            query,
             filter: filter::filter(self.filter)?,
             params: self.params.unwrap_or_default().stage(),
             score_threshold: self.score_threshold,

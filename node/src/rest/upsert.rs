@@ -144,6 +144,9 @@ fn new_points(schema: &CollectionSchema, body: UpsertPoints) -> Result<Vec<NewPo
             return Err(RestError::format("`batch` is given beside `points`: give one of them"));
         }
     };
+    if points.is_empty() {
+        return Err(RestError::validation("there is no point to write: give at least one"));
+    }
     let fields = PointFields::of(schema);
     points
         .into_iter()

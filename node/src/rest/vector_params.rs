@@ -11,6 +11,8 @@ use crate::config::IndexSettings;
 
 /// Options of a field that are told again as they were given.
 const KEPT: [&str; 4] = ["hnsw_config", "quantization_config", "on_disk", "datatype"];
+/// The option that says whether fields were given by name: one alone with the empty name may be told in either way.
+pub(crate) const VECTORS_BY_NAME: &str = "vectors_by_name";
 /// Bounds of the graph's settings; what is beyond is brought to them.
 const M: (usize, usize) = (4, 128);
 const EF_CONSTRUCT: (usize, usize) = (8, 4_096);
@@ -105,6 +107,10 @@ pub(crate) struct SparseVectorParams {
 }
 
 impl Vectors {
+    pub(crate) fn is_by_name(&self) -> bool {
+        matches!(self, Self::Named(_))
+    }
+
     /// The fields, in the order of the request.
     pub(crate) fn named(self) -> Result<Vec<(String, VectorParams)>, RestError> {
         let one = |(name, value): (String, Value)| {

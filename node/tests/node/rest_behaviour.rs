@@ -240,8 +240,11 @@ async fn rest_09_the_empty_name_is_the_default_vector_everywhere() {
             assert_eq!(ids(&found["points"]), [2, 1]);
             assert_eq!(found["points"][0]["vector"], json!([2.0, 0.0]));
         }
+        // Told in the form it was given in: clients look it up by its name, or not.
         let info = running.ok("GET", &format!("/collections/{name}"), Value::Null).await;
-        assert_eq!(info["config"]["params"]["vectors"], json!({ "size": 2, "distance": "Dot" }));
+        let params = json!({ "size": 2, "distance": "Dot" });
+        let told = if name == "named" { json!({ "": params }) } else { params };
+        assert_eq!(info["config"]["params"]["vectors"], told);
     }
     running.ok("PUT", "/collections/bare", json!({ "vectors": {} })).await;
     let point = json!({ "points": [{ "id": 1, "vector": {}, "payload": { "a": 1 } }] });

@@ -3,32 +3,68 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use engram_index::vector::VectorValue;
+use engram_index::vector::{SparseVector, VectorValue};
 use engram_storage::schema::{SparseModifier, VectorField, VectorKind};
 
 use super::{Fan, gather};
 use crate::error::Result;
 use crate::searcher::{Frequencies, FrequencyRequest, ShardScope};
 
-/// The admitted `query` with its components weighed as `field` asks: by the points of all shards of `fan`, which should be
-/// those of the whole collection, whatever the search is narrowed to. Where a partial answer will do, the weights are
-/// those of the shards that answered in a quarter of the time.
+/// The admitted `query` with its components weighed as `field` asks; see [`weigh_all`].
 pub(crate) async fn weighed(
     fan: &Fan,
     field: &VectorField,
-    query: VectorValue,
+    mut query: VectorValue,
     allow_partial: bool,
 ) -> Result<VectorValue> {
-    let mut sparse = match query {
-        VectorValue::Sparse(sparse)
-            if field.kind == (VectorKind::Sparse { modifier: SparseModifier::Idf })
-                && !sparse.indices.is_empty() =>
-        {
-            sparse
+    weigh_all(fan, field, std::slice::from_mut(&mut query), allow_partial).await?;
+    Ok(query)
+}
+
+/// Weighs the components of admitted `queries` as `field` asks: by the points of all shards of `fan`, which should be
+/// those of the whole collection, whatever the search is narrowed to. Where a partial answer will do, the weights are
+/// those of the shards that answered in a quarter of the time.
+pub(crate) async fn weigh_all(
+    fan: &Fan,
+    field: &VectorField,
+    queries: &mut [VectorValue],
+    allow_partial: bool,
+) -> Result<()> {
+    if field.kind != (VectorKind::Sparse { modifier: SparseModifier::Idf }) {
+        return Ok(());
+    }
+    let mut indices: Vec<u32> = queries.iter().flat_map(sparse).flat_map(|s| &s.indices).copied().collect();
+    indices.sort_unstable();
+    indices.dedup();
+    if indices.is_empty() {
+        return Ok(());
+    }
+    let all = frequencies(fan, field, indices.as_slice().into(), allow_partial).await?;
+    for query in queries {
+        let VectorValue::Sparse(query) = query else { continue };
+        for (index, value) in query.indices.iter().zip(&mut query.values) {
+            // All indices of the queries were counted.
+            let with = indices.binary_search(index).ok().and_then(|at| all.with.get(at)).copied();
+            *value *= weight(all.points, with.unwrap_or(0));
         }
-        query => return Ok(query),
-    };
-    let indices: Arc<[u32]> = sparse.indices.as_slice().into();
+    }
+    Ok(())
+}
+
+fn sparse(value: &VectorValue) -> Option<&SparseVector> {
+    match value {
+        VectorValue::Sparse(sparse) => Some(sparse),
+        VectorValue::Dense(_) | VectorValue::Multi(_) => None,
+    }
+}
+
+/// How many points of all shards have each of these indices.
+async fn frequencies(
+    fan: &Fan,
+    field: &VectorField,
+    indices: Arc<[u32]>,
+    allow_partial: bool,
+) -> Result<Frequencies> {
     let left = fan.deadline.saturating_duration_since(Instant::now());
     let early = fan.deadline.checked_sub(left * 3 / 4).unwrap_or(fan.deadline);
     let deadline = if allow_partial { early } else { fan.deadline };
@@ -44,10 +80,7 @@ pub(crate) async fn weighed(
     };
     let mut all = Frequencies { points: 0, with: vec![0; indices.len()] };
     shards.iter().for_each(|shard| all.add(shard));
-    for (value, with) in sparse.values.iter_mut().zip(&all.with) {
-        *value *= weight(all.points, *with);
-    }
-    Ok(VectorValue::Sparse(sparse))
+    Ok(all)
 }
 
 /// `ln((N - n + 0.5) / (n + 0.5) + 1)`: above 0 also for what all points have.

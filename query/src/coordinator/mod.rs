@@ -26,7 +26,7 @@ mod text;
 mod winners;
 
 pub(crate) use held::scatter;
-pub(crate) use idf::weighed;
+pub(crate) use idf::{weigh_all, weighed};
 pub(crate) use read::{count, get, scroll};
 pub(crate) use search::{SearchPlan, search};
 pub(crate) use text::{TextPlan, TextWords, rank_text, search_text};

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::limits::{check_batch, check_page, check_paths};
 use crate::local::LocalSearcher;
+use crate::payload::Projection;
 use crate::recheck::Rechecks;
 use crate::request::{
     Change, NewPoint, PointSelector, Principal, ReadOptions, ScrollRequest, Selection, StoredPoint,
@@ -271,6 +272,7 @@ impl Database {
 fn check_selection(schema: &CollectionSchema, selection: &Selection) -> Result<()> {
     check_paths("payload paths", &selection.payload_include)?;
     check_paths("payload paths", &selection.payload_exclude)?;
+    Projection::new(&selection.payload_include, &selection.payload_exclude)?;
     for name in &selection.vector_names {
         write::vector_field(schema, name)?;
     }

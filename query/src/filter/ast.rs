@@ -2,6 +2,7 @@
 
 use engram_index::payload::{FieldPredicate, PayloadPath};
 use engram_storage::PointId;
+use engram_storage::point::FieldId;
 
 /// Conditions on a point. It holds when every condition of `must`, at least one of `should`, none of `must_not`
 /// and enough of `min_should` hold. An empty list means no constraint: the default filter matches every point.
@@ -38,8 +39,16 @@ pub enum Condition {
     },
     /// The point's id is one of these.
     HasId(Vec<PointId>),
+    /// The point has a value in a vector field. A field that the collection has not is one that no point has a value in.
+    HasVector {
+        /// The name of the field.
+        name: String,
+        /// The field of that name, once the filter is bound to a collection.
+        field: Option<FieldId>,
+    },
     /// One object at `path` fulfils `filter` by itself: each element of an array there is asked alone, an object that
-    /// stands there without an array as the only element. Paths inside start at the element; ids are the point's.
+    /// stands there without an array as the only element. Paths inside start at the element; ids are the point's, vectors
+    /// are none of its.
     Nested {
         /// Where the objects are.
         path: PayloadPath,
@@ -57,6 +66,15 @@ impl Filter {
             && self.should.is_empty()
             && self.must_not.is_empty()
             && self.min_should.as_ref().is_none_or(|m| m.min_count == 0)
+    }
+
+    /// Whether it asks for vectors, which a payload alone does not tell.
+    pub(crate) fn asks_for_vectors(&self) -> bool {
+        self.conditions().any(|condition| match condition {
+            Condition::HasVector { .. } => true,
+            Condition::Nested { filter, .. } | Condition::Filter(filter) => filter.asks_for_vectors(),
+            Condition::Field { .. } | Condition::HasId(_) => false,
+        })
     }
 
     /// A filter that holds where `condition` does.

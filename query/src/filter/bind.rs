@@ -1,4 +1,4 @@
-//! Text conditions get the words of the collection's text indexes.
+//! Text conditions get the words of the collection's text indexes, names of vector fields their fields.
 //!
 //! What a text condition means depends on whether its field has a text index, and with which options. That is told by
 //! the schema alone, not by the run that is asked: a run whose index is not built yet, or is of other options, is read
@@ -12,22 +12,23 @@ use engram_storage::schema::CollectionSchema;
 
 use super::ast::{Condition, Filter, MinShould};
 
-/// The same filter with every text condition bound to the text index of its field, if there is one. Without text
-/// conditions nothing is copied.
+/// The same filter with every text condition bound to the text index of its field, if there is one, and every name of a
+/// vector field to that. Without such conditions nothing is copied.
 ///
 /// # Errors
 /// `InvalidParameter` for a text of too many words.
 pub fn bind(filter: Arc<Filter>, schema: &CollectionSchema) -> engram_index::Result<Arc<Filter>> {
-    if !has_text(&filter) {
+    if !needs_schema(&filter) {
         return Ok(filter);
     }
     Ok(Arc::new(Binding { schema, inside: None }.filter(&filter)?))
 }
 
-fn has_text(filter: &Filter) -> bool {
+fn needs_schema(filter: &Filter) -> bool {
     filter.conditions().any(|condition| match condition {
         Condition::Field { predicate, .. } => matches!(predicate, FieldPredicate::Text(_)),
-        Condition::Nested { filter, .. } | Condition::Filter(filter) => has_text(filter),
+        Condition::Nested { filter, .. } | Condition::Filter(filter) => needs_schema(filter),
+        Condition::HasVector { .. } => true,
         Condition::HasId(_) => false,
     })
 }
@@ -61,6 +62,10 @@ impl Binding<'_> {
             Condition::Field { path, predicate: FieldPredicate::Text(text) } => {
                 let predicate = FieldPredicate::Text(self.text(path, text)?);
                 Condition::Field { path: path.clone(), predicate }
+            }
+            Condition::HasVector { name, .. } => {
+                let field = self.schema.vector_field(name).map(|field| field.id);
+                Condition::HasVector { name: name.clone(), field }
             }
             Condition::Nested { path, filter } => {
                 let inside = match &self.inside {

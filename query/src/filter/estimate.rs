@@ -89,7 +89,7 @@ impl<S: FilterSource + ?Sized> Counts<'_, S> {
                 rows.dedup();
                 (rows.len() as u64, rows.len() as u64)
             }
-            Condition::Nested { .. } => (0, self.live),
+            Condition::HasVector { .. } | Condition::Nested { .. } => (0, self.live),
             Condition::Filter(filter) => self.filter(filter),
         }
     }

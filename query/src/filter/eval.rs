@@ -37,9 +37,17 @@ pub struct Compiled<'a> {
 /// A condition made ready.
 #[derive(Debug)]
 pub(super) enum Test<'a> {
-    Field { path: &'a PayloadPath, matcher: Matcher<'a> },
+    Field {
+        path: &'a PayloadPath,
+        matcher: Matcher<'a>,
+    },
     HasId(HashSet<PointId>),
-    Nested { path: &'a PayloadPath, filter: Compiled<'a> },
+    /// Decided for all rows at once where vectors are known; a payload alone has none.
+    HasVector,
+    Nested {
+        path: &'a PayloadPath,
+        filter: Compiled<'a>,
+    },
     Filter(Compiled<'a>),
 }
 
@@ -61,6 +69,7 @@ impl<'a> Test<'a> {
         match condition {
             Condition::Field { path, predicate } => Self::Field { path, matcher: Matcher::new(predicate) },
             Condition::HasId(ids) => Self::HasId(ids.iter().copied().collect()),
+            Condition::HasVector { .. } => Self::HasVector,
             Condition::Nested { path, filter } => Self::Nested { path, filter: filter.compile() },
             Condition::Filter(filter) => Self::Filter(filter.compile()),
         }
@@ -74,6 +83,7 @@ impl<'a> Test<'a> {
         match self {
             Self::Field { path, matcher } => matcher.matches(payload, path),
             Self::HasId(ids) => ids.contains(&id),
+            Self::HasVector => false,
             Self::Nested { path, filter } => {
                 path.any_value(payload, |element| element.is_object() && filter.matches(id, element))
             }

@@ -33,6 +33,7 @@ fn condition(condition: &Condition) -> Value {
     match condition {
         Condition::Field { path, predicate } => field(path.to_string(), predicate),
         Condition::HasId(ids) => json!({ "has_id": ids.iter().map(point_id).collect::<Value>() }),
+        Condition::HasVector { name, .. } => json!({ "has_vector": name }),
         Condition::Nested { path, filter } => {
             json!({ "nested": { "key": path.to_string(), "filter": filter.to_json() } })
         }
@@ -60,6 +61,13 @@ fn field(key: String, predicate: &FieldPredicate) -> Value {
         FieldPredicate::GeoBox { top_left, bottom_right } => {
             let corners = json!({ "top_left": place(top_left), "bottom_right": place(bottom_right) });
             json!({ "key": key, "geo_bounding_box": corners })
+        }
+        FieldPredicate::GeoPolygon(polygon) => {
+            let ring =
+                |places: &Vec<GeoPoint>| json!({ "points": places.iter().map(place).collect::<Value>() });
+            let interiors: Value = polygon.interiors.iter().map(ring).collect();
+            let polygon = json!({ "exterior": ring(&polygon.exterior), "interiors": interiors });
+            json!({ "key": key, "geo_polygon": polygon })
         }
         FieldPredicate::ValuesCount { lt, lte, gt, gte } => {
             json!({ "key": key, "values_count": bounds([lt, lte, gt, gte], |b| json!(b)) })

@@ -3,7 +3,7 @@
 //! One condition may stand where a list is expected, and `null` means a key is not there. Keys that are not known are
 //! refused by name: a misspelled constraint must not become no constraint.
 
-use engram_index::payload::{FieldPredicate, GeoPoint, PayloadPath, Scalar, parse_datetime};
+use engram_index::payload::{FieldPredicate, GeoPoint, PayloadPath, Polygon, Scalar, parse_datetime};
 use engram_index::text::{TextMatch, TextMode};
 use engram_storage::PointId;
 use serde_json::{Map, Value};
@@ -18,9 +18,10 @@ type Object = Map<String, Value>;
 
 const WHOLE: &str = "the filter";
 const FILTER_KEYS: &str = "`must`, `should`, `must_not`, `min_should`";
-const FIELD_KEYS: &str = "`key` and one of `match`, `range`, `geo_radius`, `geo_bounding_box`, `values_count`, \
-                          `is_empty`, `is_null`";
-const CONDITION_KEYS: &str = "`key`, `has_id`, `is_empty`, `is_null`, `nested` or the keys of a filter";
+const FIELD_KEYS: &str = "`key` and one of `match`, `range`, `geo_radius`, `geo_bounding_box`, `geo_polygon`, \
+                          `values_count`, `is_empty`, `is_null`";
+const CONDITION_KEYS: &str =
+    "`key`, `has_id`, `has_vector`, `is_empty`, `is_null`, `nested` or the keys of a filter";
 const MATCH_KEYS: &str = "one of `value`, `any`, `except`, `text`, `text_any`, `phrase`";
 const BOUND_KEYS: &str = "`lt`, `lte`, `gt`, `gte`";
 
@@ -97,7 +98,11 @@ impl Parser {
             (Some(("is_empty", value)), None) => keyed(value, at, FieldPredicate::IsEmpty),
             (Some(("is_null", value)), None) => keyed(value, at, FieldPredicate::IsNull),
             (Some(("nested", value)), None) => self.nested(value, at, depth),
-            (Some(("has_vector", _)), _) => Err(unsupported(at, "has_vector")),
+            (Some(("has_vector", name)), None) => {
+                let name =
+                    name.as_str().ok_or_else(|| invalid(at, "`has_vector` is the name of a vector field"))?;
+                Ok(Condition::HasVector { name: name.to_owned(), field: None })
+            }
             (None, _) if map.is_empty() => Ok(Condition::Filter(Box::default())),
             (Some((key, _)), _) if is_filter_key(key) => {
                 Ok(Condition::Filter(Box::new(self.filter(map, at, depth + 1)?)))
@@ -135,7 +140,7 @@ fn is_filter_key(key: &str) -> bool {
 }
 
 fn is_condition_key(key: &str) -> bool {
-    matches!(key, "has_id" | "is_empty" | "is_null" | "nested") || is_filter_key(key)
+    matches!(key, "has_id" | "has_vector" | "is_empty" | "is_null" | "nested") || is_filter_key(key)
 }
 
 /// `{"key": .., <one predicate>}`.
@@ -156,7 +161,7 @@ fn field(map: &Object, at: &str) -> Result<Condition> {
                 negated = !value.as_bool().ok_or_else(|| invalid(at, format!("`{key}` is true or false")))?;
                 if key == "is_empty" { FieldPredicate::IsEmpty } else { FieldPredicate::IsNull }
             }
-            "geo_polygon" => return Err(unsupported(at, "geo_polygon")),
+            "geo_polygon" => geo_polygon(value, &format!("{at}.geo_polygon"))?,
             _ => return Err(unknown(key, at, FIELD_KEYS)),
         };
         if found.replace(predicate).is_some() {
@@ -296,6 +301,36 @@ fn geo_box(value: &Value, at: &str) -> Result<FieldPredicate> {
         (Some(top_left), Some(bottom_right)) => Ok(FieldPredicate::GeoBox { top_left, bottom_right }),
         _ => Err(invalid(at, "give `top_left` and `bottom_right`")),
     }
+}
+
+fn geo_polygon(value: &Value, at: &str) -> Result<FieldPredicate> {
+    let (mut exterior, mut interiors) = (None, Vec::new());
+    for (key, value) in present(object(value, at)?) {
+        match key {
+            "exterior" => exterior = Some(ring(value, &format!("{at}.exterior"))?),
+            "interiors" => {
+                let rings = value.as_array().ok_or_else(|| invalid(at, "`interiors` is a list of rings"))?;
+                limit_list(rings.len())?;
+                let at = format!("{at}.interiors");
+                interiors = rings.iter().map(|hole| ring(hole, &at)).collect::<Result<_>>()?;
+            }
+            _ => return Err(unknown(key, at, "`exterior` and `interiors`")),
+        }
+    }
+    let exterior = exterior.ok_or_else(|| invalid(at, "give `exterior`"))?;
+    Ok(FieldPredicate::GeoPolygon(Polygon { exterior, interiors }))
+}
+
+/// `{"points": [..]}`.
+fn ring(value: &Value, at: &str) -> Result<Vec<GeoPoint>> {
+    let map = object(value, at)?;
+    if let Some((key, _)) = present(map).find(|(key, _)| *key != "points") {
+        return Err(unknown(key, at, "`points`"));
+    }
+    let points = map.get("points").and_then(Value::as_array);
+    let points = points.ok_or_else(|| invalid(at, "give `points`, a list of places"))?;
+    limit_list(points.len())?;
+    points.iter().map(|point| place(point, at)).collect()
 }
 
 fn place(value: &Value, at: &str) -> Result<GeoPoint> {

@@ -8,6 +8,7 @@
 
 use engram_index::payload::{FieldIndex, FieldPredicate, PayloadPath};
 use engram_storage::PointId;
+use engram_storage::point::FieldId;
 use roaring::RoaringBitmap;
 use serde_json::Value;
 
@@ -27,6 +28,8 @@ pub trait FilterSource {
     fn id(&self, ordinal: u32) -> PointId;
     /// The payload of a row, as JSON; empty bytes are an empty payload. Never asked for a dead row.
     fn payload(&self, ordinal: u32) -> &[u8];
+    /// Those rows of `within` that have a value in a vector field.
+    fn with_vector(&self, field: FieldId, within: &RoaringBitmap) -> RoaringBitmap;
     /// Dead rows: deleted, superseded or expired.
     fn deleted(&self) -> &RoaringBitmap;
     /// Whether whoever asked no longer waits; looked at now and then.
@@ -174,6 +177,10 @@ impl<'a> Node<'a> {
                 let rows = rows & within;
                 Bounds { sure: rows.clone(), possible: Some(rows) }
             }
+            Condition::HasVector { field, .. } => {
+                let rows = field.map(|field| source.with_vector(field, within)).unwrap_or_default();
+                Bounds { sure: rows.clone(), possible: Some(rows) }
+            }
             Condition::Nested { .. } => Bounds::default(),
             Condition::Filter(filter) => {
                 let group = Group::new(filter, within, source);
@@ -264,7 +271,7 @@ fn cost<S: FilterSource + ?Sized>(condition: &Condition, source: &S) -> (bool, u
         Condition::Nested { .. } => true,
         // Looked up once, when its turn comes, and not only to be counted.
         Condition::HasId(ids) => return (false, ids.len() as u64),
-        Condition::Filter(_) => false,
+        Condition::HasVector { .. } | Condition::Filter(_) => false,
     };
     (unknown, if unknown { u64::MAX } else { at_most(condition, source) })
 }

@@ -33,6 +33,7 @@ fn check(filter: &Filter, depth: usize, conditions: &mut usize) -> Result<(), Fi
         match condition {
             Condition::Field { path, predicate } => check_predicate(predicate, || format!("`{path}`"))?,
             Condition::HasId(ids) => limit_list(ids.len())?,
+            Condition::HasVector { .. } => {}
             Condition::Nested { filter, .. } | Condition::Filter(filter) => {
                 check(filter, depth + 1, conditions)?
             }
@@ -48,6 +49,7 @@ pub(super) fn check_predicate(
 ) -> Result<(), FilterError> {
     match predicate {
         FieldPredicate::Any(list) | FieldPredicate::Except(list) => limit_list(list.len())?,
+        FieldPredicate::GeoPolygon(polygon) => limit_list(polygon.rings().map(Vec::len).sum())?,
         // JSON, in which filters travel between nodes, knows no infinities.
         FieldPredicate::Range { lt, lte, gt, gte }
             if [lt, lte, gt, gte].into_iter().flatten().any(|b| !b.is_finite()) =>

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use engram_index::payload::FieldIndex;
 use engram_storage::StorageError;
-use engram_storage::point::PointId;
+use engram_storage::point::{FieldId, PointId};
 use engram_storage::segment::run::Run;
 use roaring::RoaringBitmap;
 
+use super::compared::Compared;
 use crate::error::{QueryError, Result};
 use crate::filter::{Filter, FilterSource, ResolveError, resolve};
 
@@ -39,6 +40,13 @@ impl FilterSource for Source<'_> {
 
     fn payload(&self, ordinal: u32) -> &[u8] {
         self.run.payload(ordinal)
+    }
+
+    fn with_vector(&self, field: FieldId, within: &RoaringBitmap) -> RoaringBitmap {
+        match Compared::of(self.run, field) {
+            Some(column) => within.iter().filter(|ordinal| column.has(*ordinal)).collect(),
+            None => RoaringBitmap::new(),
+        }
     }
 
     fn deleted(&self) -> &RoaringBitmap {

@@ -20,6 +20,7 @@ use crate::searcher::{
     ShardTextRequest, ShardTextStatistics, ShardTextStatisticsRequest,
 };
 
+mod compared;
 mod compute;
 mod facet;
 mod filtered;

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use engram_index::payload::{IndexedValue, PayloadIndexKind, Scalar};
-use engram_index::vector::kernel::Kernel;
 use engram_storage::point::{FieldId, PointId};
 use engram_storage::shard::{RunView, ShardSnapshot};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
+use super::compared::Compared;
 use super::compute::{Work, check_deadline};
 use super::keys::payload;
 use super::read::{FIND_WORK, PROJECT_WORK, ROWS_PER_DEADLINE_CHECK};
@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::searcher::{RankedRow, ShardRankRequest};
 use crate::stages::formula::{Rescoring, Scorer};
 use crate::stages::order::{Order, OrderValue};
-use crate::stages::rank_by::{Preference, RankBy, similarity};
+use crate::stages::rank_by::{Preference, RankBy};
 
 /// Rows that one thread scores at a time.
 const PIECE: u32 = 16_384;
@@ -101,9 +101,10 @@ impl RankJob {
             RankBy::Sample { .. } => rows.saturating_mul(HASH_WORK),
             RankBy::Order(_) => rows.saturating_mul(PROJECT_WORK),
             RankBy::Preference { field, preference } => {
-                let of = |view: &RunView| view.run.vector_set(*field).map_or(0, |s| s.len() * s.dimension());
+                let of =
+                    |view: &RunView| Compared::of(&view.run, *field).map_or(0, |column| column.components());
                 let all = self.snapshot.runs.iter().map(of).fold(0, usize::saturating_add);
-                all.saturating_mul(preference.examples())
+                all.saturating_mul(preference.vectors())
             }
             RankBy::Formula(rescoring) => {
                 let find = self.snapshot.runs.len() * FIND_WORK;
@@ -147,12 +148,12 @@ impl RankJob {
     }
 
     fn sample(&self, view: &RunView, field: Option<FieldId>, first: &mut First<'_>) -> Result<()> {
-        let set = field.map(|field| view.run.vector_set(field));
+        let column = field.map(|field| Compared::of(&view.run, field));
         for (i, ordinal) in self.matching(view)?.into_iter().enumerate() {
             if i.is_multiple_of(PIECE as usize) {
                 check_deadline(self.request.scope.deadline)?;
             }
-            if set.is_none_or(|set| set.is_some_and(|set| set.position(ordinal).is_some())) {
+            if column.as_ref().is_none_or(|column| column.as_ref().is_some_and(|c| c.has(ordinal))) {
                 first.offer(row(view, ordinal));
             }
         }
@@ -162,7 +163,7 @@ impl RankJob {
     /// Scores every vector of the field in pieces, on all threads of the pool where it runs there.
     fn preference(&self, field: FieldId, preference: &Preference, on_pool: bool) -> Result<Vec<RankedRow>> {
         let mut pieces: Vec<(&RunView, RoaringBitmap)> = Vec::new();
-        for view in self.snapshot.runs.iter().filter(|view| view.run.vector_set(field).is_some()) {
+        for view in self.snapshot.runs.iter().filter(|view| Compared::of(&view.run, field).is_some()) {
             check_deadline(self.request.scope.deadline)?;
             let rows = Rows::of(view, &self.shown, self.request.filter.as_deref())?;
             let end = u32::try_from(view.run.len()).unwrap_or(u32::MAX);
@@ -189,17 +190,13 @@ impl RankJob {
         field: FieldId,
         preference: &Preference,
     ) -> Result<Vec<RankedRow>> {
-        let Some(set) = view.run.vector_set(field) else { return Ok(Vec::new()) };
-        let (metric, vectors) = (set.metric(), set.rows());
-        let kernel = Kernel::new(metric);
+        let Some(column) = Compared::of(&view.run, field) else { return Ok(Vec::new()) };
         let mut first = self.first();
         for (i, ordinal) in rows.iter().enumerate() {
             if i.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
                 check_deadline(self.request.scope.deadline)?;
             }
-            let Some(position) = set.position(ordinal) else { continue };
-            let vector = vectors.get(position);
-            let score = preference.score(|example| similarity(metric, kernel.distance(example, vector)));
+            let Some(score) = column.score(ordinal, preference) else { continue };
             first.offer(RankedRow { score, ..row(view, ordinal) });
         }
         Ok(first.rows())

@@ -33,18 +33,19 @@ struct Shape {
 }
 
 impl Shape {
-    fn new(scope: &ShardScope, selection: &Selection) -> Self {
+    fn new(scope: &ShardScope, selection: &Selection) -> Result<Self> {
         let wanted = |name: &str| {
             selection.vector_names.is_empty() || selection.vector_names.iter().any(|n| n == name)
         };
         let fields = scope.schema.vectors.iter().filter(|f| selection.vectors && wanted(&f.name));
-        Self {
+        Ok(Self {
             payload: selection
                 .payload
-                .then(|| Projection::new(&selection.payload_include, &selection.payload_exclude)),
+                .then(|| Projection::new(&selection.payload_include, &selection.payload_exclude))
+                .transpose()?,
             vectors: fields.map(|f| (f.id, f.name.clone())).collect(),
             region: scope.shard.region.clone(),
-        }
+        })
     }
 
     fn point(&self, run: &Run, ordinal: u32) -> Result<StoredPoint> {
@@ -95,7 +96,7 @@ impl FetchJob {
 
     /// The points that are there, in the order of the request.
     pub fn run(&self) -> Result<Vec<StoredPoint>> {
-        let shape = Shape::new(&self.scope, &self.selection);
+        let shape = Shape::new(&self.scope, &self.selection)?;
         let mut points = Vec::with_capacity(self.ids.len());
         for (i, id) in self.ids.iter().enumerate() {
             if i % ROWS_PER_DEADLINE_CHECK == 0 {
@@ -143,7 +144,7 @@ impl ScrollJob {
 
     /// The first points from `from` on.
     pub fn run(&self) -> Result<Vec<StoredPoint>> {
-        let shape = Shape::new(&self.scope, &self.selection);
+        let shape = Shape::new(&self.scope, &self.selection)?;
         let mut rows: Vec<(PointId, usize, u32)> = Vec::new();
         for (at, view) in self.snapshot.runs.iter().enumerate() {
             check_deadline(self.scope.deadline)?;

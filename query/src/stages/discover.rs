@@ -1,19 +1,16 @@
 //! Pairs of examples that split the space.
 
-/// A positive and a negative example.
-pub(crate) type Pair = (Vec<f32>, Vec<f32>);
-
 /// The number of pairs on whose positive side a point is, less those on whose negative side it is, and between 0 and 1 how
 /// near it is to the target.
-pub(super) fn discover(target: &[f32], pairs: &[Pair], like: impl Fn(&[f32]) -> f32) -> f32 {
-    let side = |(positive, negative): &Pair| like(positive).total_cmp(&like(negative)) as i32;
+pub(super) fn discover<E>(target: &E, pairs: &[(E, E)], like: impl Fn(&E) -> f32) -> f32 {
+    let side = |(positive, negative): &(E, E)| like(positive).total_cmp(&like(negative)) as i32;
     let sides: i32 = pairs.iter().map(side).sum();
     sides as f32 + scaled_sigmoid(like(target))
 }
 
 /// The sum over the pairs of how far a point is on the negative side; almost 0 for points on all positive sides.
-pub(super) fn context(pairs: &[Pair], like: impl Fn(&[f32]) -> f32) -> f32 {
-    let loss = |(positive, negative): &Pair| {
+pub(super) fn context<E>(pairs: &[(E, E)], like: impl Fn(&E) -> f32) -> f32 {
+    let loss = |(positive, negative): &(E, E)| {
         let difference = like(positive) - like(negative) - f32::EPSILON;
         sigmoid(difference.min(0.0))
     };
@@ -21,7 +18,7 @@ pub(super) fn context(pairs: &[Pair], like: impl Fn(&[f32]) -> f32) -> f32 {
 }
 
 /// The sum of similarities.
-pub(super) fn sum(examples: &[Vec<f32>], like: impl Fn(&[f32]) -> f32) -> f32 {
+pub(super) fn sum<E>(examples: &[E], like: impl Fn(&E) -> f32) -> f32 {
     // Not `sum()`, whose empty sum is -0.
     examples.iter().fold(0.0, |sum, example| sum + like(example))
 }
@@ -40,13 +37,9 @@ pub(super) fn scaled_sigmoid(x: f32) -> f32 {
 mod tests {
     use super::*;
 
-    fn pairs(of: &[(f32, f32)]) -> Vec<Pair> {
-        of.iter().map(|(p, n)| (vec![*p], vec![*n])).collect()
-    }
-
     #[test]
     fn sides_count_and_the_target_decides_among_equals() {
-        let score = |target: f32, of: &[(f32, f32)]| discover(&[target], &pairs(of), |e| e[0]);
+        let score = |target: f32, of: &[(f32, f32)]| discover(&target, of, |e| *e);
         // Two sides for, one against, one undecided; 0.5 * (1 + 1/2) = 0.75.
         assert!((score(1.0, &[(2.0, 1.0), (5.0, 0.0), (0.0, 1.0), (3.0, 3.0)]) - 1.75).abs() < 1e-6);
         assert!((score(-1.0, &[(0.0, 1.0)]) + 0.75).abs() < 1e-6);
@@ -55,7 +48,7 @@ mod tests {
 
     #[test]
     fn only_the_negative_side_costs() {
-        let score = |of: &[(f32, f32)]| context(&pairs(of), |e| e[0]);
+        let score = |of: &[(f32, f32)]| context(of, |e| *e);
         assert_eq!(score(&[(2.0, 1.0), (7.0, 0.0)]), 0.0);
         // -1 / (1 + 1) and -3 / (1 + 3).
         assert!((score(&[(1.0, 2.0), (9.0, 0.0), (0.0, 3.0)]) + 1.25).abs() < 1e-5);

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use engram_index::vector::VectorValue;
 use engram_storage::point::PointId;
-use engram_storage::schema::{CollectionSchema, VectorField};
+use engram_storage::schema::{CollectionSchema, VectorField, VectorKind};
 
-use crate::coordinator::{self, Fan};
+use crate::coordinator::{self, Fan, fetch_by_shard};
 use crate::database::Database;
 use crate::error::{QueryError, Result};
+use crate::limits::{MAX_COMPARED_COMPONENTS, at_most};
 use crate::request::query::{Lookup, VectorInput};
 use crate::request::{Principal, ReadOptions, Selection, StoredPoint};
-use crate::write::{admit_query, vector_field};
+use crate::write::{admit_query, as_query, vector_field};
 
 /// Where examples are looked up: the collections of one tenant.
 pub(crate) struct Library<'a> {
@@ -83,11 +84,15 @@ impl<'a> Library<'a> {
             return Err(QueryError::invalid("wrong_dimension", message));
         }
         let selection = only_vector(name);
-        let points = coordinator::get(&fan, &ids, selection).await?;
-        let mut vectors = HashMap::with_capacity(points.len());
-        for point in points {
-            let id = point.id;
-            vectors.insert(id, vector_of(point).ok_or_else(|| no_vector(id, name))?);
+        let mut vectors = HashMap::with_capacity(ids.len());
+        let mut held = Held::default();
+        for ids in ids.chunks(VALUES_AT_ONCE) {
+            for point in coordinator::get(&fan, ids, selection.clone()).await? {
+                let id = point.id;
+                let value = vector_of(point).ok_or_else(|| no_vector(id, name))?;
+                held.add("the examples", &value)?;
+                vectors.insert(id, value);
+            }
         }
         if let Some(id) = ids.iter().find(|id| !vectors.contains_key(id)) {
             return Err(no_point(&fan.schema, *id));
@@ -106,46 +111,62 @@ impl Examples {
             }
             VectorInput::Value(value) => {
                 admit_query(field, value.clone())?;
-                Ok(value.clone())
+                Ok(as_query(field, value.clone()))
             }
         }
     }
 
-    /// The one vector of an input, not normalised where it is given as a value.
-    pub fn vector(&self, input: &VectorInput, field: &VectorField) -> Result<Vec<f32>> {
-        dense(self.value(input, field)?)
-    }
-
-    /// The one vector of an input as it is compared.
-    pub fn admitted(&self, input: &VectorInput, field: &VectorField) -> Result<Vec<f32>> {
-        dense(admit_query(field, self.value(input, field)?)?)
+    /// What an input has in the field as it is compared.
+    pub fn admitted(&self, input: &VectorInput, field: &VectorField) -> Result<VectorValue> {
+        admit_query(field, self.value(input, field)?)
     }
 }
 
-/// The one vector that a value is. The only place that says which kinds of values examples can be.
+/// Values that are read at once, where one may be large.
+const VALUES_AT_ONCE: usize = 32;
+
+/// What a query holds of values that it compares points with.
+#[derive(Default)]
+struct Held {
+    components: usize,
+}
+
+impl Held {
+    fn add(&mut self, what: &str, value: &VectorValue) -> Result<()> {
+        self.components = self.components.saturating_add(value.bytes() / size_of::<f32>());
+        at_most(&format!("the components of {what}"), self.components, MAX_COMPARED_COMPONENTS, "take fewer")
+    }
+}
+
+/// The values that points have in `field`; why some are missing.
 ///
 /// # Errors
-/// `unsupported` for the other kinds.
-pub(crate) fn dense(value: VectorValue) -> Result<Vec<f32>> {
-    let what = match value {
-        VectorValue::Dense(vector) => return Ok(vector),
-        VectorValue::Sparse(_) => "a sparse vector",
-        VectorValue::Multi(_) => "several vectors",
-    };
-    let message = format!(
-        "an example has {what}, which only nearest queries can search: name a field of one dense vector"
-    );
-    Err(QueryError::invalid("unsupported", message))
+/// [`QueryError::Limit`] where they are more than a query may hold at once.
+pub(crate) async fn values_by_shard(
+    fan: &Fan,
+    ids: &[(usize, PointId)],
+    field: &VectorField,
+    what: &str,
+) -> Result<(HashMap<PointId, VectorValue>, Option<QueryError>)> {
+    // Of dense ones it is known before how large they are.
+    let at_once = if field.kind == VectorKind::Dense { ids.len().max(1) } else { VALUES_AT_ONCE };
+    let selection = only_vector(&field.name);
+    let (mut values, mut late, mut held) = (HashMap::with_capacity(ids.len()), None, Held::default());
+    for ids in ids.chunks(at_once) {
+        let (points, missing) = fetch_by_shard(fan, ids.iter().copied(), &selection).await?;
+        late = late.or(missing);
+        for (id, point) in points {
+            let Some(value) = vector_of(point) else { continue };
+            held.add(what, &value)?;
+            values.insert(id, value);
+        }
+    }
+    Ok((values, late))
 }
 
 /// The only value of a point that was selected by [`only_vector`].
 pub(crate) fn vector_of(point: StoredPoint) -> Option<VectorValue> {
     point.vectors.into_iter().next().map(|(_, vector)| vector)
-}
-
-/// As [`vector_of`], where that is one vector.
-pub(crate) fn dense_of(point: StoredPoint) -> Option<Vec<f32>> {
-    vector_of(point).and_then(|value| dense(value).ok())
 }
 
 /// Selects the vector of one field and nothing else.

@@ -9,6 +9,7 @@
 //! | `plan` | limits, examples made vectors, filters handed down, a tree that can run |
 //! | `run` | the tree over the shards |
 //! | `fusion`, `diverse`, `recommend`, `discover`, `order`, `formula`, `sample` | what each kind of stage computes |
+//! | `likeness` | how alike two values of a field are, for what compares points with each other |
 //! | `groups`, `facet`, `matrix` | answers that are no lists |
 //!
 //! Scores and orders follow the query API of Qdrant. What that leaves to a graph with a custom scorer (the strategies of
@@ -26,6 +27,7 @@ pub(crate) mod facet;
 pub mod formula;
 pub(crate) mod fusion;
 pub(crate) mod groups;
+pub(crate) mod likeness;
 pub(crate) mod list;
 pub(crate) mod matrix;
 pub mod order;

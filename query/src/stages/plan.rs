@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, FutureExt};
 use super::examples::{Examples, Library};
 use super::formula::Checked;
 use super::order::Order;
-use super::rank_by::{Preference, RankBy};
+use super::rank_by::{Pair, Preference, RankBy};
 use super::sample::Seeds;
 use super::{diverse, fusion, recommend};
 use crate::coordinator::{self, TextWords};
@@ -44,6 +44,8 @@ pub(crate) enum By {
     Nearest(Nearest),
     Diverse {
         nearest: Nearest,
+        /// What the points found are compared with: the vector of `nearest` without weights.
+        like: Arc<VectorValue>,
         diversity: f32,
         candidates: usize,
     },
@@ -159,29 +161,56 @@ impl Planner<'_> {
                 let candidates = candidates.unwrap_or(results);
                 check_k(candidates)?;
                 check_compared("the candidates of mmr", candidates, field)?;
-                let nearest = nearest(examples.vector(input, field)?.into(), candidates).await?;
-                By::Diverse { nearest, diversity: *diversity, candidates }
+                let nearest = nearest(examples.value(input, field)?, candidates).await?;
+                let like = Arc::new(examples.admitted(input, field)?);
+                By::Diverse { nearest, like, diversity: *diversity, candidates }
             }
             Query::Recommend { positive, negative, strategy } => {
-                match recommended((positive, negative), *strategy, &examples, field)? {
-                    Recommended::Near(vector) => By::Nearest(nearest(vector.into(), results).await?),
-                    Recommended::Like(preference) => preferred(field, preference),
+                check_recommended((positive, negative), *strategy)?;
+                if *strategy == RecommendStrategy::AverageVector {
+                    let all = |inputs: &[VectorInput]| -> Result<Vec<VectorValue>> {
+                        inputs.iter().map(|input| examples.value(input, field)).collect()
+                    };
+                    let average = recommend::average(&all(positive)?, &all(negative)?);
+                    By::Nearest(nearest(average, results).await?)
+                } else {
+                    let mut positive_values = self.compared(query, &examples, field).await?;
+                    let negative = positive_values.split_off(positive.len());
+                    preferred(field, liking(*strategy, positive_values, negative))
                 }
             }
-            Query::Discover { target, context } => {
-                let target = examples.admitted(target, field)?;
-                let pairs = pairs(context, &examples, field)?;
+            Query::Discover { context, .. } => {
+                let mut values = self.compared(query, &examples, field).await?.into_iter();
+                let Some(target) = values.next() else {
+                    return Err(QueryError::Internal("a discovery has no target".to_owned()));
+                };
+                let pairs = pairs(values);
+                debug_assert_eq!(pairs.len(), context.len());
                 preferred(field, Preference::Discover { target, pairs })
             }
             Query::Context(context) => {
                 if context.is_empty() {
                     return Err(QueryError::invalid("invalid_argument", "the context has no pair: give one"));
                 }
-                preferred(field, Preference::Context(pairs(context, &examples, field)?))
+                let values = self.compared(query, &examples, field).await?;
+                preferred(field, Preference::Context(pairs(values.into_iter())))
             }
             _ => return Err(QueryError::Internal("a query without vectors was planned as one".to_owned())),
         };
         Ok((by, examples.excluded))
+    }
+
+    /// The examples of a query, in the order of [`inputs`], as points are compared with them.
+    async fn compared(
+        &self,
+        query: &Query,
+        examples: &Examples,
+        field: &VectorField,
+    ) -> Result<Vec<VectorValue>> {
+        let values = inputs(query).into_iter().map(|input| examples.admitted(input, field));
+        let mut values = values.collect::<Result<Vec<_>>>()?;
+        coordinator::weigh_all(&self.library.own, field, &mut values, self.allow_partial).await?;
+        Ok(values)
     }
 
     async fn nearest(
@@ -209,50 +238,37 @@ fn preferred(field: &VectorField, preference: Preference) -> By {
     By::Ranked(Arc::new(RankBy::Preference { field: field.id, preference }))
 }
 
-/// What examples come to.
-enum Recommended {
-    Near(Vec<f32>),
-    Like(Preference),
-}
-
-fn recommended(
+/// Checks that there are the examples that a strategy needs.
+fn check_recommended(
     (positive, negative): (&[VectorInput], &[VectorInput]),
     strategy: RecommendStrategy,
-    examples: &Examples,
-    field: &VectorField,
-) -> Result<Recommended> {
+) -> Result<()> {
     let refuse = |message: &str| Err(QueryError::invalid("invalid_argument", message));
-    let average = strategy == RecommendStrategy::AverageVector;
-    if average && positive.is_empty() {
+    if strategy == RecommendStrategy::AverageVector && positive.is_empty() {
         return refuse("recommend: the average needs a positive example: give one, or take another strategy");
     }
     if positive.is_empty() && negative.is_empty() {
         return refuse("recommend: there is no example: give a positive or a negative one");
     }
-    let all = |inputs: &[VectorInput]| -> Result<Vec<Vec<f32>>> {
-        let of = |input| match average {
-            true => examples.vector(input, field),
-            false => examples.admitted(input, field),
-        };
-        inputs.iter().map(of).collect()
-    };
-    let (positive, negative) = (all(positive)?, all(negative)?);
-    Ok(match strategy {
-        RecommendStrategy::AverageVector => Recommended::Near(recommend::average(&positive, &negative)),
-        RecommendStrategy::BestScore => Recommended::Like(Preference::BestScore { positive, negative }),
-        RecommendStrategy::SumScores => Recommended::Like(Preference::SumScores { positive, negative }),
-    })
+    Ok(())
 }
 
-fn pairs(
-    context: &[ContextPair],
-    examples: &Examples,
-    field: &VectorField,
-) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
-    let pair = |pair: &ContextPair| {
-        Ok((examples.admitted(&pair.positive, field)?, examples.admitted(&pair.negative, field)?))
-    };
-    context.iter().map(pair).collect()
+fn liking(strategy: RecommendStrategy, positive: Vec<VectorValue>, negative: Vec<VectorValue>) -> Preference {
+    match strategy {
+        RecommendStrategy::SumScores => Preference::SumScores { positive, negative },
+        RecommendStrategy::BestScore | RecommendStrategy::AverageVector => {
+            Preference::BestScore { positive, negative }
+        }
+    }
+}
+
+/// Each value with the one after it.
+fn pairs(mut values: impl Iterator<Item = VectorValue>) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    while let (Some(positive), Some(negative)) = (values.next(), values.next()) {
+        pairs.push((positive, negative));
+    }
+    pairs
 }
 
 fn of_pairs(pairs: &[ContextPair]) -> impl Iterator<Item = &VectorInput> {

@@ -2,15 +2,18 @@
 
 use std::cmp::Ordering;
 
-use engram_index::vector::Metric;
+use engram_index::vector::VectorValue;
 use engram_storage::point::FieldId;
 
-use super::discover::{self, Pair};
+use super::discover;
 use super::formula::Rescoring;
 use super::order::Order;
 use super::recommend;
 use super::sample;
 use crate::searcher::RankedRow;
+
+/// A positive and a negative example.
+pub type Pair = (VectorValue, VectorValue);
 
 /// What makes the order of a ranking.
 #[derive(Clone, Debug)]
@@ -37,27 +40,27 @@ pub enum RankBy {
     Formula(Rescoring),
 }
 
-/// Examples, and how they make a score; admitted vectors of one dimension.
+/// Examples, and how they make a score; admitted values of the field, weighed where it has weights.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Preference {
     /// By the best example.
     BestScore {
         /// Like these.
-        positive: Vec<Vec<f32>>,
+        positive: Vec<VectorValue>,
         /// Unlike these.
-        negative: Vec<Vec<f32>>,
+        negative: Vec<VectorValue>,
     },
     /// By the sum over the examples.
     SumScores {
         /// Like these.
-        positive: Vec<Vec<f32>>,
+        positive: Vec<VectorValue>,
         /// Unlike these.
-        negative: Vec<Vec<f32>>,
+        negative: Vec<VectorValue>,
     },
     /// By the sides of the pairs, then by the nearness to the target.
     Discover {
         /// Near this.
-        target: Vec<f32>,
+        target: VectorValue,
         /// Positive and negative examples.
         pairs: Vec<Pair>,
     },
@@ -67,7 +70,7 @@ pub enum Preference {
 
 impl Preference {
     /// The score of a point, larger is better; `like` tells how similar the point is to an example.
-    pub fn score(&self, like: impl Fn(&[f32]) -> f32) -> f32 {
+    pub fn score(&self, like: impl Fn(&VectorValue) -> f32) -> f32 {
         match self {
             Self::BestScore { positive, negative } => recommend::best_score(positive, negative, like),
             Self::SumScores { positive, negative } => recommend::sum_scores(positive, negative, like),
@@ -76,23 +79,20 @@ impl Preference {
         }
     }
 
-    /// Examples that each point is compared with.
-    pub fn examples(&self) -> usize {
+    /// Vectors that each point is compared with.
+    pub fn vectors(&self) -> usize {
+        let of = |value: &VectorValue| match value {
+            VectorValue::Dense(_) | VectorValue::Sparse(_) => 1,
+            VectorValue::Multi(multi) => multi.vectors().len(),
+        };
+        let of_pairs = |pairs: &[Pair]| pairs.iter().map(|(p, n)| of(p) + of(n)).sum::<usize>();
         match self {
             Self::BestScore { positive, negative } | Self::SumScores { positive, negative } => {
-                positive.len() + negative.len()
+                positive.iter().chain(negative).map(of).sum()
             }
-            Self::Discover { pairs, .. } => 1 + 2 * pairs.len(),
-            Self::Context(pairs) => 2 * pairs.len(),
+            Self::Discover { target, pairs } => of(target) + of_pairs(pairs),
+            Self::Context(pairs) => of_pairs(pairs),
         }
-    }
-}
-
-/// The similarity of a distance: cosine similarity, inner product, or the negated distance (squared for `euclid`).
-pub(crate) fn similarity(metric: Metric, distance: f32) -> f32 {
-    match metric {
-        Metric::Cosine | Metric::Dot => metric.score(distance),
-        Metric::Euclid | Metric::Manhattan => -distance,
     }
 }
 

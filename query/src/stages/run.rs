@@ -3,23 +3,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use engram_index::vector::kernel::Kernel;
 use engram_index::vector::{Metric, VectorValue};
 use engram_storage::point::PointId;
 use futures::future::{BoxFuture, FutureExt, try_join_all};
 
-use super::examples::{dense, dense_of, only_vector};
+use super::examples::values_by_shard;
 use super::formula::{Checked, Rescoring};
+use super::likeness::Likeness;
 use super::list::{Candidate, Found};
 use super::plan::{By, Nearest, StagePlan, both};
-use super::rank_by::{RankBy, similarity};
+use super::rank_by::RankBy;
 use super::{diverse, fusion};
-use crate::coordinator::{Fan, TextWords, fetch_by_shard, rank_deadline, rank_text, scatter};
+use crate::coordinator::{Fan, TextWords, rank_deadline, rank_text, scatter};
 use crate::error::Result;
 use crate::filter::{Condition, Filter};
 use crate::local::{Compute, Work};
 use crate::merge::{Merged, merge_hits};
 use crate::searcher::{RankedRow, ShardHits, ShardRankRequest, ShardRanked, ShardScope, ShardSearchRequest};
+use crate::write::vector_field;
 
 /// Runs plans.
 #[derive(Clone, Copy)]
@@ -48,11 +49,11 @@ impl Runner<'_> {
                     let among = among(fan, plan, &lists);
                     near(fan, plan, nearest, (among, plan.limit)).await?
                 }
-                By::Diverse { nearest, diversity, candidates } => {
+                By::Diverse { nearest, like, diversity, candidates } => {
                     let among = among(fan, plan, &lists);
                     let mut near = near(fan, plan, nearest, (among, *candidates)).await?;
                     near.list.retain(|candidate| plan.passes(candidate.score));
-                    self.diversify(fan, (nearest, *diversity), plan.limit, near).await?
+                    self.diversify(fan, (nearest, like, *diversity), plan.limit, near).await?
                 }
                 By::Text(text) => self.text(fan, plan, text, among(fan, plan, &lists)).await?,
                 By::Ranked(by) => ranked(fan, plan, by, among(fan, plan, &lists)).await?,
@@ -86,24 +87,22 @@ impl Runner<'_> {
     async fn diversify(
         &self,
         fan: &Fan,
-        (nearest, diversity): (&Nearest, f32),
+        (nearest, query, diversity): (&Nearest, &Arc<VectorValue>, f32),
         limit: usize,
         near: Found,
     ) -> Result<Found> {
-        let ids = near.list.iter().map(|c| (c.shard, c.id));
-        let (points, late) = fetch_by_shard(fan, ids, &only_vector(&nearest.name)).await?;
-        let mut vectors: HashMap<PointId, Vec<f32>> =
-            points.into_iter().filter_map(|(id, point)| Some((id, dense_of(point)?))).collect();
-        let both: Vec<(Candidate, Vec<f32>)> =
-            near.list.into_iter().filter_map(|c| Some((c, vectors.remove(&c.id)?))).collect();
-        let query = dense(VectorValue::clone(&nearest.vector))?;
-        let work = both.len().saturating_mul(limit.min(both.len())).saturating_mul(query.len());
-        let (nearest, deadline) = (nearest.clone(), fan.deadline);
+        let ids: Vec<_> = near.list.iter().map(|c| (c.shard, c.id)).collect();
+        let field = vector_field(&fan.schema, &nearest.name)?;
+        let (mut values, late) = values_by_shard(fan, &ids, field, "the candidates of mmr").await?;
+        let both: Vec<(Candidate, VectorValue)> =
+            near.list.into_iter().filter_map(|c| Some((c, values.remove(&c.id)?))).collect();
+        let components: usize = both.iter().map(|(_, value)| value.bytes() / size_of::<f32>()).sum();
+        let work = components.saturating_mul(limit.min(both.len()));
+        let (metric, query, deadline) = (nearest.metric, query.clone(), fan.deadline);
         let job = move |_| {
-            let kernel = Kernel::new(nearest.metric);
-            let like = |a: &[f32], b: &[f32]| similarity(nearest.metric, kernel.distance(a, b));
-            let relevance: Vec<f32> = both.iter().map(|(_, vector)| like(&query, vector)).collect();
-            let alike = |a: usize, b: usize| like(&both[a].1, &both[b].1);
+            let likeness = Likeness::new(metric);
+            let relevance: Vec<f32> = both.iter().map(|(_, value)| likeness.of(&query, value)).collect();
+            let alike = |a: usize, b: usize| likeness.of(&both[a].1, &both[b].1);
             let chosen = diverse::choose(&relevance, diversity, limit, alike, deadline)?;
             Ok(chosen.into_iter().map(|at| both[at].0).collect())
         };

@@ -52,13 +52,17 @@ pub(crate) fn admit_vector(field: &VectorField, mut value: VectorValue) -> Resul
 /// # Errors
 /// Those of [`admit_vector`].
 pub(crate) fn admit_query(field: &VectorField, value: VectorValue) -> Result<VectorValue> {
-    let value = match value {
+    admit_vector(field, as_query(field, value))
+}
+
+/// One vector made a multi vector of one, where the field has those.
+pub(crate) fn as_query(field: &VectorField, value: VectorValue) -> VectorValue {
+    match value {
         VectorValue::Dense(components) if field.kind == VectorKind::Multi => {
             VectorValue::Multi(MultiVector { dimension: components.len(), components })
         }
         value => value,
-    };
-    admit_vector(field, value)
+    }
 }
 
 fn at_field(field: &VectorField) -> String {

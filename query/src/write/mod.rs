@@ -28,7 +28,7 @@ mod identity;
 pub(crate) mod region;
 mod upsert;
 
-pub(crate) use admit::{admit_query, field as vector_field};
+pub(crate) use admit::{admit_query, as_query, field as vector_field};
 pub(crate) use by_filter::change_matching;
 pub(crate) use change::{change_ids, update_vectors};
 pub(crate) use conditional::{update_vectors_where, upsert_where};

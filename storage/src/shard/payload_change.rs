@@ -1,7 +1,7 @@
 //! Changing a stored payload.
 
 use bytes::Bytes;
-use engram_index::payload::PayloadPath;
+use engram_index::payload::{PayloadPath, Segment};
 use serde_json::{Map, Value};
 
 use crate::error::{Result, StorageError};
@@ -26,7 +26,14 @@ pub(super) fn changed(payload: &[u8], change: &PayloadChange) -> Result<Option<B
         }
         PayloadChange::Merge(update) => {
             let mut object = parse(payload)?;
-            object.extend(parse(update)?);
+            for (key, value) in parse(update)? {
+                // As in a merge patch (RFC 7396), null takes a key out.
+                if value.is_null() {
+                    object.shift_remove(&key);
+                } else {
+                    object.insert(key, value);
+                }
+            }
             print(&Value::Object(object))
         }
         PayloadChange::DeleteKeys(paths) => {
@@ -51,15 +58,41 @@ fn print(object: &Value) -> Result<Bytes> {
     serde_json::to_vec(object).map(Bytes::from).map_err(|e| StorageError::Internal(e.to_string()))
 }
 
-/// Removes a dotted path; a literal key that contains the dots goes first.
+/// Removes what stands at a path; a literal key that contains its dots goes first. `a[].b` is removed from each element of
+/// `a`, `a[]` empties it. One element alone stays, since those after it would take its place: a repeat would remove more.
 fn remove(object: &mut Map<String, Value>, path: &str) {
     if object.shift_remove(path).is_some() {
         return;
     }
-    if let Some((head, rest)) = path.split_once('.')
-        && let Some(Value::Object(inner)) = object.get_mut(head)
+    if let Ok(path) = PayloadPath::parse(path)
+        && let Some((Segment::Key(key), rest)) = path.segments().split_first()
     {
-        remove(inner, rest);
+        remove_key(object, key, rest);
+    }
+}
+
+/// As deep as a path may be.
+fn remove_key(object: &mut Map<String, Value>, key: &str, rest: &[Segment]) {
+    if rest.is_empty() {
+        object.shift_remove(key);
+    } else if let Some(value) = object.get_mut(key) {
+        remove_inside(value, rest);
+    }
+}
+
+fn remove_inside(value: &mut Value, path: &[Segment]) {
+    match (path.split_first(), value) {
+        (Some((Segment::Key(key), rest)), Value::Object(object)) => remove_key(object, key, rest),
+        (Some((Segment::Each, [])), Value::Array(items)) => items.clear(),
+        (Some((Segment::Each, rest)), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| remove_inside(item, rest));
+        }
+        (Some((Segment::At(n), rest)), Value::Array(items)) if !rest.is_empty() => {
+            if let Some(item) = items.get_mut(*n) {
+                remove_inside(item, rest);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -74,12 +107,29 @@ mod tests {
     #[test]
     fn changes_touch_what_they_name_and_nothing_else() {
         let payload = r#"{"a":1,"b":{"c":2,"d":3}}"#;
-        let merge = PayloadChange::Merge(Bytes::from_static(br#"{"a":5,"e":null}"#));
-        assert_eq!(after(payload, &merge), r#"{"a":5,"b":{"c":2,"d":3},"e":null}"#);
+        let merge = PayloadChange::Merge(Bytes::from_static(br#"{"a":5,"e":{"f":null}}"#));
+        assert_eq!(after(payload, &merge), r#"{"a":5,"b":{"c":2,"d":3},"e":{"f":null}}"#);
+        let merge = PayloadChange::Merge(Bytes::from_static(br#"{"a":null,"e":null}"#));
+        assert_eq!(after(payload, &merge), r#"{"b":{"c":2,"d":3}}"#, "null takes a key out");
         let at = PayloadChange::MergeAt { path: "b.x".into(), update: Bytes::from_static(br#"{"e":1}"#) };
         assert_eq!(after(payload, &at), r#"{"a":1,"b":{"c":2,"d":3,"x":{"e":1}}}"#);
         let delete = PayloadChange::DeleteKeys(vec!["b.c".into(), "absent".into()]);
         assert_eq!(after(payload, &delete), r#"{"a":1,"b":{"d":3}}"#);
         assert_eq!(after(payload, &PayloadChange::Clear), "{}");
+    }
+
+    #[test]
+    fn keys_are_removed_inside_arrays_where_brackets_say_so() {
+        let payload = r#"{"a.b":1,"l":[{"b":1,"c":2},3,{"b":4}],"m":[1,2],"a":{"b":5,"c":6}}"#;
+        let without = |paths: &[&str]| {
+            let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+            after(payload, &PayloadChange::DeleteKeys(paths))
+        };
+        let rest = r#""m":[1,2],"a":{"b":5,"c":6}}"#;
+        assert_eq!(without(&["l[].b"]), format!(r#"{{"a.b":1,"l":[{{"c":2}},3,{{}}],{rest}"#));
+        assert_eq!(without(&["l[0].b"]), format!(r#"{{"a.b":1,"l":[{{"c":2}},3,{{"b":4}}],{rest}"#));
+        assert_eq!(without(&["l.b", "m[0]", "l[].", "x[].y"]), payload);
+        let emptied = r#"{"l":[{"b":1,"c":2},3,{"b":4}],"m":[],"a":{"c":6}}"#;
+        assert_eq!(without(&["m[]", "\"a\".b", "a.b"]), emptied);
     }
 }

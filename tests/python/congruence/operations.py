@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from qdrant_client import models
 
-from . import filters, queries
+from . import filters, mistakes, queries
+from .operation import Operation
 from .world import Collection, World
-
-
-@dataclass
-class Operation:
-    """A call that both clients get."""
-
-    method: str
-    arguments: dict[str, Any]
-    # How the order of the answer is meant, for the comparison.
-    order: str = "none"
-    # What kind of operation it is, for the report.
-    kind: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.method}({', '.join(f'{key}={value!r}' for key, value in self.arguments.items())})"
 
 
 def create(world: World) -> Operation:
@@ -37,60 +22,88 @@ def create(world: World) -> Operation:
 
 
 def upsert(world: World, c: Collection, most: int = 6) -> Operation:
-    """New or replaced points."""
+    """New or replaced points, in one of both forms."""
     points = [world.point(c, id) for id in world.some_ids(most)]
-    return Operation("upsert", {"collection_name": c.name, "points": points, "wait": True}, kind="upsert")
+    arguments: dict[str, Any] = {"collection_name": c.name, "points": points, "wait": True}
+    if not world.chance(0.25):
+        return Operation("upsert", arguments, kind="upsert")
+    # In columns every point has every vector.
+    count = len(points)
+    named: dict[str, Any] = {name: [world.value(c, name) for _ in range(count)] for name in c.fields()}
+    vectors = named[""] if list(named) == [""] else named
+    payloads = [point.payload for point in points]
+    arguments["points"] = models.Batch(ids=[point.id for point in points], vectors=vectors, payloads=payloads)
+    return Operation("upsert", arguments, kind="upsert batch")
 
 
 def selector(world: World, c: Collection) -> Any:
     """Points by id or by filter."""
-    return world.present(c, 4) if world.chance(0.7) else models.FilterSelector(filter=filters.filter(world))
+    choice = world.rng.randrange(10)
+    if choice < 6:
+        return world.present(c, 4)
+    if choice == 6:
+        return models.PointIdsList(points=world.present(c, 4))
+    return models.FilterSelector(filter=filters.filter(world))
+
+
+def updated(world: World, c: Collection, id: Any) -> models.PointVectors:
+    """Some vectors of a point that is there."""
+    name = world.rng.choice(c.fields())
+    vectors = world.vectors(c, 0.6) or {name: world.value(c, name)}
+    return models.PointVectors(id=id, vector=vectors)
 
 
 def write(world: World, c: Collection) -> Operation:
     """A change of points."""
     rng = world.rng
     base = {"collection_name": c.name, "wait": True}
-    vectors = lambda: world.vectors(c, 0.6) or {name: world.dense(size) for name, (size, _) in c.dense.items()}  # noqa: E731
     present = world.present(c, 3)
     kind = rng.randrange(8) if present else 7
     if kind == 0:
         return Operation("delete", {**base, "points_selector": selector(world, c)}, kind="delete")
     if kind == 1:
-        key = rng.choice([None, None, "deep", "deep.er"])
-        return Operation(
-            "set_payload", {**base, "payload": world.payload(), "points": selector(world, c), "key": key}, kind="set_payload"
-        )
+        key = rng.choice([None, None, None, "deep", "deep.er", "nest[]", "nest[0]"])
+        arguments = {**base, "payload": world.payload(), "points": selector(world, c), "key": key}
+        return Operation("set_payload", arguments, kind="set_payload with a key" if key else "set_payload")
     if kind == 2:
         return Operation(
             "overwrite_payload", {**base, "payload": world.payload(), "points": selector(world, c)}, kind="overwrite_payload"
         )
     if kind == 3:
-        keys = rng.sample(["color", "count", "deep.er", "nest[].n", "nothing", "text"], 2)
+        keys = rng.sample(["color", "count", "deep.er", "nest[].n", "nest[0].color", "nest[]", "nothing", "text"], 2)
         return Operation("delete_payload", {**base, "keys": keys, "points": selector(world, c)}, kind="delete_payload")
     if kind == 4:
         return Operation("clear_payload", {**base, "points_selector": selector(world, c)}, kind="clear_payload")
     if kind == 5:
-        update = models.PointVectors(id=present[0], vector=vectors())
-        return Operation("update_vectors", {**base, "points": [update]}, kind="update_vectors")
-    if kind == 6 and len(c.dense) + len(c.sparse) + len(c.multi) > 1:
-        names = [name for name in [*c.dense, *c.sparse, *c.multi] if name]
-        return Operation(
-            "delete_vectors", {**base, "vectors": [rng.choice(names)], "points": present}, kind="delete_vectors"
-        )
+        updates = [updated(world, c, id) for id in present]
+        return Operation("update_vectors", {**base, "points": updates}, kind="update_vectors")
+    if kind == 6 and len(c.fields()) > 1:
+        names = rng.sample(names, rng.randint(1, len(names))) if (names := [name for name in c.fields() if name]) else []
+        arguments = {**base, "vectors": names, "points": selector(world, c)}
+        return Operation("delete_vectors", arguments, kind="delete_vectors")
     return upsert(world, c, 3)
 
 
 def batch(world: World, c: Collection) -> Operation:
     """Several changes in one call."""
     ids = world.some_ids(3)
-    operations = [
-        models.UpsertOperation(upsert=models.PointsList(points=[world.point(c, id) for id in ids])),
-        models.SetPayloadOperation(set_payload=models.SetPayload(payload={"color": "batch"}, points=ids[:1])),
-        models.DeletePayloadOperation(delete_payload=models.DeletePayload(keys=["count"], points=ids)),
-        models.DeleteOperation(delete=models.PointIdsList(points=world.some_ids(2))),
+    names = [name for name in c.fields() if name]
+    # Of the points that the first change makes.
+    makers = [
+        lambda: models.SetPayloadOperation(set_payload=models.SetPayload(payload={"color": "batch"}, points=ids[:1])),
+        lambda: models.SetPayloadOperation(set_payload=models.SetPayload(payload=world.payload(), filter=filters.filter(world))),
+        lambda: models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=world.payload(), points=ids)),
+        lambda: models.DeletePayloadOperation(delete_payload=models.DeletePayload(keys=["count"], points=ids)),
+        lambda: models.ClearPayloadOperation(clear_payload=models.PointIdsList(points=ids[:1])),
+        lambda: models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=[updated(world, c, ids[0])])),
     ]
-    arguments = {"collection_name": c.name, "update_operations": operations, "wait": True}
+    if names:
+        delete = lambda: models.DeleteVectors(points=ids[:2], vector=[world.rng.choice(names)])  # noqa: E731
+        makers.append(lambda: models.DeleteVectorsOperation(delete_vectors=delete()))
+    changes = [maker() for maker in world.rng.sample(makers, world.rng.randint(1, 4))]
+    first = models.UpsertOperation(upsert=models.PointsList(points=[world.point(c, id) for id in ids]))
+    last = models.DeleteOperation(delete=models.PointIdsList(points=world.some_ids(2)))
+    arguments = {"collection_name": c.name, "update_operations": [first, *changes, last], "wait": True}
     return Operation("batch_update_points", arguments, kind="batch")
 
 
@@ -105,15 +118,15 @@ def read(world: World, c: Collection) -> Operation:
         arguments = {"collection_name": c.name, "count_filter": filters.maybe(world, 0.8), "exact": True}
         return Operation("count", arguments, kind="count")
     if kind == 2:
-        key = rng.choice(["color", "count", "flag"])
+        key = rng.choice(["color", "count", "flag", "uid", "deep.er.color", "nest[].color"])
         arguments = {"collection_name": c.name, "key": key, "facet_filter": filters.maybe(world), "limit": 20, "exact": True}
         return Operation("facet", arguments, "facet", "facet")
     arguments = {"collection_name": c.name, "scroll_filter": filters.maybe(world), "limit": rng.randint(1, 90), **what}
     if kind == 3:
         direction = rng.choice([models.Direction.ASC, models.Direction.DESC])
-        order = models.OrderBy(key=rng.choice(["count", "price"]), direction=direction)
+        order = models.OrderBy(key=rng.choice(["count", "price", "when"]), direction=direction)
         if world.chance(0.3):
-            order.start_from = rng.randint(0, 10)
+            order.start_from = "2023-01-01T00:00:00Z" if order.key == "when" else rng.randint(0, 10)
         arguments["order_by"] = order
         return Operation("scroll", arguments, "values", "scroll by value")
     if world.chance(0.3):
@@ -123,19 +136,23 @@ def read(world: World, c: Collection) -> Operation:
 
 def with_payload(world: World) -> Any:
     """What of the payload."""
-    choice = world.rng.randrange(5)
+    choice = world.rng.randrange(7)
     if choice == 0:
         return ["color", "deep.er.n"]
     if choice == 1:
         return models.PayloadSelectorExclude(exclude=["text", "nest[].n"])
-    return choice != 2
+    if choice == 2:
+        return models.PayloadSelectorInclude(include=["nest[].color", "place", "deep.er.color"])
+    if choice == 3:
+        return models.PayloadSelectorExclude(exclude=["deep.er", "nest[]", "count"])
+    return choice != 4
 
 
 def with_vectors(world: World, c: Collection) -> Any:
     """Which vectors."""
-    names = [name for name in [*c.dense, *c.sparse, *c.multi] if name]
+    names = [name for name in c.fields() if name]
     if names and world.chance(0.3):
-        return [world.rng.choice(names)]
+        return world.rng.sample(names, world.rng.randint(1, len(names)))
     return world.chance(0.4)
 
 
@@ -143,23 +160,61 @@ def query(world: World, c: Collection) -> Operation:
     """A query of any kind."""
     kind, arguments, order = queries.query(world, c)
     what = {"with_payload": with_payload(world), "with_vectors": with_vectors(world, c)}
-    return Operation("query_points", {"collection_name": c.name, **arguments, **what}, order, kind)
+    return Operation("query_points", {"collection_name": c.name, **arguments, **what}, meant(order, arguments), kind)
+
+
+def meant(order: str, arguments: dict[str, Any]) -> str:
+    """The meaning of order where points are skipped."""
+    return "scores after some" if order == "scores" and arguments.get("offset") else order
+
+
+def query_batch(world: World, c: Collection) -> Operation:
+    """Several queries in one call."""
+    made = [queries.query(world, c) for _ in range(world.rng.randint(1, 3))]
+    requests = []
+    for _, arguments, _ in made:
+        parts = dict(arguments)
+        for given, wanted in [("query_filter", "filter"), ("search_params", "params")]:
+            if given in parts:
+                parts[wanted] = parts.pop(given)
+        requests.append(models.QueryRequest(**parts, with_payload=with_payload(world), with_vector=with_vectors(world, c)))
+    order = "|".join(meant(order, arguments) for _, arguments, order in made)
+    return Operation("query_batch_points", {"collection_name": c.name, "requests": requests}, order, "query batch")
 
 
 def groups(world: World, c: Collection) -> Operation:
     """A query whose results are grouped."""
-    name, vector = queries.dense_input(world, c)
-    arguments = {
+    name = queries.any_field(world, c)
+    arguments: dict[str, Any] = {
         "collection_name": c.name,
-        "group_by": world.rng.choice(["color", "count", "deep.er.color"]),
-        "query": vector,
-        "using": c.using(name),
+        "group_by": world.rng.choice(["color", "count", "deep.er.color", "nest[].color", "uid"]),
         "query_filter": filters.maybe(world, 0.3),
         "limit": world.rng.randint(1, 5),
         "group_size": world.rng.randint(1, 3),
-        "with_payload": True,
+        "with_payload": with_payload(world),
     }
+    if world.chance(0.2):
+        lists = [queries.prefetch(world, c) for _ in range(2)]
+        arguments |= {"prefetch": lists, "query": models.FusionQuery(fusion=models.Fusion.RRF)}
+    else:
+        arguments |= {"query": world.example(c, name, 0.2), "using": c.using(name)}
+    if world.chance(0.2):
+        arguments["with_lookup"] = world.rng.choice(world.collections).name
     return Operation("query_points_groups", arguments, "groups", "groups")
+
+
+def matrix(world: World, c: Collection) -> Operation:
+    """Neighbours of each point of a sample that holds all points."""
+    method = world.rng.choice(["search_matrix_pairs", "search_matrix_offsets"])
+    name = queries.any_field(world, c)
+    arguments = {
+        "collection_name": c.name,
+        "query_filter": filters.maybe(world, 0.5),
+        "limit": world.rng.randint(1, 4),
+        "sample": 100,
+        "using": c.using(name),
+    }
+    return Operation(method, arguments, "matrix", f"matrix {queries.kind_of(c, name)}")
 
 
 def alias(world: World, c: Collection) -> Operation:
@@ -182,9 +237,17 @@ def schema(world: World, c: Collection) -> Operation:
         "when": models.PayloadSchemaType.DATETIME,
         "place": models.PayloadSchemaType.GEO,
         "deep.er.color": models.PayloadSchemaType.KEYWORD,
+        "nest[].color": models.PayloadSchemaType.KEYWORD,
+        "uid": models.PayloadSchemaType.UUID,
     }
     field_name = world.rng.choice(list(kinds))
-    kind = world.rng.randrange(5)
+    kind = world.rng.randrange(8)
+    if kind == 5:
+        return Operation("delete_payload_index", {"collection_name": c.name, "field_name": field_name, "wait": True}, kind="delete index")
+    if kind == 6:
+        return Operation("get_aliases", {}, "sets", "all aliases")
+    if kind == 7:
+        return Operation("get_collection", {"collection_name": c.name}, "info", "collection info")
     if kind <= 1:
         arguments = {"collection_name": c.name, "field_name": field_name, "field_schema": kinds[field_name], "wait": True}
         return Operation("create_payload_index", arguments, kind="create index")
@@ -195,28 +258,19 @@ def schema(world: World, c: Collection) -> Operation:
     return Operation("get_collection_aliases", {"collection_name": c.name}, "set", "aliases")
 
 
-def mistake(world: World, c: Collection) -> Operation:
-    """What both must refuse."""
-    size = next(iter(c.dense.values()))[0]
-    name = next(iter(c.dense))
-    makers = [
-        lambda: Operation("count", {"collection_name": "absent"}),
-        lambda: Operation("query_points", {"collection_name": c.name, "query": world.dense(size + 1), "using": c.using(name)}),
-        lambda: Operation("query_points", {"collection_name": c.name, "query": world.dense(size), "using": "absent"}),
-        lambda: Operation("create_collection", {"collection_name": c.name, "vectors_config": c.vectors_config()}),
-        lambda: Operation("retrieve", {"collection_name": "absent", "ids": [1]}),
-        lambda: Operation("query_points", {"collection_name": c.name, "query": 10**9, "using": c.using(name)}),
-    ]
-    operation = world.rng.choice(makers)()
-    operation.kind = "mistake"
-    return operation
+def drop(world: World, c: Collection) -> Operation:
+    """A collection dropped; the next one takes its place."""
+    if len(world.collections) < 3:
+        return schema(world, c)
+    world.collections.remove(c)
+    return Operation("delete_collection", {"collection_name": c.name}, kind="drop")
 
 
 def operation(world: World) -> Operation:
     """Any operation; the first ones make and fill collections."""
-    if len(world.collections) < 2 or (len(world.collections) < 8 and world.chance(0.004)):
+    if len(world.collections) < 2 or (len(world.collections) < 8 and world.chance(0.004 if world.serial < 40 else 0)):
         return create(world)
     c = world.rng.choice(world.collections[-4:])
-    makers = [upsert, write, batch, read, query, groups, alias, schema, mistake]
-    weights = [12, 20, 3, 20, 36, 3, 1, 3, 2]
+    makers = [upsert, write, batch, read, query, query_batch, groups, matrix, alias, schema, mistakes.mistake, drop]
+    weights = [12, 20, 3, 18, 34, 3, 4, 2, 1, 3, 4, 0.1]
     return world.rng.choices(makers, weights)[0](world, c)

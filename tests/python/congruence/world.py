@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import random
 import uuid
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ class Collection:
         modifiers = [None, models.Modifier.IDF]
         return {name: models.SparseVectorParams(modifier=modifiers[i % 2]) for i, name in enumerate(self.sparse)}
 
+    def fields(self) -> list[str]:
+        """Names of all vector fields."""
+        return [*self.dense, *self.sparse, *self.multi]
+
     def using(self, name: str) -> str | None:
         """How a query names a field."""
         return name or None
@@ -51,9 +56,12 @@ class World:
         self.memory = memory
         self.rng = random.Random(seed)
         self.collections: list[Collection] = []
+        # How often each kind of condition was made.
+        self.conditions: collections.Counter[str] = collections.Counter()
         self.serial = 0
         self.ids: list[Any] = list(range(60))
-        self.ids += [str(uuid.UUID(int=self.rng.getrandbits(128), version=4)) for _ in range(20)]
+        self.uuids = [str(uuid.UUID(int=self.rng.getrandbits(128), version=4)) for _ in range(20)]
+        self.ids += self.uuids
 
     def chance(self, share: float) -> bool:
         """True in so large a share of the calls."""
@@ -71,7 +79,8 @@ class World:
         dense = {"a": (4, metric), "b": (16, self.rng.choice(METRICS))}
         if shape == 2:
             return Collection(name, dense, sparse=["plain", "idf"])
-        return Collection(name, dense, multi={"late": (5, self.rng.choice(METRICS))})
+        multi = {"late": (5, self.rng.choice(METRICS))}
+        return Collection(name, dense, sparse=["plain"] if self.chance(0.3) else [], multi=multi)
 
     def id(self) -> Any:
         """Some point's id."""
@@ -87,17 +96,37 @@ class World:
         return [point.id for point in self.rng.sample(points, min(len(points), self.rng.randint(1, most)))]
 
     def dense(self, size: int) -> list[float]:
-        """A vector that is not zero, of numbers that are exact in 32 bits."""
-        return [self.rng.randint(-64, 64) / 32 or 0.25 for _ in range(size)]
+        """A vector that is not zero, of numbers that are exact in 32 bits, and so many that scores are hardly ever equal."""
+        return [self.rng.randint(-8_192, 8_192) / 4_096 or 0.25 for _ in range(size)]
 
     def sparse(self) -> models.SparseVector:
         """A sparse vector."""
         indices = self.rng.sample(range(40), self.rng.randint(1, 8))
-        return models.SparseVector(indices=indices, values=[self.rng.randint(1, 64) / 16 for _ in indices])
+        return models.SparseVector(indices=indices, values=[self.rng.randint(1, 16_384) / 4_096 for _ in indices])
 
     def multi(self, size: int) -> list[list[float]]:
         """A few vectors."""
         return [self.dense(size) for _ in range(self.rng.randint(1, 4))]
+
+    def value(self, collection: Collection, name: str) -> Any:
+        """A value of a field."""
+        if name in collection.sparse:
+            return self.sparse()
+        if name in collection.multi:
+            return self.multi(collection.multi[name][0])
+        return self.dense(collection.dense[name][0])
+
+    def example_id(self, c: Collection, name: str) -> Any:
+        """The id of a point, nearly always of one with a value in the field."""
+        if self.chance(0.05):
+            return self.id()
+        has_it = models.Filter(must=[models.HasVectorCondition(has_vector=name)])
+        points = self.memory.scroll(c.name, has_it, limit=1_000, with_payload=False)[0]
+        return self.rng.choice(points).id if points else self.id()
+
+    def example(self, collection: Collection, name: str, by_id: float = 0.5) -> Any:
+        """A value of a field, or the id of a point that has one."""
+        return self.example_id(collection, name) if self.chance(by_id) else self.value(collection, name)
 
     def vectors(self, collection: Collection, share: float = 0.9) -> Any:
         """The vectors of a point; now and then one is missing."""
@@ -136,6 +165,8 @@ class World:
             payload["nest"] = [{"color": rng.choice(COLORS), "n": rng.randint(0, 5)} for _ in range(rng.randint(1, 3))]
         if self.chance(0.2):
             payload["nothing"] = rng.choice([None, [], "here"])
+        if self.chance(0.2):
+            payload["uid"] = rng.choice(self.uuids)
         if self.chance(0.3):
             payload["deep"] = {"er": {"color": rng.choice(COLORS), "n": rng.randint(0, 5)}}
         return payload

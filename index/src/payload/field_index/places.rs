@@ -52,6 +52,10 @@ impl Places {
             FieldPredicate::GeoBox { top_left, bottom_right } => {
                 ((bottom_right.lat, top_left.lat), spans_of_box(top_left.lon, bottom_right.lon))
             }
+            FieldPredicate::GeoPolygon(polygon) => {
+                let (lat, lon) = polygon.spans();
+                (lat, vec![lon])
+            }
             _ => return Vec::new(),
         };
         let mut out = Vec::new();
@@ -82,6 +86,7 @@ impl Places {
         let fulfils = |place: &GeoPoint| match predicate {
             FieldPredicate::GeoRadius { center, radius_m } => center.distance_m(place) <= *radius_m,
             FieldPredicate::GeoBox { top_left, bottom_right } => in_box(place, top_left, bottom_right),
+            FieldPredicate::GeoPolygon(polygon) => polygon.contains(place),
             _ => false,
         };
         let mut found = Vec::new();

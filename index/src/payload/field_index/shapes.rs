@@ -175,9 +175,9 @@ impl Foreign {
             // What does not go into a date index is no date, and no UUID is one.
             FieldPredicate::DatetimeRange { .. } if kind == PayloadIndexKind::Datetime => {}
             FieldPredicate::DatetimeRange { .. } => maybe |= self.get(Class::Text),
-            FieldPredicate::GeoRadius { .. } | FieldPredicate::GeoBox { .. } => {
-                maybe |= self.get(Class::Object)
-            }
+            FieldPredicate::GeoRadius { .. }
+            | FieldPredicate::GeoBox { .. }
+            | FieldPredicate::GeoPolygon(_) => maybe |= self.get(Class::Object),
             // Strings among the keys are those of `FieldIndex::probe`.
             FieldPredicate::Text(_) => maybe |= self.get(Class::Text),
             FieldPredicate::ValuesCount { .. } | FieldPredicate::IsEmpty | FieldPredicate::IsNull => {}

@@ -195,6 +195,11 @@ impl Builder<'_> {
                 self.payload = true;
                 let filter = Filter::only(condition.as_ref().clone());
                 filter.validate()?;
+                if filter.asks_for_vectors() {
+                    return refuse(
+                        "`has_vector` is not known in a formula: filter the prefetch stage by it".to_owned(),
+                    );
+                }
                 self.conditions.push(Arc::new(filter));
                 Node::Condition(self.conditions.len() - 1)
             }

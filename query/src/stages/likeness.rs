@@ -1,0 +1,44 @@
+//! How alike two values of a vector field are.
+
+use engram_index::vector::kernel::Kernel;
+use engram_index::vector::multi::max_sim;
+use engram_index::vector::{Metric, SparseRow, VectorValue};
+
+/// Compares admitted values of one field.
+pub(crate) struct Likeness {
+    metric: Metric,
+    kernel: Kernel,
+}
+
+impl Likeness {
+    /// For a field of this metric.
+    pub fn new(metric: Metric) -> Self {
+        Self { metric, kernel: Kernel::new(metric) }
+    }
+
+    /// The distance of `row` to `query`; `None` for sparse vectors that share no component, which no search finds.
+    pub fn distance(&self, query: &VectorValue, row: &VectorValue) -> Option<f32> {
+        match (query, row) {
+            (VectorValue::Dense(query), VectorValue::Dense(row)) => Some(self.kernel.distance(query, row)),
+            (VectorValue::Sparse(query), VectorValue::Sparse(row)) => {
+                SparseRow::from(query).dot(row.into()).map(|product| -product)
+            }
+            (VectorValue::Multi(query), VectorValue::Multi(row)) => Some(max_sim(self.metric, query, row)),
+            // One field has values of one kind.
+            _ => None,
+        }
+    }
+
+    /// Cosine similarity, inner product, or the negated distance (squared for `euclid`).
+    pub fn of(&self, query: &VectorValue, row: &VectorValue) -> f32 {
+        self.distance(query, row).map_or(0.0, |distance| similarity(self.metric, distance))
+    }
+}
+
+/// The similarity of a distance: cosine similarity, inner product, or the negated distance (squared for `euclid`).
+pub(crate) fn similarity(metric: Metric, distance: f32) -> f32 {
+    match metric {
+        Metric::Cosine | Metric::Dot => metric.score(distance),
+        Metric::Euclid | Metric::Manhattan => -distance,
+    }
+}
