@@ -212,7 +212,12 @@ where
     let catalog = make().await;
     let running = catalog.put_receipt(receipt(51, 1, "running")).await.unwrap();
     assert_eq!((running.hash.as_str(), running.previous_hash.as_str()), ("", ""));
-    let second = catalog.put_receipt(receipt(51, 2, "failed")).await.unwrap();
+    let failed = catalog.put_receipt(receipt(51, 2, "failed")).await.unwrap();
+    assert_eq!((failed.hash.as_str(), failed.previous_hash.as_str()), ("", ""), "it is tried again");
+    drop(catalog);
+    let catalog = make().await;
+    catalog.put_receipt(receipt(51, 2, "failed")).await.unwrap();
+    let second = catalog.put_receipt(receipt(51, 2, "complete")).await.unwrap();
     drop(catalog);
     let catalog = make().await;
     let first =

@@ -36,7 +36,7 @@ pub struct Receipt {
     pub id: String,
     /// Owner.
     pub tenant: u32,
-    /// Collection name as it was given, empty for every collection.
+    /// The collection's own name, whatever alias was given; empty for every collection.
     pub collection: String,
     /// Ids of the collections that this meant when the purge was accepted: names may stand for others later.
     #[serde(default)]
@@ -51,13 +51,13 @@ pub struct Receipt {
     /// The retention rules and the expiry of each point named what was erased.
     #[serde(default)]
     pub by_rules: bool,
-    /// `running`, `complete` or `failed`.
+    /// `running`, `complete` or `failed`; a failed one is tried again until it is complete.
     pub state: String,
-    /// Why it failed.
+    /// Why the last attempt failed; empty once it is complete.
     pub error: String,
     /// Shards visited.
     pub shards: u64,
-    /// Points before.
+    /// Points before, in each shard when its points became invisible.
     pub points_before: u64,
     /// Points erased.
     pub points_erased: u64,
@@ -72,6 +72,10 @@ pub struct Receipt {
     pub kept_snapshots: Vec<String>,
     /// Bytes of log files removed.
     pub log_bytes_removed: u64,
+    /// Shards in which the points are invisible already, while the purge is not complete: another attempt hides nothing
+    /// there that was written later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden_shards: Vec<String>,
     /// Intent recorded.
     pub accepted_at_ms: i64,
     /// No path returned the points any more.
@@ -144,11 +148,11 @@ pub trait Catalog: Send + Sync {
     async fn aliases(&self) -> Result<Vec<(TenantId, String, CollectionId)>>;
     /// Raises the epoch of this node by one, durably, and returns it. Every shard it opens is opened with it.
     async fn next_epoch(&self) -> Result<Epoch>;
-    /// Stores a receipt, or replaces the one of the same id that is still `running`, and returns it as stored.
+    /// Stores a receipt, or replaces the one of the same id that is not final, and returns it as stored.
     ///
-    /// A `running` receipt is not part of the chain: `previous_hash` and `hash` are empty. When it is stored as
-    /// `complete` or `failed` it is linked to the last receipt of the chain and never changes again. There is one
-    /// chain for all tenants of a catalog, in the order in which receipts became final; see [`verify_chain`].
+    /// A `running` or `failed` receipt is not part of the chain: `previous_hash` and `hash` are empty. When it is stored
+    /// as `complete` it is linked to the last receipt of the chain and never changes again. There is one chain for all
+    /// tenants of a catalog, in the order in which receipts became final; see [`verify_chain`].
     ///
     /// # Errors
     /// `Conflict` where the stored receipt of that id is final, `Invalid` for another state.

@@ -5,13 +5,23 @@ use std::collections::HashMap;
 use super::Receipt;
 use crate::error::{Result, StorageError};
 
-/// A receipt of a run that has not ended.
-pub(super) const RUNNING: &str = "running";
-
 impl Receipt {
-    /// Whether the run has ended: only then the receipt is part of the chain.
+    /// State of a purge that was accepted and not yet ended.
+    pub const RUNNING: &str = "running";
+    /// State of a purge whose last attempt failed; another may complete it.
+    pub const FAILED: &str = "failed";
+    /// State of a purge whose bytes are gone.
+    pub const COMPLETE: &str = "complete";
+
+    /// Whether the purge has done all it was asked for.
+    pub fn is_complete(&self) -> bool {
+        self.state == Self::COMPLETE
+    }
+
+    /// Whether the receipt is part of the chain and never changes again: a complete one, or a failed one that an early
+    /// build has linked.
     pub fn is_final(&self) -> bool {
-        self.state != RUNNING
+        self.is_complete() || !self.hash.is_empty()
     }
 
     /// BLAKE3 (hex) over the canonical JSON, which is that of the fields in the order of their definition with an
@@ -45,7 +55,7 @@ fn broken(why: String) -> StorageError {
 }
 
 /// Checks that the final receipts among these form one unbroken chain from the first on, whatever their order here,
-/// and that none was changed. Running receipts are passed over.
+/// and that none was changed. Others are passed over.
 ///
 /// # Errors
 /// [`StorageError::Corrupt`] naming the receipt that does not fit.
@@ -70,5 +80,23 @@ pub(super) fn chain_head(receipts: &[Receipt]) -> Result<String> {
     match after.values().next() {
         Some(lost) => Err(broken(format!("the receipt before {} is missing", lost.id))),
         None => Ok(head.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::conformance::receipt;
+
+    #[test]
+    fn a_failed_receipt_that_an_early_build_linked_stays_in_the_chain() {
+        let mut linked = receipt(1, 1, Receipt::FAILED);
+        linked.link("").unwrap();
+        let mut next = receipt(1, 2, Receipt::COMPLETE);
+        next.link(&linked.hash).unwrap();
+        let failed = receipt(1, 3, Receipt::FAILED);
+        assert!(linked.is_final() && next.is_final() && !failed.is_final());
+        assert_eq!(chain_head(&[failed, next.clone(), linked]).unwrap(), next.hash);
+        assert!(verify_chain(&[next]).is_err(), "the first is missing");
     }
 }

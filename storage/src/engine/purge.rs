@@ -8,7 +8,7 @@ use super::Engine;
 use crate::catalog::Receipt;
 use crate::error::{Result, StorageError};
 use crate::schema::{CollectionId, CollectionSchema, RegionName, ShardKey, TenantId};
-use crate::shard::Shard;
+use crate::shard::{EraseReport, Shard};
 
 /// What to erase.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,9 +37,6 @@ pub struct PurgePlan {
     /// Their bytes.
     pub bytes: u64,
 }
-
-/// Receipts of a tenant that are looked through for unfinished purges.
-const MAX_UNFINISHED: usize = 1_000;
 
 /// A shard a purge visits, with its own age limit.
 struct Target {
@@ -77,16 +74,18 @@ impl Engine {
         let _defining = self.defining.lock().await;
         let collections = self.purge_collections(request)?;
         let now = self.clock().now_ms();
+        // Keys see receipts by the name of the collection: an alias would show them to those of another.
+        let named = request.collection.is_some().then(|| collections.first()).flatten();
         let receipt = Receipt {
             id: Uuid::now_v7().to_string(),
             tenant: request.tenant.0,
-            collection: request.collection.clone().unwrap_or_default(),
+            collection: named.map(|schema| schema.name.clone()).unwrap_or_default(),
             collection_ids: collections.iter().map(|schema| schema.id).collect(),
             lineage: lineage(&collections),
             region: request.region.as_ref().map(ToString::to_string).unwrap_or_default(),
             cutoff_ms: request.created_before.unwrap_or(0),
             by_rules: request.created_before.is_none(),
-            state: "running".into(),
+            state: Receipt::RUNNING.into(),
             accepted_at_ms: now,
             server_version: self.options.server_version.clone(),
             ..Receipt::default()
@@ -94,26 +93,46 @@ impl Engine {
         self.catalog.put_receipt(receipt).await
     }
 
-    /// Erases what an accepted purge names and completes its receipt: when it returns, no live file holds the bytes.
+    /// Erases what an accepted purge names and completes its receipt: when it returns, no live file holds the bytes. A
+    /// complete one is answered as it is, one that failed goes on where it stopped.
     ///
     /// # Errors
-    /// Those of the shards; the receipt then says `failed` with the reason.
-    pub async fn run_purge(&self, mut receipt: Receipt) -> Result<Receipt> {
+    /// Those of the shards; the receipt then says `failed` with the reason, and [`Engine::retry_failed_purges`] and the
+    /// next start try again.
+    pub async fn run_purge(&self, accepted: Receipt) -> Result<Receipt> {
         let _purging = self.purging.lock().await;
+        // Meanwhile another attempt may have completed it, or hidden points whose place holds later ones now.
+        let mut receipt = self.as_stored(accepted).await?;
+        if receipt.is_final() {
+            return Ok(receipt);
+        }
         let _closed = self.gates.close(TenantId(receipt.tenant)).await;
-        let outcome = self.erase_all(&mut receipt).await;
-        receipt.erased_at_ms = self.clock().now_ms();
-        match outcome {
-            Ok(()) => receipt.state = "complete".into(),
-            Err(e) if self.is_stopped() => return Err(e),
+        begin(&mut receipt);
+        match self.erase_all(&mut receipt).await {
+            Ok(()) => {
+                receipt.state = Receipt::COMPLETE.into();
+                receipt.error.clear();
+                receipt.hidden_shards.clear();
+                receipt.erased_at_ms = self.clock().now_ms();
+                self.catalog.put_receipt(receipt).await
+            }
+            Err(e) if self.is_stopped() => Err(e),
             Err(e) => {
-                receipt.state = "failed".into();
+                receipt.state = Receipt::FAILED.into();
                 receipt.error = e.to_string();
-                self.catalog.put_receipt(receipt).await?;
-                return Err(e);
+                let id = receipt.id.clone();
+                if let Err(unstored) = self.catalog.put_receipt(receipt).await {
+                    // It stays as it was, unfinished: the next attempt finds it all the same.
+                    tracing::error!(receipt = id, error = %unstored, "the failure of a purge could not be stored");
+                }
+                Err(e)
             }
         }
-        self.catalog.put_receipt(receipt).await
+    }
+
+    async fn as_stored(&self, receipt: Receipt) -> Result<Receipt> {
+        let all = self.catalog.receipts(TenantId(receipt.tenant), usize::MAX).await?;
+        Ok(all.into_iter().find(|stored| stored.id == receipt.id).unwrap_or(receipt))
     }
 
     /// [`Engine::accept_purge`] and [`Engine::run_purge`] in one.
@@ -133,67 +152,97 @@ impl Engine {
         tenants.dedup();
         let mut unfinished = Vec::new();
         for tenant in tenants {
-            let receipts = self.catalog.receipts(tenant, MAX_UNFINISHED).await?;
-            unfinished.extend(receipts.into_iter().filter(|r| r.state != "complete"));
+            let receipts = self.catalog.receipts(tenant, usize::MAX).await?;
+            unfinished.extend(receipts.into_iter().filter(|r| !r.is_final()));
         }
         Ok(unfinished)
     }
 
-    /// Tries failed purges again: their points are invisible, but their bytes may still be there.
+    /// Tries unfinished purges again: the bytes they name may still be there.
     ///
     /// # Errors
     /// Those of the catalog.
     pub async fn retry_failed_purges(&self) -> Result<()> {
         let _resuming = self.resuming.lock().await;
-        let mut failed = self.unfinished_purges().await?;
-        failed.retain(|receipt| receipt.state == "failed");
-        self.finish_purges(failed).await;
+        let unfinished = self.unfinished_purges().await?;
+        self.finish_purges(unfinished).await;
         Ok(())
     }
 
-    /// The caller holds `resuming`, so that no purge is run twice.
+    /// Oldest first. The caller holds `resuming`, so that no attempt follows another at once.
     pub(super) async fn finish_purges(&self, receipts: Vec<Receipt>) {
-        for mut receipt in receipts {
-            tracing::info!(receipt = receipt.id, "resuming a purge that was not finished");
-            begin_again(&mut receipt);
+        for receipt in receipts.into_iter().rev() {
+            let id = receipt.id.clone();
+            tracing::info!(receipt = id, "resuming a purge that was not finished");
             if let Err(e) = self.run_purge(receipt).await {
-                tracing::error!(error = %e, "a purge failed again");
+                tracing::error!(receipt = id, error = %e, "a purge failed again");
             }
         }
     }
 
     /// First everything becomes invisible, then the files are rewritten.
     async fn erase_all(&self, receipt: &mut Receipt) -> Result<()> {
-        let request = request_of(receipt)?;
-        let now = self.clock().now_ms();
         // A collection that was dropped meanwhile has no bytes left.
         let ids = receipt.collection_ids.iter();
         let schemas: Vec<_> = ids.filter_map(|id| self.collection_by_id(*id)).collect();
-        let mut shards: Vec<Arc<Shard>> = Vec::new();
-        for target in targets(&schemas, &request, now) {
-            let Some(shard) = self.existing_shard(&target.key).await? else { continue };
-            let (before, erased) = shard.delete_older(target.created_before, now).await?;
-            receipt.points_before += before;
-            receipt.points_erased += erased;
-            receipt.shards += 1;
-            shards.push(shard);
+        let mut failure = None;
+        for shard in self.hide_all(&schemas, receipt).await? {
+            match shard.scrub().await {
+                Ok(report) => count(receipt, report),
+                Err(e) => failure = failure.or(Some(e)),
+            }
         }
-        receipt.invisible_at_ms = self.clock().now_ms();
-        for shard in shards {
-            let report = shard.scrub().await?;
-            receipt.points_after += report.points_after;
-            receipt.created.extend(report.created);
-            receipt.removed.extend(report.removed);
-            receipt.log_bytes_removed += report.log_bytes_removed;
+        if let Some(e) = failure {
+            return Err(e);
         }
         for schema in &schemas {
             self.purge_snapshots(schema, receipt).await?;
         }
         // What could not be removed of a dropped collection, or of a recovery that failed, may hold anything.
-        for dropped in self.catalog.dropped().await?.iter().filter(|c| c.tenant == request.tenant) {
+        for dropped in self.catalog.dropped().await?.iter().filter(|c| c.tenant.0 == receipt.tenant) {
             self.remove_files(dropped).await?;
         }
         Ok(())
+    }
+
+    /// Makes the points invisible in every shard, and stores where that is done: once done it is never done again, since
+    /// it would take what was written after the purge. One shard's failure does not keep the others from it.
+    async fn hide_all(
+        &self,
+        schemas: &[Arc<CollectionSchema>],
+        receipt: &mut Receipt,
+    ) -> Result<Vec<Arc<Shard>>> {
+        let now = self.clock().now_ms();
+        let (mut shards, mut failure, hidden_before) = (Vec::new(), None, receipt.hidden_shards.len());
+        for target in targets(schemas, &request_of(receipt)?, now) {
+            match self.hide(&target, now, receipt).await {
+                Ok(shard) => shards.extend(shard),
+                Err(e) => failure = failure.or(Some(e)),
+            }
+        }
+        if let Some(e) = failure {
+            return Err(e);
+        }
+        receipt.shards = shards.len() as u64;
+        if receipt.invisible_at_ms == 0 {
+            receipt.invisible_at_ms = self.clock().now_ms();
+        }
+        if receipt.hidden_shards.len() > hidden_before {
+            self.catalog.put_receipt(receipt.clone()).await?;
+        }
+        Ok(shards)
+    }
+
+    async fn hide(&self, target: &Target, now: i64, receipt: &mut Receipt) -> Result<Option<Arc<Shard>>> {
+        let name = target.key.to_string();
+        let Some(shard) = self.existing_shard(&target.key).await? else { return Ok(None) };
+        if !receipt.hidden_shards.contains(&name) {
+            let (before, erased) = shard.delete_older(target.created_before, now).await?;
+            receipt.points_before += before;
+            receipt.points_erased += erased;
+            receipt.hidden_shards.push(name);
+        }
+        Ok(Some(shard))
     }
 
     fn purge_collections(&self, request: &PurgeRequest) -> Result<Vec<Arc<CollectionSchema>>> {
@@ -229,14 +278,19 @@ fn lineage(schemas: &[Arc<CollectionSchema>]) -> Vec<CollectionId> {
     origins
 }
 
-/// Prepares a receipt for another run: what was erased stays counted, everything else is counted anew.
-fn begin_again(receipt: &mut Receipt) {
-    receipt.state = "running".into();
-    receipt.error.clear();
-    receipt.points_before = receipt.points_erased;
+/// Prepares a receipt for an attempt: what was erased and removed by earlier ones stays counted, what is there after it
+/// is counted anew. State and error stay until it ends, so that a failure can be seen until it is mended.
+fn begin(receipt: &mut Receipt) {
     receipt.points_after = 0;
     receipt.shards = 0;
     receipt.kept_snapshots.clear();
+}
+
+fn count(receipt: &mut Receipt, report: EraseReport) {
+    receipt.points_after += report.points_after;
+    receipt.created.extend(report.created);
+    receipt.removed.extend(report.removed);
+    receipt.log_bytes_removed += report.log_bytes_removed;
 }
 
 fn request_of(receipt: &Receipt) -> Result<PurgeRequest> {

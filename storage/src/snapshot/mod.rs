@@ -63,7 +63,7 @@ pub struct SnapshotHeader {
     pub server_version: String,
     /// Definition of the collection.
     pub schema: CollectionSchema,
-    /// Receipts of the purges that ended before the snapshot was begun and concern it.
+    /// Receipts of the purges that were complete before the snapshot was begun and concern it.
     pub purges: Vec<String>,
     /// All shards of the collection, region by region.
     pub shards: Vec<ShardSummary>,

@@ -1,7 +1,7 @@
 //! Snapshots and purges: what was erased must not come back.
 //!
 //! Every purge has a receipt, which names the collections it visited and those that they were recovered from. A snapshot
-//! names the purges that had ended when it was begun. Any other that visited its collection may have erased points that
+//! names the purges that were complete when it was begun. Any other that visited its collection may have erased points that
 //! it holds, unless the receipt says that the snapshot was kept, since the purge looked into it.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use crate::schema::{CollectionId, CollectionSchema};
 /// Receipts that a snapshot of `schema` has seen, when these are all there are.
 pub(crate) fn seen_purges(schema: &CollectionSchema, receipts: &[Receipt]) -> Vec<String> {
     let line = line(schema);
-    let seen = receipts.iter().filter(|r| r.is_final() && visited(r).any(|id| line.contains(id)));
+    let seen = receipts.iter().filter(|r| r.is_complete() && visited(r).any(|id| line.contains(id)));
     seen.map(|r| r.id.clone()).collect()
 }
 
@@ -105,6 +105,13 @@ mod tests {
         assert!(!reached(&snapshot, &kept, true));
         let seen = seen_purges(&snapshot.schema, &[purge.clone(), of(&[id()], &[])]);
         assert_eq!(seen, std::slice::from_ref(&purge.id));
+        for state in [Receipt::RUNNING, Receipt::FAILED] {
+            let unfinished = Receipt { state: state.into(), ..purge.clone() };
+            assert!(
+                seen_purges(&snapshot.schema, &[unfinished]).is_empty(),
+                "{state}: its bytes may be there"
+            );
+        }
         assert!(!reached(&SnapshotHeader { purges: seen, ..snapshot }, &purge, true));
     }
 

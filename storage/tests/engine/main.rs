@@ -28,6 +28,8 @@ use engram_storage::{Clock, ManualClock};
 
 /// Graphs through merges, purges and damage.
 mod graphs;
+/// Purges that fail, and what completes them.
+mod purge_failures;
 /// Snapshots that no server wrote.
 mod snapshot_forged;
 /// Kills and full disks beside snapshots.

@@ -7,12 +7,11 @@ use ::redb::{ReadTransaction, WriteTransaction};
 use super::value::{Rows, RowsMut};
 use super::{HEAD, RECEIPTS, STATE, tenant_key};
 use crate::catalog::Receipt;
-use crate::catalog::receipt::RUNNING;
 use crate::error::{Result, StorageError};
 use crate::schema::TenantId;
 
 pub(super) fn put(txn: &WriteTransaction, path: &Path, mut receipt: Receipt) -> Result<Receipt> {
-    if ![RUNNING, "complete", "failed"].contains(&receipt.state.as_str()) {
+    if ![Receipt::RUNNING, Receipt::COMPLETE, Receipt::FAILED].contains(&receipt.state.as_str()) {
         return Err(StorageError::Invalid(format!("a receipt cannot be {:?}", receipt.state)));
     }
     let mut rows = RowsMut::open(txn, RECEIPTS, path)?;
@@ -22,7 +21,7 @@ pub(super) fn put(txn: &WriteTransaction, path: &Path, mut receipt: Receipt) -> 
     }
     receipt.previous_hash.clear();
     receipt.hash.clear();
-    if receipt.is_final() {
+    if receipt.is_complete() {
         let mut state = RowsMut::open(txn, STATE, path)?;
         receipt.link(&state.get::<String>(HEAD)?.unwrap_or_default())?;
         state.put(HEAD, &receipt.hash)?;

@@ -1,0 +1,196 @@
+//! Purges that fail: they stay unfinished, go on where they stopped, and are complete once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engram_storage::StorageError;
+use engram_storage::catalog::{Receipt, verify_chain};
+use engram_storage::engine::PurgeRequest;
+use engram_storage::op::Op;
+use engram_storage::schema::DEFAULT_TENANT;
+use engram_storage::snapshot::SnapshotError;
+
+use crate::snapshots::{CANARY, recover, shard_of, target, upload};
+use crate::{DAY, Fixture, NOW, all, batch, files_with, point, until_some, upserts};
+
+const OLD: i64 = NOW - 100 * DAY;
+
+/// A directory that takes no files until it is given back.
+struct Blocked {
+    dir: PathBuf,
+    aside: PathBuf,
+}
+
+impl Blocked {
+    fn new(dir: PathBuf) -> Self {
+        let aside = dir.with_extension("aside");
+        std::fs::rename(&dir, &aside).unwrap();
+        std::fs::write(&dir, b"no directory").unwrap();
+        Self { dir, aside }
+    }
+
+    fn give_back(self) {
+        std::fs::remove_file(&self.dir).unwrap();
+        std::fs::rename(&self.aside, &self.dir).unwrap();
+    }
+}
+
+fn request(collection: Option<&str>) -> PurgeRequest {
+    PurgeRequest {
+        tenant: DEFAULT_TENANT,
+        collection: collection.map(str::to_owned),
+        region: None,
+        created_before: Some(NOW - 90 * DAY),
+    }
+}
+
+impl Fixture {
+    fn objects_of(&self, region: &str) -> PathBuf {
+        self.dir.path().join("objects").join(self.key(region).path())
+    }
+
+    /// 20 points that are due and 80 others in one segment of `eu`.
+    async fn planted() -> Self {
+        let fixture = Self::new().await;
+        let shard = fixture.shard().await;
+        shard.write(batch((0..20).map(|id| Op::Upsert(point(id, CANARY, OLD)))), true).await.unwrap();
+        shard.write(upserts(100..180, "kept"), true).await.unwrap();
+        shard.flush().await.unwrap();
+        fixture
+    }
+
+    /// A purge that could hide the points, but not write the segment anew.
+    async fn failed(&self) -> (Receipt, Blocked) {
+        let blocked = Blocked::new(self.objects_of("eu").join("seg"));
+        self.engine.purge(&request(None)).await.unwrap_err();
+        let receipt = self.only_receipt().await;
+        assert_eq!((receipt.state.as_str(), receipt.points_erased), ("failed", 20));
+        assert!(!receipt.error.is_empty() && receipt.hash.is_empty() && receipt.erased_at_ms == 0);
+        assert!(!files_with(self.dir.path(), CANARY.as_bytes()).is_empty(), "the control finds nothing");
+        (receipt, blocked)
+    }
+
+    async fn only_receipt(&self) -> Receipt {
+        let receipts = self.engine.receipts(DEFAULT_TENANT, 10).await.unwrap();
+        verify_chain(&receipts).unwrap();
+        let [receipt] = receipts.try_into().unwrap();
+        receipt
+    }
+
+    /// A point that came after the purge and is older than its limit.
+    async fn write_late(&self, region: &str) {
+        let shard = shard_of(&self.engine, &self.schema, region).await;
+        shard.write(batch([Op::Upsert(point(500, "late", OLD))]), true).await.unwrap();
+    }
+}
+
+fn assert_complete(receipt: &Receipt, failed: &Receipt, dir: &Path) {
+    assert_eq!((receipt.state.as_str(), receipt.error.as_str()), ("complete", ""));
+    assert_eq!(receipt.id, failed.id);
+    let counts = (receipt.shards, receipt.points_before, receipt.points_erased, receipt.points_after);
+    assert_eq!(counts, (1, 100, 20, 81), "the late point is there after it");
+    assert_eq!(receipt.hash, receipt.computed_hash().unwrap());
+    assert!(!receipt.removed.is_empty() && receipt.hidden_shards.is_empty());
+    assert_eq!(receipt.invisible_at_ms, failed.invisible_at_ms);
+    assert!(receipt.invisible_at_ms < receipt.erased_at_ms);
+    assert_eq!(files_with(dir, CANARY.as_bytes()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_purge_is_completed_once_by_a_retry_and_takes_nothing_later() {
+    let fixture = Fixture::planted().await;
+    let (failed, blocked) = fixture.failed().await;
+    fixture.write_late("eu").await;
+    fixture.clock.advance(1_000);
+    fixture.engine.retry_failed_purges().await.unwrap();
+    let again = fixture.only_receipt().await;
+    assert_eq!((again.state.as_str(), again.points_erased, again.points_before), ("failed", 20, 100));
+    assert!(!again.error.is_empty());
+
+    blocked.give_back();
+    fixture.engine.retry_failed_purges().await.unwrap();
+    let receipt = fixture.only_receipt().await;
+    assert_complete(&receipt, &failed, fixture.dir.path());
+    assert!(all(&*fixture.shard().await).contains(&(500, "late".to_owned())));
+
+    // Nothing is left to do, neither for the job nor for whoever accepted it.
+    fixture.clock.advance(1_000);
+    fixture.engine.retry_failed_purges().await.unwrap();
+    assert_eq!(fixture.engine.run_purge(failed).await.unwrap(), receipt);
+    assert_eq!(fixture.only_receipt().await, receipt);
+    let next = fixture.engine.purge(&request(None)).await.unwrap();
+    assert_eq!((next.previous_hash, next.points_erased), (receipt.hash, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_purge_is_completed_by_the_next_start() {
+    let fixture = Fixture::planted().await;
+    let (failed, blocked) = fixture.failed().await;
+    fixture.write_late("eu").await;
+    blocked.give_back();
+    fixture.clock.advance(1_000);
+    let fixture = fixture.reopen().await;
+    let complete = until_some("the purge to be complete", Duration::from_secs(60), || async {
+        let receipt = fixture.only_receipt().await;
+        Ok((receipt.state == "complete").then_some(receipt))
+    });
+    let receipt = complete.await.unwrap();
+    assert_complete(&receipt, &failed, fixture.dir.path());
+    assert_eq!(all(&*fixture.shard().await).len(), 81);
+}
+
+/// One shard that cannot be reached keeps no other from its erasure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_reaches_the_shards_that_the_first_attempt_did_not() {
+    let fixture = Fixture::planted().await;
+    let us = shard_of(&fixture.engine, &fixture.schema, "us").await;
+    us.write(batch((0..5).map(|id| Op::Upsert(point(id, CANARY, OLD)))), true).await.unwrap();
+    us.flush().await.unwrap();
+    drop(us);
+    let fixture = fixture.reopen().await;
+    let manifests: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(fixture.objects_of("eu").join("manifest"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
+    manifests.iter().for_each(|(path, _)| std::fs::write(path, b"damaged").unwrap());
+    fixture.engine.purge(&request(None)).await.unwrap_err();
+    let failed = fixture.only_receipt().await;
+    assert_eq!((failed.state.as_str(), failed.points_erased, failed.invisible_at_ms), ("failed", 5, 0));
+    fixture.write_late("us").await;
+    manifests.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    fixture.engine.retry_failed_purges().await.unwrap();
+    let receipt = fixture.only_receipt().await;
+    let counts = (receipt.shards, receipt.points_before, receipt.points_erased, receipt.points_after);
+    assert_eq!((receipt.state.as_str(), counts), ("complete", (2, 105, 25, 81)));
+    assert_eq!(all(&*shard_of(&fixture.engine, &fixture.schema, "us").await), [(500, "late".to_owned())]);
+    assert_eq!(files_with(fixture.dir.path(), CANARY.as_bytes()), Vec::<String>::new());
+}
+
+/// A snapshot that was made before the bytes were gone may hold them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_has_not_seen_a_purge_that_failed() {
+    let fixture = Fixture::planted().await;
+    let (failed, blocked) = fixture.failed().await;
+    blocked.give_back();
+    let bytes = fixture.bytes_of(&fixture.snapshot().await);
+    for complete in [false, true] {
+        if complete {
+            fixture.engine.retry_failed_purges().await.unwrap();
+            assert_eq!(fixture.names().await, Vec::<String>::new());
+        }
+        let e = recover(&fixture.engine, upload(&bytes, 1 << 16), target("r", false)).await.unwrap_err();
+        assert!(matches!(&e, StorageError::Snapshot(SnapshotError::Purged(id)) if *id == failed.id), "{e}");
+    }
+    assert_eq!(files_with(fixture.dir.path(), CANARY.as_bytes()), Vec::<String>::new());
+    let bytes = fixture.bytes_of(&fixture.snapshot().await);
+    recover(&fixture.engine, upload(&bytes, 1 << 16), target("r", false)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_names_the_collection_and_not_its_alias() {
+    let fixture = Fixture::planted().await;
+    fixture.engine.set_alias(DEFAULT_TENANT, "alias", "c").await.unwrap();
+    let receipt = fixture.engine.purge(&request(Some("alias"))).await.unwrap();
+    assert_eq!((receipt.collection.as_str(), receipt.points_erased), ("c", 20));
+}
