@@ -24,7 +24,7 @@ use engram_storage::schema::{
     CollectionSchema, DEFAULT_TENANT, PayloadIndexSpec, RegionName, ShardKey, VectorField,
 };
 use engram_storage::shard::{RunSource, Shard};
-use engram_storage::{Clock, ManualClock};
+use engram_storage::{Clock, ManualClock, StorageError};
 
 /// Graphs through merges, purges and damage.
 mod graphs;
@@ -62,8 +62,16 @@ struct Fixture {
 
 async fn open(dir: &Path, clock: &ManualClock) -> Arc<Engine> {
     let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+    let path = dir.join("catalog.redb");
+    // A test beside this one that starts a process has our files open in it for a moment, with their locks.
+    let free = || async {
+        match RedbCatalog::open(&path).await {
+            Err(StorageError::Fenced(_)) => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    };
     let parts = EngineParts {
-        catalog: RedbCatalog::open(&dir.join("catalog.redb")).await.unwrap(),
+        catalog: until_some("the catalog to be free", Duration::from_secs(30), free).await.unwrap(),
         logs: Arc::new(FileLogProvider::new(dir.join("log"), clock.clone(), FileLogOptions::default())),
         store: DurableStore::local(&dir.join("objects")).unwrap(),
         clock,

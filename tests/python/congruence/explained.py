@@ -74,8 +74,4 @@ REASONS: list[tuple[str, Callable[[Operation, Answer, Answer], bool]]] = [
         "other; Engram asks for both filters",
         alternatives,
     ),
-    (
-        "`key` of set_payload is not there yet",
-        refused_by_engram("`key` of a payload is not supported", "set_payload"),
-    ),
 ]
