@@ -2,6 +2,8 @@
 //!
 //! Every value carries its own checksum; a damaged one is reported as [`crate::StorageError::Corrupt`], never served.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -74,8 +76,8 @@ pub struct Receipt {
     pub log_bytes_removed: u64,
     /// Shards in which the points are invisible already, while the purge is not complete: another attempt hides nothing
     /// there that was written later.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hidden_shards: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hidden_shards: BTreeSet<String>,
     /// Intent recorded.
     pub accepted_at_ms: i64,
     /// No path returned the points any more.

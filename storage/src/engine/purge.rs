@@ -116,14 +116,15 @@ impl Engine {
                 receipt.erased_at_ms = self.clock().now_ms();
                 self.catalog.put_receipt(receipt).await
             }
-            Err(e) if self.is_stopped() => Err(e),
             Err(e) => {
-                receipt.state = Receipt::FAILED.into();
-                receipt.error = e.to_string();
+                if !self.is_stopped() {
+                    receipt.state = Receipt::FAILED.into();
+                    receipt.error = e.to_string();
+                }
                 let id = receipt.id.clone();
                 if let Err(unstored) = self.catalog.put_receipt(receipt).await {
                     // It stays as it was, unfinished: the next attempt finds it all the same.
-                    tracing::error!(receipt = id, error = %unstored, "the failure of a purge could not be stored");
+                    tracing::error!(receipt = id, error = %unstored, "how far a purge came could not be stored");
                 }
                 Err(e)
             }
@@ -169,7 +170,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Oldest first. The caller holds `resuming`, so that no attempt follows another at once.
+    /// Oldest first. The caller holds `resuming`: one pass at a time.
     pub(super) async fn finish_purges(&self, receipts: Vec<Receipt>) {
         for receipt in receipts.into_iter().rev() {
             let id = receipt.id.clone();
@@ -235,14 +236,17 @@ impl Engine {
 
     async fn hide(&self, target: &Target, now: i64, receipt: &mut Receipt) -> Result<Option<Arc<Shard>>> {
         let name = target.key.to_string();
-        let Some(shard) = self.existing_shard(&target.key).await? else { return Ok(None) };
+        let shard = self.existing_shard(&target.key).await?;
         if !receipt.hidden_shards.contains(&name) {
-            let (before, erased) = shard.delete_older(target.created_before, now).await?;
-            receipt.points_before += before;
-            receipt.points_erased += erased;
-            receipt.hidden_shards.push(name);
+            if let Some(shard) = &shard {
+                let (before, erased) = shard.delete_older(target.created_before, now).await?;
+                receipt.points_before += before;
+                receipt.points_erased += erased;
+            }
+            // Also one that does not exist yet: whatever comes into it is later.
+            receipt.hidden_shards.insert(name);
         }
-        Ok(Some(shard))
+        Ok(shard)
     }
 
     fn purge_collections(&self, request: &PurgeRequest) -> Result<Vec<Arc<CollectionSchema>>> {
