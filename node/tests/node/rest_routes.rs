@@ -112,7 +112,8 @@ async fn rest_upserts_reach_what_their_mode_and_filter_say() {
     assert_eq!((&found[0]["vector"]["b"], &found[1]["vector"]["b"]), (&json!([3.0]), &json!([0.5])));
     let bad = json!({ "points": [], "update_filter": { "must": [{ "key": 1 }] } });
     assert_eq!(running.send("PUT", "/collections/docs/points", bad).await.status, 400);
-    let keyed = json!({ "points": [], "update_filter": first }).to_string();
+    let one = json!([{ "id": 1, "vector": { "": [9, 9] } }]);
+    let keyed = json!({ "points": one, "update_filter": first }).to_string();
     let path = "/collections/docs/points";
     let answer = running.raw("PUT", path, &[("idempotency-key", "k")], keyed.as_bytes()).await;
     assert_eq!(answer.status, 400, "{answer:?}");
