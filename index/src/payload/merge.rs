@@ -4,6 +4,17 @@ use serde_json::{Map, Value};
 
 use super::path::{PayloadPath, Segment};
 
+/// Sets the keys of `update` in an object; as in a merge patch (RFC 7396), null takes a key out.
+pub fn merge_keys(object: &mut Map<String, Value>, update: Map<String, Value>) {
+    for (key, value) in update {
+        if value.is_null() {
+            object.shift_remove(&key);
+        } else {
+            object.insert(key, value);
+        }
+    }
+}
+
 impl PayloadPath {
     /// Sets the keys of `update` in the object at this path. What is absent on the way is made; what is something else
     /// than the path says gives way to it: an object for a key, an empty array for `[]` and `[n]`. An element that an
@@ -65,9 +76,11 @@ impl Merge<'_> {
     fn here(&mut self, value: &mut Value) -> bool {
         let Some(left) = self.left.checked_sub(self.cost) else { return false };
         self.left = left;
-        match value {
-            Value::Object(object) => object.extend(self.update.clone()),
-            other => *other = Value::Object(self.update.clone()),
+        if !value.is_object() {
+            *value = Value::Object(Map::new());
+        }
+        if let Value::Object(object) = value {
+            merge_keys(object, self.update.clone());
         }
         true
     }
@@ -98,6 +111,10 @@ mod tests {
             assert!(path.merge(&mut payload, &update, 1_000), "{path}");
             assert_eq!(payload.to_string(), after, "{path} of {before}");
         }
+        let update = Map::from_iter([("x".to_owned(), Value::Null), ("y".to_owned(), Value::from(1))]);
+        let mut payload = serde_json::json!({ "a": { "x": 1 } });
+        assert!(PayloadPath::parse("a").unwrap().merge(&mut payload, &update, 1_000));
+        assert_eq!(payload, serde_json::json!({ "a": { "y": 1 } }), "null takes a key out");
         assert_eq!(PayloadPath::parse("a[].\"b\\\".c").unwrap().around("{}"), r#"{"a":[{"b\\":{"c":{}}}]}"#);
     }
 

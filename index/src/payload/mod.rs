@@ -16,6 +16,7 @@ pub mod predicate;
 pub use datetime::parse_datetime;
 pub use field_index::{FieldIndex, FieldIndexBuilder, IndexedValue, Probe, ValueRows, Values};
 pub use geo::Polygon;
+pub use merge::merge_keys;
 pub use path::{FieldShape, PayloadPath, Segment};
 pub use predicate::{FieldPredicate, GeoPoint, Matcher, Scalar, canonical_keyword};
 

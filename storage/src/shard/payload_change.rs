@@ -1,7 +1,7 @@
 //! Changing a stored payload.
 
 use bytes::Bytes;
-use engram_index::payload::{PayloadPath, Segment};
+use engram_index::payload::{PayloadPath, Segment, merge_keys};
 use serde_json::{Map, Value};
 
 use crate::error::{Result, StorageError};
@@ -26,14 +26,7 @@ pub(super) fn changed(payload: &[u8], change: &PayloadChange) -> Result<Option<B
         }
         PayloadChange::Merge(update) => {
             let mut object = parse(payload)?;
-            for (key, value) in parse(update)? {
-                // As in a merge patch (RFC 7396), null takes a key out.
-                if value.is_null() {
-                    object.shift_remove(&key);
-                } else {
-                    object.insert(key, value);
-                }
-            }
+            merge_keys(&mut object, parse(update)?);
             print(&Value::Object(object))
         }
         PayloadChange::DeleteKeys(paths) => {
