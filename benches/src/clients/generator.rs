@@ -33,6 +33,9 @@ impl Front {
     }
 }
 
+/// Makes the body of a search.
+type Encode = fn(&Ask, &[f32]) -> Result<Bytes>;
+
 /// Searches as they go out.
 pub(super) struct Prepared {
     front: Front,
@@ -46,7 +49,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Encodes a search for each query.
     pub(super) fn new(front: Front, address: SocketAddr, ask: &Ask, queries: &[Vec<f32>]) -> Result<Self> {
-        let (target, encode): (_, fn(&Ask, &[f32]) -> Result<Bytes>) = match front {
+        let (target, encode): (_, Encode) = match front {
             Front::Grpc => (format!("http://{address}{}", grpc::PATH), grpc::body),
             Front::Rest => (rest::path(ask), rest::body),
         };
