@@ -1,7 +1,5 @@
 //! The kernels over codes: alike on every instruction set, and near what they estimate.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use engram_index::vector::codes::{
     int4,
     int8::{self, Meta, Query},

@@ -1,7 +1,5 @@
 //! The graph: recall, reachability, its file, and what damage does to it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 use bytes::Bytes;

@@ -1,7 +1,5 @@
 //! The kernels over float vectors: the same bits on every instruction set, and near what f64 and `simsimd` say.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use engram_index::vector::{
     Metric,
     kernel::{Component, Kernel},

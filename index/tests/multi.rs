@@ -1,7 +1,5 @@
 //! Multi vectors: the max-sim scan against brute force.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use engram_index::vector::{Metric, MultiSet, MultiVector, multi};
 use engram_index::{IndexError, Mask};
 use proptest::prelude::*;

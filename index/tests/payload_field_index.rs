@@ -1,5 +1,4 @@
 //! An index answers what the JSON says: random rows, predicates and kinds, and decoders on damaged bytes.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
 

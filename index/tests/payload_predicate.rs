@@ -1,5 +1,4 @@
 //! What predicates mean, by example.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use engram_index::payload::{FieldPredicate, GeoPoint, PayloadPath, Scalar, parse_datetime};
 use serde_json::{Value, json};

@@ -1,7 +1,5 @@
 //! Sparse vectors: the inverted index against brute force, its file, and what damage does.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use bytes::Bytes;
 use engram_index::vector::sparse::{SparseBuilder, SparseIndex};
 use engram_index::vector::{Neighbor, SparseRow, SparseVector};

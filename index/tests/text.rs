@@ -1,5 +1,4 @@
 //! An index of words answers what the rows say: found rows, statistics and scores, however it is cut and stored.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has to fail")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! A graph that changes: what stays of its recall, and what it refuses.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;

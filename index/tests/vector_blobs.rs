@@ -1,7 +1,5 @@
 //! The blobs of vectors and graphs: round trips, refusals, and what damage does.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 use bytes::Bytes;

@@ -1,7 +1,5 @@
 //! What every `VectorIndex` must do, run against each implementation.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;

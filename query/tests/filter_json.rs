@@ -1,5 +1,4 @@
 //! Filters in Qdrant's dialect: what is read, what is refused and how the refusal reads.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use engram_index::payload::{FieldPredicate, PayloadPath, Scalar};
 use engram_query::filter::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH, MAX_LIST};

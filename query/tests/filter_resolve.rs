@@ -1,5 +1,4 @@
 //! A filter over a run of rows matches exactly the live rows whose JSON it matches, whichever indexes there are.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;

@@ -1,14 +1,6 @@
 //! What keys allow: roles, collections, time; and that they cannot give more than they have.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
-mod support;
-
+use crate::support::*;
 use engram_query::QueryError;
 use engram_query::database::{CollectionChange, PurgeScope};
 use engram_query::request::{Change, PointSelector, Principal, ReadOptions, ScrollRequest, Selection};
@@ -17,7 +9,6 @@ use engram_storage::catalog::{ApiKey, Key, Role, Scope};
 use engram_storage::engine::NewKey;
 use engram_storage::point::PointId;
 use engram_storage::schema::DEFAULT_TENANT;
-use support::*;
 
 fn only(names: &[&str]) -> Scope {
     Scope::Collections(names.iter().map(|n| (*n).to_owned()).collect())

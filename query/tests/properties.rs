@@ -1,12 +1,5 @@
 //! Properties of the parsers: no input makes them panic, and what they accept is what it says.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
 use engram_query::payload;
 use engram_query::token::ConsistencyToken;
 use engram_storage::schema::RegionName;

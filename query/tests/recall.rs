@@ -1,19 +1,10 @@
 //! Searches by recall, what answers say of theirs, and the re-check of sampled searches.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
-mod support;
-
+use crate::support::*;
 use engram_query::database::{PurgeScope, RecallCount};
 use engram_query::request::{NewPoint, QueryVector, SearchRequest};
 use engram_query::{Database, DatabaseOptions};
 use engram_storage::point::PointId;
-use support::*;
 
 const POINTS: u64 = 3_000;
 

@@ -1,21 +1,12 @@
 //! Searches over many shards: exact order, never short, hidden what is gone.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
-mod support;
-
+use crate::support::*;
 use engram_query::database::CollectionChange;
 use engram_query::request::{QueryVector, ReadOptions, ScrollRequest, SearchRequest, Selection};
 use engram_query::token::ConsistencyToken;
 use engram_storage::ErrorKind;
 use engram_storage::point::PointId;
 use engram_storage::schema::RetentionRule;
-use support::*;
 
 const POINTS: u64 = 600;
 

@@ -1,15 +1,12 @@
 //! Snapshots through the one door: answers before and after are the same, and definitions are checked again.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
-mod support;
-
+use crate::support::*;
 use bytes::Bytes;
 use engram_query::QueryError;
 use engram_query::database::{SnapshotSource, Upload};
 use engram_storage::ErrorKind;
 use engram_storage::snapshot::format::ContainerWriter;
 use engram_storage::snapshot::{ShardSummary, SnapshotHeader};
-use support::*;
 
 async fn download(world: &World, collection: &str, snapshot: &str) -> Vec<u8> {
     let mut file = world.db.open_snapshot(OWNER, collection, snapshot).await.unwrap();

@@ -1,16 +1,8 @@
 //! Text searches and text conditions over shards and segments: the same answer however points lie.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::*;
 use bytes::Bytes;
 use engram_index::payload::PayloadIndexKind;
 use engram_index::text::TextOptions;
@@ -24,7 +16,6 @@ use engram_storage::schema::PayloadIndexSpec;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use support::*;
 
 const POINTS: u64 = 900;
 

@@ -1,17 +1,13 @@
 //! Sparse and multi vectors: refused where they do not fit, found where they do, weighed by what the collection holds.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::*;
 use engram_index::vector::{Metric, MultiVector, SparseVector, VectorValue, multi, sparse};
 use engram_query::request::{NewPoint, QueryVector, ReadOptions, SearchRequest, Selection, VectorUpdate};
 use engram_storage::point::PointId;
 use engram_storage::schema::{SparseModifier, VectorField, VectorKind};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use support::*;
 
 const SHARDS: u32 = 3;
 

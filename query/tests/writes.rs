@@ -1,14 +1,6 @@
 //! Writes: conditions, repeats, regions, limits, tenants.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
-mod support;
-
+use crate::support::*;
 use bytes::Bytes;
 use engram_query::database::CollectionChange;
 use engram_query::limits::{MAX_BATCH, MAX_PAYLOAD_BYTES};
@@ -19,7 +11,6 @@ use engram_query::request::{
 use engram_storage::ErrorKind;
 use engram_storage::op::{OpOutcome, PayloadChange};
 use engram_storage::point::PointId;
-use support::*;
 
 fn keyed(key: &str) -> WriteOptions {
     WriteOptions { idempotency_key: Some(key.into()), ..waiting() }

@@ -1,5 +1,4 @@
 //! The catalog in redb: contract, reopening as after a kill, and damage of its file.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests report by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;

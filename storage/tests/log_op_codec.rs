@@ -1,5 +1,4 @@
 //! The bytes of an operation batch: what goes in comes out, and damaged bytes never panic or take much memory.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests report by panicking")]
 
 use bytes::Bytes;
 use engram_index::vector::{MultiVector, SparseVector, VectorValue};

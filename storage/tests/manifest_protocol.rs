@@ -1,7 +1,5 @@
 //! Manifests: publication, fencing, damage and the collection of garbage.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use engram_storage::StorageError;

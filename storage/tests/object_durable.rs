@@ -1,7 +1,5 @@
 //! The object store: paths, put-if-absent, staging files, mapped reads.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::io::Write;
 
 use engram_storage::StorageError;

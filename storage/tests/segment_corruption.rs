@@ -1,7 +1,5 @@
 //! Damage of every kind of file of a segment: opening it fails, naming the file.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::sync::Arc;
 
 use engram_index::Mask;

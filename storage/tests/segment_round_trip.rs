@@ -1,7 +1,5 @@
 //! Segments: what is written comes back, from the blobs and from the Parquet file.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

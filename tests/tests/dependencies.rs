@@ -1,12 +1,5 @@
 //! What the build is made of: licences, banned crates, version floors (`deny.toml` says the same to cargo-deny).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

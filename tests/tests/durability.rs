@@ -1,12 +1,5 @@
 //! Acknowledged means synced: seen from outside with a tracer, on a failing disk, and on a full one.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 

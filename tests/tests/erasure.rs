@@ -1,12 +1,5 @@
 //! The byte scan: what a purge erased is in no file any more, in no form.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
 use std::time::Duration;
 
 use engram_proto::v1::{

@@ -1,12 +1,5 @@
 //! Segments are Parquet files that other tools open: pyarrow and DuckDB see what the API gives.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
 use std::path::PathBuf;
 use std::process::Command;
 

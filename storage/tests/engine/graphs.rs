@@ -16,7 +16,7 @@ use engram_storage::shard::Shard;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::{DIM, Fixture, NOW, batch, point};
+use super::{DIM, Fixture, NOW, batch, point};
 
 /// A vector that depends on the id and the round it was written in.
 fn drawn(id: u64, round: u64) -> Vec<f32> {

@@ -10,8 +10,8 @@ use engram_storage::op::Op;
 use engram_storage::schema::DEFAULT_TENANT;
 use engram_storage::snapshot::SnapshotError;
 
-use crate::snapshots::{CANARY, recover, shard_of, target, upload};
-use crate::{DAY, Fixture, NOW, all, batch, files_with, point, until_some, upserts};
+use super::snapshots::{CANARY, recover, shard_of, target, upload};
+use super::{DAY, Fixture, NOW, all, batch, files_with, point, until_some, upserts};
 
 const OLD: i64 = NOW - 100 * DAY;
 

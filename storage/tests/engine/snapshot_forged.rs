@@ -8,8 +8,8 @@ use engram_storage::schema::DEFAULT_TENANT;
 use engram_storage::snapshot::format::{ContainerReader, ContainerWriter, EntryKind};
 use engram_storage::snapshot::{ShardSummary, SnapshotHeader};
 
-use crate::snapshots::{recover, target, upload};
-use crate::{Fixture, NOW, upserts};
+use super::snapshots::{recover, target, upload};
+use super::{Fixture, NOW, upserts};
 
 /// A snapshot taken apart.
 struct Parts {

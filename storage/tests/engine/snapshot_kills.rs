@@ -13,8 +13,8 @@ use engram_storage::snapshot::Upload;
 use engram_storage::{ErrorKind, StorageError};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::snapshots::{assert_whole, filled, listed, recover, target, upload};
-use crate::{Fixture, NOW, all, batch, expected, point, upserts};
+use super::snapshots::{assert_whole, filled, listed, recover, target, upload};
+use super::{Fixture, NOW, all, batch, expected, point, upserts};
 
 /// What a kill leaves of a recovery is removed at the next start: its collection counts as dropped until it is whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,9 +36,9 @@ async fn an_interrupted_recovery_is_swept_at_the_next_start() {
     assert_eq!(recovering.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(fixture.on_disk().len(), 1);
 
-    let engine = crate::open(copy.path(), &fixture.clock).await;
+    let engine = super::open(copy.path(), &fixture.clock).await;
     let after = Fixture { dir: copy, clock: fixture.clock.clone(), engine, schema: fixture.schema.clone() };
-    let swept = crate::until_some("the leftovers to go", Duration::from_secs(30), || async {
+    let swept = super::until_some("the leftovers to go", Duration::from_secs(30), || async {
         Ok((after.on_disk() == BTreeSet::from([after.schema.id.to_string()])).then_some(()))
     });
     swept.await.unwrap();
@@ -78,7 +78,7 @@ fn child() {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let engine = crate::open(Path::new(&dir), &engram_storage::ManualClock::new(NOW)).await;
+        let engine = super::open(Path::new(&dir), &engram_storage::ManualClock::new(NOW)).await;
         let listed_now = engine.snapshots(DEFAULT_TENANT, "c").await.unwrap();
         println!("READY");
         match work.as_str() {
@@ -108,7 +108,7 @@ fn child() {
 
 fn start_child(dir: &Path, work: &str, limit: Option<u64>) -> std::process::Child {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "snapshot_kills::child", "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", "engine::snapshot_kills::child", "--nocapture", "--test-threads=1"]);
     command.env(CHILD_DIR, dir).env(CHILD_WORK, work).stdout(std::process::Stdio::piped());
     if let Some(limit) = limit {
         command.env(CHILD_LIMIT, limit.to_string());
@@ -157,7 +157,7 @@ async fn a_kill_while_snapshots_are_made_leaves_whole_ones_only() {
         let told = kill_at_random(start_child(dir.path(), "create", None), &mut rng);
         made.extend(told.iter().filter_map(|line| line.strip_prefix("MADE ")).map(str::to_owned));
     }
-    let engine = crate::open(dir.path(), &clock).await;
+    let engine = super::open(dir.path(), &clock).await;
     let fixture = fixture.insert(Fixture { dir, clock, engine, schema });
     let names: BTreeSet<String> = fixture.names().await.into_iter().collect();
     assert!(made.is_subset(&names), "{made:?} were told, {names:?} are there");
@@ -186,13 +186,13 @@ async fn a_kill_while_a_collection_is_replaced_leaves_either() {
     let (mut dir, clock, _) = fixture.closed().await;
     for _ in 0..6 {
         kill_at_random(start_child(dir.path(), "recover", None), &mut rng);
-        let engine = crate::open(dir.path(), &clock).await;
+        let engine = super::open(dir.path(), &clock).await;
         let schema = engine.collection(DEFAULT_TENANT, "c").unwrap();
         let fixture = Fixture { dir, clock: clock.clone(), engine, schema };
         let found = all(&*fixture.shard().await);
         assert!(found == expected(0..50, "a") || found == expected(0..80, "b"), "{} points", found.len());
         let alone = BTreeSet::from([fixture.schema.id.to_string()]);
-        let swept = crate::until_some("the leftovers to go", Duration::from_secs(30), || async {
+        let swept = super::until_some("the leftovers to go", Duration::from_secs(30), || async {
             Ok((fixture.on_disk() == alone).then_some(()))
         });
         swept.await.unwrap();
@@ -222,7 +222,7 @@ async fn a_full_disk_is_told_and_leaves_nothing() {
     for what in ["CREATE Exhausted", "RECOVER Exhausted"] {
         assert!(told.contains(what) && told.contains("the disk is full"), "{told}");
     }
-    let engine = crate::open(dir.path(), &clock).await;
+    let engine = super::open(dir.path(), &clock).await;
     let fixture = Fixture { dir, clock, engine, schema };
     assert_eq!(fixture.names().await, [info.name]);
     assert_eq!(std::fs::read_dir(fixture.folder()).unwrap().count(), 1);

@@ -11,8 +11,8 @@ use engram_storage::schema::DEFAULT_TENANT;
 use engram_storage::snapshot::{SnapshotError, Upload};
 use engram_storage::{ErrorKind, StorageError};
 
-use crate::snapshots::{CANARY, listed, recover, shard_of, target, upload};
-use crate::{DAY, Fixture, NOW, batch, files_with, point, upserts};
+use super::snapshots::{CANARY, listed, recover, shard_of, target, upload};
+use super::{DAY, Fixture, NOW, batch, files_with, point, upserts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purge_reaches_snapshots_and_what_was_downloaded_before_does_not_come_back() {

@@ -16,7 +16,7 @@ use engram_storage::snapshot::{SnapshotError, SnapshotInfo, Upload};
 use engram_storage::{ErrorKind, StorageError};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::{Fixture, NOW, all, batch, expected, upserts};
+use super::{Fixture, NOW, all, batch, expected, upserts};
 
 pub(crate) const CANARY: &str = "canary-90f1b2a3948576675849302112fedcba";
 

@@ -9,7 +9,7 @@ use engram_storage::schema::{CollectionSchema, DEFAULT_TENANT, PayloadIndexSpec}
 use engram_storage::segment::run::Run;
 use engram_storage::shard::Shard;
 
-use crate::{DAY, Fixture, NOW, batch, files_with, point, upserts};
+use super::{DAY, Fixture, NOW, batch, files_with, point, upserts};
 
 fn spec(options: &str) -> PayloadIndexSpec {
     let options: TextOptions = serde_json::from_str(options).unwrap();

@@ -7,7 +7,7 @@ use engram_tests::{wait, wire};
 use serde_json::json;
 use tonic::Code;
 
-use crate::{DIMENSION, loaded, server};
+use super::{DIMENSION, loaded, server};
 
 fn conditional(point: Point, version: u64) -> UpsertRequest {
     UpsertRequest {

@@ -9,7 +9,7 @@ use engram_tests::wire;
 use serde_json::json;
 use tonic::Code;
 
-use crate::{DIMENSION, loaded, server};
+use super::{DIMENSION, loaded, server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn collections_are_created_listed_changed_and_dropped() {

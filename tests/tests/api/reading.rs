@@ -5,7 +5,7 @@ use engram_tests::wire;
 use serde_json::json;
 use tonic::Code;
 
-use crate::{DIMENSION, loaded, server};
+use super::{DIMENSION, loaded, server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_give_every_point_once_in_order() {

@@ -7,7 +7,7 @@ use engram_tests::corpus::Corpus;
 use engram_tests::{Client, Server, ServerOptions, wait, wire};
 use tonic::{Code, Status};
 
-use crate::{DIMENSION, SEED, loaded};
+use super::{DIMENSION, SEED, loaded};
 
 const SEARCHES: usize = 20;
 
@@ -74,7 +74,7 @@ async fn live_recall_is_measured_in_idle_time_and_goes_with_its_collection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recall_is_a_share_and_no_companion_of_ef() {
-    let (_server, client) = crate::server().await;
+    let (_server, client) = super::server().await;
     loaded(&client, "secret-name", 10, &[], 1).await;
     let query = [0.5; DIMENSION];
     for bad in [0.0, 1.5, f32::NAN] {

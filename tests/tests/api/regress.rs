@@ -8,7 +8,7 @@ use engram_proto::v1::{Metric, PurgeRequest};
 use engram_tests::{Client, Server, ServerOptions, files, wire};
 use serde_json::json;
 
-use crate::{DIMENSION, loaded, server};
+use super::{DIMENSION, loaded, server};
 
 fn of_type(server: &Server, kind: &str) -> Vec<PathBuf> {
     let mut found = files::all(server.data_dir()).unwrap();
@@ -258,7 +258,7 @@ async fn regress_t16_a_compaction_of_several_segments_skips_no_delete() {
     // Each segment holds rows that later ones replace or delete.
     for part in 1..4 {
         let rewritten = docs.iter().skip(part * 40).take(120).cloned().collect::<Vec<_>>();
-        crate::load(&client, "c", &rewritten).await;
+        super::load(&client, "c", &rewritten).await;
         client.delete("c", &(0..400).filter(|n| *n as usize % 7 == part).collect::<Vec<_>>()).await.unwrap();
         client.flush("c").await.unwrap();
     }
@@ -303,7 +303,7 @@ async fn regress_t17_export_and_load_carry_no_deleted_point() {
     let (server, client) = server().await;
     let docs = loaded(&client, "c", 300, &[], 1).await;
     client.flush("c").await.unwrap();
-    crate::load(&client, "c", &docs[100..200]).await;
+    super::load(&client, "c", &docs[100..200]).await;
     client.delete("c", &(0..300).step_by(3).collect::<Vec<_>>()).await.unwrap();
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("backup.parquet").display().to_string();
@@ -325,7 +325,7 @@ async fn regress_t20_delete_after_overwriting_everything_twice() {
     let (_server, client) = server().await;
     let docs = loaded(&client, "c", 200, &[], 1).await;
     client.flush("c").await.unwrap();
-    crate::load(&client, "c", &docs).await;
+    super::load(&client, "c", &docs).await;
     let all: Vec<u64> = (0..200).collect();
     client.delete("c", &all).await.unwrap();
     assert_eq!((client.count("c").await.unwrap(), ids(&client).await.len()), (0, 0));

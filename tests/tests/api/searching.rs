@@ -10,7 +10,7 @@ use engram_tests::{Client, oracle, wire};
 use serde_json::Value;
 use tonic::Code;
 
-use crate::{DIMENSION, SEED, load, loaded, server};
+use super::{DIMENSION, SEED, load, loaded, server};
 
 fn search(name: &str, query: &[f32], k: u32, exact: bool) -> SearchRequest {
     SearchRequest {

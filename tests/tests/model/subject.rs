@@ -25,7 +25,7 @@ use rand::rngs::StdRng;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::truth::{DIMENSION, Held, REGIONS, Step, Truth, region};
+use super::truth::{DIMENSION, Held, REGIONS, Step, Truth, region};
 
 const NAME: &str = "model";
 const WHO: Principal = Principal::root(DEFAULT_TENANT);

@@ -2,21 +2,14 @@
 //!
 //! `ENGRAM_MODEL_OPS` sets the number of operations (20,000), `ENGRAM_SEED` repeats a run.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
 mod subject;
 mod truth;
 
 use engram_tests::random;
 use rand::Rng;
 
-use subject::Subject;
-use truth::Step;
+use self::subject::Subject;
+use self::truth::Step;
 
 /// Operations between two comparisons of everything.
 const FULL_CHECK: u64 = 400;

@@ -1,12 +1,5 @@
 //! The engine over its embedded backends: what was acknowledged survives, what was deleted does not.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

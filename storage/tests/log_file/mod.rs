@@ -1,5 +1,4 @@
 //! The file log: contract, torn tails, damage, faults of the disk, and the failures other databases had.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests report by panicking")]
 
 mod corruption;
 mod faults;

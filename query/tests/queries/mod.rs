@@ -1,12 +1,5 @@
 //! Queries in stages, each against a reference that looks at every point.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
 mod consistency;
 mod examples;
 mod facets;
@@ -14,11 +7,10 @@ mod groups;
 mod limits;
 mod orders;
 mod prefetch;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::*;
 use engram_index::payload::PayloadIndexKind;
 use engram_index::vector::Metric;
 use engram_query::filter::Filter;
@@ -30,7 +22,6 @@ use engram_storage::schema::PayloadIndexSpec;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use support::*;
 
 pub const NAME: &str = "c";
 

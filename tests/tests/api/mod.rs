@@ -1,12 +1,5 @@
 //! The API end to end: a real server process, a real connection.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has to fail"
-)]
-
 mod agents;
 mod collections;
 mod reading;
