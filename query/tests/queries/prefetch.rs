@@ -240,7 +240,7 @@ async fn runs_that_wait_for_their_graph_can_be_left_out() {
     world.db.create_collection(OWNER, new, false).await.unwrap();
     world.put(NAME, (0..100).map(point).collect()).await;
     let params = StageParams { indexed_only: true, ..Default::default() };
-    let indexed = || request(Stage { params, ..stage(Query::Nearest(value(&support::vector(1))), 1_000) });
+    let indexed = || request(Stage { params, ..stage(Query::Nearest(value(&vector(1))), 1_000) });
     assert!(world.db.query(OWNER, indexed()).await.unwrap().hits.is_empty());
     // Too few vectors for a graph wait for none.
     world.put(NAME, (200..230).map(point).collect()).await;
