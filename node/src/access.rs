@@ -16,7 +16,7 @@ pub(crate) enum Access {
     Write,
     /// Definitions, erasure, upkeep, keys of the tenant.
     Admin,
-    /// Tenants.
+    /// Tenants, and what tells of all of them.
     Root,
 }
 
@@ -83,13 +83,14 @@ const GRPC: &[(&str, Access)] = &[
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Access::Read),
 ];
 
-/// Routes of HTTP: method and template, as the router has it.
+/// Routes of HTTP beside the table of the REST interface: method and template, as the router has it.
 const HTTP: &[(&str, &str, Access)] = &[
     ("GET", "/", Access::None),
     ("GET", "/healthz", Access::None),
     ("GET", "/livez", Access::None),
     ("GET", "/readyz", Access::None),
-    ("GET", "/metrics", Access::None),
+    // It tells how much all tenants do.
+    ("GET", "/metrics", Access::Root),
 ];
 
 static TABLE: LazyLock<HashMap<(&'static str, &'static str), Access>> = LazyLock::new(|| {

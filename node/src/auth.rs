@@ -64,12 +64,19 @@ impl From<Refused> for Status {
 #[derive(Clone)]
 pub(crate) struct Gate {
     root_key: Option<RootKey>,
+    metrics_key: Option<RootKey>,
     engine: Arc<Engine>,
 }
 
 impl Gate {
-    pub(crate) fn new(root_key: Option<RootKey>, engine: Arc<Engine>) -> Self {
-        Self { root_key, engine }
+    pub(crate) fn new(root_key: Option<RootKey>, metrics_key: Option<RootKey>, engine: Arc<Engine>) -> Self {
+        Self { root_key, metrics_key, engine }
+    }
+
+    /// Whether the credential is the one of scrapers, which opens the metrics and nothing else.
+    pub(crate) fn opens_metrics(&self, headers: &HeaderMap) -> bool {
+        let key = self.metrics_key.as_ref();
+        key.zip(credential(headers)).is_some_and(|(key, given)| key.matches(given))
     }
 
     /// The principal of a request with these headers. `path` is that of the call for gRPC (without `method`), the

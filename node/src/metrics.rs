@@ -84,6 +84,8 @@ pub struct Metrics {
     pub(crate) retention_runs: Counter,
     /// Points erased by purges and the retention job.
     pub(crate) points_erased: Counter,
+    /// Connections closed since their address had its part.
+    pub(crate) connections_refused: Counter,
     log_appends: Tallied,
     flushes: Tallied,
     rewrites: Tallied,
@@ -112,6 +114,7 @@ impl Metrics {
             searches: Counter::default(),
             retention_runs: Counter::default(),
             points_erased: Counter::default(),
+            connections_refused: Counter::default(),
             log_appends: Tallied::default(),
             flushes: Tallied::default(),
             rewrites: Tallied::default(),
@@ -144,6 +147,11 @@ impl Metrics {
         r.register("searches", "Searches answered", self.searches.clone());
         r.register("retention_runs", "Runs of the retention job", self.retention_runs.clone());
         r.register("points_erased", "Points erased by purges and retention", self.points_erased.clone());
+        r.register(
+            "connections_refused",
+            "Connections closed since their address had as many open as it may",
+            self.connections_refused.clone(),
+        );
         self.log_appends.register(r, ("log_append", "log_appends"), "Appends to logs, each with one sync");
         self.flushes.register(r, ("flush", "flushes"), "Memtables written to segments");
         self.rewrites.register(r, ("rewrite", "rewrites"), "Segments merged or written anew");

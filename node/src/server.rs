@@ -41,8 +41,9 @@ use crate::rest::{self, Rest};
 use crate::serve::admission::Admission;
 use crate::serve::front::{Front, FrontLayer};
 use crate::serve::http::{self, HttpState};
-use crate::serve::listener::{Acceptor, bind, tls_acceptor};
+use crate::serve::listener::{Acceptor, HANDSHAKE, bind, tls_acceptor};
 use crate::serve::observed_body::Watch;
+use crate::serve::places::Places;
 use crate::{NodeError, VERSION, wiring};
 
 const HEADER_LIST: u32 = 16 << 10;
@@ -102,14 +103,12 @@ impl Node {
         }
         let ready = Arc::new(AtomicBool::new(true));
         let http_state = HttpState {
-            metrics: metrics.clone(),
             database: database.clone(),
-            admission: admission.clone(),
             qdrant_title: config.rest.qdrant_title,
             ready: ready.clone(),
         };
         let front = Arc::new(Front {
-            gate: Gate::new(config.root_key.clone(), engine.clone()),
+            gate: Gate::new(config.root_key.clone(), config.metrics_key.clone(), engine.clone()),
             admission,
             metrics: metrics.clone(),
             max_message: config.limits.message_bytes,
@@ -129,7 +128,7 @@ impl Node {
         let context = Arc::new(context);
         let rest = Arc::new(Rest { context: context.clone(), front: front.clone() });
         let http_routes = rest::router(rest, http::router(http_state));
-        let http_task = serve_http(&context.config, http, http_routes, stopping.clone())?;
+        let http_task = serve_http(&context, http, http_routes, stopping.clone())?;
         let grpc_task = serve_grpc(context, grpc, front, &health, stopping).await?;
         tracing::info!(grpc = %grpc_addr, http = %http_addr, version = VERSION, "engram is ready");
         Ok(Self {
@@ -215,14 +214,17 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, NodeError> {
 }
 
 fn serve_http(
-    config: &NodeConfig,
+    context: &Context,
     listener: TcpListener,
     routes: Router,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, NodeError> {
+    let config = &context.config;
     let tls = config.tls.as_ref().map(|files| tls_acceptor(files, &[b"h2", b"http/1.1"])).transpose()?;
-    let acceptor = Acceptor { listener, tls, connections: config.limits.connections, stop };
-    Ok(tokio::spawn(http::serve(routes, acceptor.start(), config.limits.drain)))
+    let places = Places::new(config.limits.connections, context.metrics.connections_refused.clone());
+    let acceptor = Acceptor { listener, tls, places, handshake: HANDSHAKE, stop };
+    let times = http::Times { head: http::HEAD_TIME, drain: config.limits.drain };
+    Ok(tokio::spawn(http::serve(routes, acceptor.start(), times)))
 }
 
 async fn serve_grpc(
@@ -234,7 +236,8 @@ async fn serve_grpc(
 ) -> Result<JoinHandle<()>, NodeError> {
     let (config, limits) = (&context.config, &context.config.limits);
     let tls = config.tls.as_ref().map(|files| tls_acceptor(files, &[b"h2"])).transpose()?;
-    let acceptor = Acceptor { listener, tls, connections: limits.connections, stop: stop.clone() };
+    let places = Places::new(limits.connections, context.metrics.connections_refused.clone());
+    let acceptor = Acceptor { listener, tls, places, handshake: HANDSHAKE, stop: stop.clone() };
     let connections = ReceiverStream::new(acceptor.start());
     let server = transport(limits).layer(FrontLayer(front)).add_routes(routes(&context, health).await?);
     Ok(tokio::spawn(async move {

@@ -144,8 +144,8 @@ pub struct Limits {
     pub inflight_bytes: usize,
     /// How long a request waits for room before it is told to try later.
     pub queue_wait: Duration,
-    /// Open connections of each listener.
-    pub connections: usize,
+    /// Open connections of each listener, in all and of one address.
+    pub connections: ConnectionBounds,
     /// Streams of one HTTP/2 connection at once.
     pub streams_per_connection: u32,
     /// HTTP/2 flow-control window of a connection and of a stream.
@@ -158,12 +158,21 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// How many connections a listener has open at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionBounds {
+    /// All together.
+    pub all: usize,
+    /// Those of one address. `None`: half of all, and no bound for this machine, where proxies and sidecars are.
+    pub per_address: Option<usize>,
+}
+
 /// How the REST interface shows itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestSettings {
     /// `GET /` has the title of Qdrant.
     pub qdrant_title: bool,
-    /// Origins whose pages may call; none where empty.
+    /// Origins whose pages may call; none where empty, but for the server's own.
     pub cors_origins: Vec<String>,
 }
 
@@ -174,12 +183,14 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Address of the gRPC listener; port 0 means any free one.
     pub grpc: SocketAddr,
-    /// Address of the HTTP listener (health, metrics); port 0 means any free one.
+    /// Address of the HTTP listener (REST, health, metrics); port 0 means any free one.
     pub http: SocketAddr,
     /// Encryption of both listeners.
     pub tls: Option<TlsFiles>,
     /// Credential that every request must carry.
     pub root_key: Option<RootKey>,
+    /// Credential that opens the metrics and nothing else.
+    pub metrics_key: Option<RootKey>,
     /// The user accepts an open server on a network.
     pub insecure: bool,
     /// Memory the server plans with.

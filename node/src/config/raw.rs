@@ -68,7 +68,7 @@ impl Default for RawConfig {
 pub struct ListenSection {
     /// gRPC, `ADDRESS:PORT`; port 0 takes a free one.
     pub grpc: String,
-    /// Health and metrics.
+    /// REST, health and metrics.
     pub http: String,
 }
 
@@ -94,6 +94,9 @@ pub struct TlsSection {
 pub struct AuthSection {
     /// File whose first line is the root key; empty for none.
     pub root_key_file: String,
+    /// File whose first line is a key that opens `/metrics` and nothing else; empty for none. Where the server asks for keys,
+    /// `/metrics` wants this one or the root key: it tells of all tenants. Scrapers send it as `authorization: Bearer`.
+    pub metrics_key_file: String,
     /// The key itself: only from `ENGRAM__AUTH__ROOT_KEY`, never from a file or a flag, never printed.
     #[serde(skip_serializing)]
     pub root_key: Option<Secret>,
@@ -214,6 +217,10 @@ pub struct LimitsSection {
     pub queue_wait_ms: u64,
     /// Open connections of each listener.
     pub connections: u64,
+    /// Of these, the connections of one address, or of one /64 network of IPv6: more are closed at once, counted by
+    /// `engram_connections_refused_total`. 0 means half of `connections`, and no bound for this machine itself; a number
+    /// holds for all, so behind a proxy on another machine it should not be small.
+    pub connections_per_address: u64,
     /// Streams of one HTTP/2 connection at once.
     pub streams_per_connection: u64,
     /// HTTP/2 window; 0 means: fits the memory, 64 KiB to 1 MiB.
@@ -235,6 +242,7 @@ impl Default for LimitsSection {
             inflight_bytes: 0,
             queue_wait_ms: 2_000,
             connections: 1024,
+            connections_per_address: 0,
             streams_per_connection: 256,
             window_bytes: 0,
             bulk_batches: 4,
@@ -264,7 +272,12 @@ impl Default for RetentionSection {
 pub struct RestSection {
     /// `GET /` calls the server what Qdrant calls itself: a few clients look for that.
     pub qdrant_title: bool,
-    /// Origins whose pages may call the server from a browser, `*` for all; none where empty.
+    /// Origins (`SCHEME://HOST[:PORT]`) whose pages may call the server from a browser, `*` for all; none where empty.
+    ///
+    /// A server that asks for no key is guarded by these alone, since any page could send it a request. It answers a request
+    /// with `origin` with 403 unless that is listed here or is the server's own (`/dashboard`); and while it listens on
+    /// loopback only, one whose `host` (or `:authority`) is no name or address of this machine, such as a foreign name
+    /// that was pointed at 127.0.0.1. Programs send no `origin`; through a proxy, keep the name `localhost` or use a key.
     pub cors_origins: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The root key: kept as a hash, compared in constant time, never printed.
+//! The keys of the configuration: kept as hashes, compared in constant time, never printed.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// BLAKE3 hash of the root key.
+/// BLAKE3 hash of the root key, or of that of scrapers.
 #[derive(Clone)]
 pub struct RootKey([u8; 32]);
 

@@ -1,13 +1,13 @@
 //! From what a user wrote to what the server runs on.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::raw::{IndexSection, LimitsSection, RawConfig, RestSection, StorageSection};
 use super::{
-    CatalogBackend, ConfigError, IndexSettings, LITTLE_MEMORY, Limits, LogBackend, LogFormat, NodeConfig,
-    ObjectsBackend, RestSettings, RootKey, StorageSettings, TlsFiles, memory,
+    CatalogBackend, ConfigError, ConnectionBounds, IndexSettings, LITTLE_MEMORY, Limits, LogBackend,
+    LogFormat, NodeConfig, ObjectsBackend, RestSettings, RootKey, StorageSettings, TlsFiles, memory,
 };
 
 const MIB: u64 = 1 << 20;
@@ -34,6 +34,7 @@ impl NodeConfig {
             http: address("listen.http", &raw.listen.http)?,
             tls: tls(&raw.tls.cert, &raw.tls.key)?,
             root_key: root_key(raw)?,
+            metrics_key: metrics_key(raw)?,
             insecure: raw.insecure,
             memory_bytes: memory,
             log: LogBackend::File,
@@ -122,26 +123,37 @@ fn tls(cert: &str, key: &str) -> Result<Option<TlsFiles>, ConfigError> {
 }
 
 fn root_key(raw: &RawConfig) -> Result<Option<RootKey>, ConfigError> {
-    let (name, text) = match (&raw.auth.root_key, raw.auth.root_key_file.as_str()) {
-        (None, "") => return Ok(None),
+    const NAME: &str = "auth.root_key_file";
+    match (&raw.auth.root_key, raw.auth.root_key_file.as_str()) {
+        (None, "") => Ok(None),
         (Some(_), file) if !file.is_empty() => {
             let why = "is given beside ENGRAM__AUTH__ROOT_KEY; give only one of them";
-            return Err(ConfigError::value("auth.root_key_file", why));
+            Err(ConfigError::value(NAME, why))
         }
-        (Some(secret), _) => ("ENGRAM__AUTH__ROOT_KEY", secret.expose().to_owned()),
-        (None, file) => ("auth.root_key_file", first_line(Path::new(file))?),
-    };
+        (Some(secret), _) => usable("ENGRAM__AUTH__ROOT_KEY", secret.expose()).map(Some),
+        (None, file) => usable(NAME, &first_line(NAME, file)?).map(Some),
+    }
+}
+
+fn metrics_key(raw: &RawConfig) -> Result<Option<RootKey>, ConfigError> {
+    const NAME: &str = "auth.metrics_key_file";
+    match raw.auth.metrics_key_file.as_str() {
+        "" => Ok(None),
+        file => usable(NAME, &first_line(NAME, file)?).map(Some),
+    }
+}
+
+fn usable(name: &str, key: &str) -> Result<RootKey, ConfigError> {
     let why = format!(
         "holds no usable key; use {} or more printable characters without spaces, for instance from `openssl rand -hex 32`",
         RootKey::MIN_LEN
     );
-    RootKey::new(&text).map(Some).ok_or_else(|| ConfigError::value(name, why))
+    RootKey::new(key).ok_or_else(|| ConfigError::value(name, why))
 }
 
-fn first_line(path: &Path) -> Result<String, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        ConfigError::value("auth.root_key_file", format!("{} cannot be read ({e})", path.display()))
-    })?;
+fn first_line(name: &str, path: &str) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::value(name, format!("{path} cannot be read ({e})")))?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
@@ -231,6 +243,10 @@ fn limits(raw: &LimitsSection, memory: u64) -> Result<Limits, ConfigError> {
         given => given,
     };
     let connections = within("limits.connections", raw.connections, 1, 65_536)?;
+    let per_address = match raw.connections_per_address {
+        0 => None,
+        given => Some(within("limits.connections_per_address", given, 1, connections as u64)?),
+    };
     // Peers may fill a window before the server reads a byte: all windows together stay within an eighth of memory.
     let window = match raw.window_bytes {
         0 => (memory / 8 / connections as u64).clamp(64 << 10, MIB),
@@ -246,7 +262,7 @@ fn limits(raw: &LimitsSection, memory: u64) -> Result<Limits, ConfigError> {
         queue_wait: Duration::from_millis(
             within("limits.queue_wait_ms", raw.queue_wait_ms, 0, 600_000)? as u64
         ),
-        connections,
+        connections: ConnectionBounds { all: connections, per_address },
         streams_per_connection: u32_within(
             "limits.streams_per_connection",
             raw.streams_per_connection,

@@ -4,7 +4,8 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 
 use super::error::RestError;
 use crate::config::RestSettings;
@@ -14,9 +15,10 @@ use crate::config::RestSettings;
 ///
 /// # Errors
 /// 403, and what to do.
-pub(super) fn check(headers: &HeaderMap, settings: &RestSettings, loopback: bool) -> Result<(), RestError> {
-    let text = |name| headers.get(name).map(|value: &header::HeaderValue| value.to_str().unwrap_or("?"));
-    let host = text(header::HOST);
+pub(super) fn check(head: &Parts, settings: &RestSettings, loopback: bool) -> Result<(), RestError> {
+    let text = |name| head.headers.get(name).map(|value: &header::HeaderValue| value.to_str().unwrap_or("?"));
+    // HTTP/2 has no such header: the name stands in the address of the request.
+    let host = head.uri.authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
     if loopback && host.is_some_and(|host| !is_this_machine(host)) {
         return Err(refused(
             "the name in `host` is none of this machine, and the server asks for no key: call it as localhost, or \
@@ -56,45 +58,86 @@ fn is_this_machine(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Request;
+
     use super::*;
 
-    fn allows(host: &str, origin: Option<&str>, known: &[&str], loopback: bool) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, host.parse().unwrap());
+    /// How the name of the server comes in.
+    #[derive(Clone, Copy, Debug)]
+    enum Named {
+        /// HTTP/1.1.
+        InHeader,
+        /// HTTP/2.
+        InAddress,
+    }
+    use Named::{InAddress, InHeader};
+
+    fn allows(
+        (named, host): (Named, &str),
+        origin: Option<&str>,
+        (known, loopback): (&[&str], bool),
+    ) -> bool {
+        let mut request = match named {
+            InHeader => Request::builder().uri("/collections").header(header::HOST, host),
+            InAddress => Request::builder().uri(format!("https://{host}/collections")),
+        };
         if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, origin.parse().unwrap());
+            request = request.header(header::ORIGIN, origin);
         }
+        let (head, ()) = request.body(()).unwrap().into_parts();
         let cors_origins = known.iter().map(|&origin| origin.to_owned()).collect();
-        check(&headers, &RestSettings { qdrant_title: false, cors_origins }, loopback).is_ok()
+        check(&head, &RestSettings { qdrant_title: false, cors_origins }, loopback).is_ok()
     }
 
     #[test]
     fn only_names_of_this_machine_lead_to_it() {
-        for host in
-            ["localhost:6333", "127.0.0.1:6333", "127.1.2.3", "[::1]:6333", "LOCALHOST", "a.localhost:1"]
-        {
-            assert!(allows(host, None, &[], true), "{host}");
-        }
-        for host in [
-            "evil.example",
-            "evil.example:6333",
-            "localhost.evil.example",
-            "10.0.0.1:6333",
-            "127.0.0.1.evil.example",
-        ] {
-            assert!(!allows(host, None, &[], true), "{host}");
-            assert!(allows(host, None, &[], false), "{host}");
+        for named in [InHeader, InAddress] {
+            for host in
+                ["localhost:6333", "127.0.0.1:6333", "127.1.2.3", "[::1]:6333", "LOCALHOST", "a.localhost:1"]
+            {
+                assert!(allows((named, host), None, (&[], true)), "{named:?} {host}");
+            }
+            for host in [
+                "evil.example",
+                "evil.example:6333",
+                "localhost.evil.example",
+                "10.0.0.1:6333",
+                "127.0.0.1.evil.example",
+                "localhost@evil.example",
+            ] {
+                assert!(!allows((named, host), None, (&[], true)), "{named:?} {host}");
+                assert!(allows((named, host), None, (&[], false)), "{named:?} {host}");
+            }
         }
     }
 
     #[test]
     fn pages_are_its_own_or_known() {
-        assert!(allows("localhost:6333", Some("http://localhost:6333"), &[], true));
-        assert!(!allows("localhost:6333", Some("http://localhost:3000"), &[], true));
-        assert!(!allows("localhost:6333", Some("null"), &[], true));
-        assert!(!allows("localhost:6333", Some("http://evil.example"), &["http://good.example"], true));
-        assert!(allows("localhost:6333", Some("http://good.example"), &["http://good.example"], true));
-        assert!(allows("localhost:6333", Some("http://any.example"), &["*"], true));
-        assert!(!allows("server:6333", Some("http://evil.example"), &[], false));
+        let here = "localhost:6333";
+        for named in [InHeader, InAddress] {
+            let asks = |host: &str, origin: &str, known: &[&str], loopback: bool| {
+                allows((named, host), Some(origin), (known, loopback))
+            };
+            for scheme in ["http", "https"] {
+                assert!(asks(here, &format!("{scheme}://{here}"), &[], true), "{named:?}");
+            }
+            assert!(!asks(here, "http://localhost:3000", &[], true), "{named:?}");
+            assert!(!asks(here, "null", &[], true), "{named:?}");
+            assert!(!asks(here, "http://evil.example", &["http://good.example"], true), "{named:?}");
+            assert!(asks(here, "http://good.example", &["http://good.example"], true), "{named:?}");
+            assert!(asks(here, "http://any.example", &["*"], true), "{named:?}");
+            assert!(!asks("server:6333", "http://evil.example", &[], false), "{named:?}");
+            assert!(asks("server", "https://server", &[], false), "{named:?}: its own page by another name");
+        }
+    }
+
+    #[test]
+    fn the_address_of_the_request_comes_before_the_header() {
+        let mixed = |uri: &str, host: &str| {
+            let request = Request::builder().uri(uri).header(header::HOST, host).body(()).unwrap();
+            check(&request.into_parts().0, &RestSettings::default(), true).is_ok()
+        };
+        assert!(!mixed("https://evil.example/collections", "localhost"));
+        assert!(mixed("https://localhost/collections", "localhost"));
     }
 }

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use engram_query::request::Principal;
 use tonic::Code;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -22,6 +23,7 @@ use super::error::{RestError, counted_as};
 use super::route::Route;
 use super::unread::watched;
 use crate::VERSION;
+use crate::access::Access;
 use crate::auth;
 use crate::serve::admission::InFlight;
 use crate::serve::answer_room::AnswerRoom;
@@ -83,7 +85,9 @@ pub(super) async fn run(
     let collection = path.iter().find(|(name, _)| name == "collection_name");
     let collection = collection.map(|(_, value)| value.clone()).unwrap_or_default();
     let outcome = async {
-        identify(&rest, route, &mut head)?;
+        let principal = identify(&rest, Some(route.access), &head)?;
+        auth::strip(&mut head.headers);
+        head.extensions.insert(principal);
         check_names(&path)?;
         let call = admit(&rest, (route, started), (head, path), body, &mut held).await?;
         (route.handler)(call).await
@@ -98,15 +102,12 @@ pub(super) async fn run(
 }
 
 /// Who asks, from the credential; the one place that looks at it.
-fn identify(rest: &Rest, route: &Route, head: &mut Parts) -> Result<(), RestError> {
+pub(super) fn identify(rest: &Rest, needs: Option<Access>, head: &Parts) -> Result<Principal, RestError> {
     if rest.front.gate.is_open() {
         let config = &rest.context.config;
-        browser::check(&head.headers, &config.rest, config.http.ip().is_loopback())?;
+        browser::check(head, &config.rest, config.http.ip().is_loopback())?;
     }
-    let principal = rest.front.gate.allow(Some(route.access), &head.headers).map_err(tonic::Status::from)?;
-    auth::strip(&mut head.headers);
-    head.extensions.insert(principal);
-    Ok(())
+    Ok(rest.front.gate.allow(needs, &head.headers).map_err(tonic::Status::from)?)
 }
 
 /// Takes a place among the requests in work and room for the body, and reads it.

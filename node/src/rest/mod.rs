@@ -42,6 +42,7 @@ mod front;
 mod groups;
 mod index;
 mod metadata;
+mod metrics;
 mod openapi;
 mod payload;
 mod point;
@@ -95,6 +96,7 @@ pub(crate) fn router(rest: Arc<Rest>, open: Router) -> Router {
         };
         router = router.route(route.path, on(filter_of(route), handler));
     }
+    let router = router.route(metrics::PATH, get(metrics::metrics));
     let described =
         Router::new().route("/openapi.json", get(openapi::json)).route("/docs", get(openapi::page));
     let all = router.with_state(rest).merge(described).merge(dashboard::router()).merge(open);

@@ -30,7 +30,7 @@ pub(crate) struct UpsertPoints {
     #[serde(default)]
     #[schema(value_type = Option<PointColumns>)]
     batch: Option<PointColumns>,
-    /// Not used: points are spread by their ids.
+    /// Null or absent: points are spread by their ids, so one that names a shard is refused.
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
     _shard_key: NoShardKey,

@@ -1,4 +1,4 @@
-//! Listeners: accept, bound the number of connections, shake hands if TLS is on.
+//! Listeners: accept, bound the number of connections, shake hands if TLS is on, wait for the first bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,20 +18,22 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, rustls};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use super::opening::Opened;
+use super::places::{Place, Places};
 use crate::config::{ConfigError, TlsFiles};
 
-/// A peer gets this long for its TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A peer gets this long to shake hands and to say in which protocol it speaks.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A connection, with its place among the connections that may be open.
 pub(crate) struct Connection {
     io: Io,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Opened<TcpStream>),
+    Tls(Box<Opened<TlsStream<TcpStream>>>),
 }
 
 /// Reads certificate and key; `protocols` are offered by ALPN, best first.
@@ -59,7 +61,9 @@ pub(crate) fn tls_acceptor(files: &TlsFiles, protocols: &[&[u8]]) -> Result<TlsA
 pub(crate) struct Acceptor {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) connections: usize,
+    pub(crate) places: Places,
+    /// See [`HANDSHAKE`].
+    pub(crate) handshake: Duration,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -72,18 +76,19 @@ impl Acceptor {
     }
 
     async fn run(mut self, ready: mpsc::Sender<io::Result<Connection>>) {
-        let places = Arc::new(Semaphore::new(self.connections));
         loop {
             // Taking a place first leaves further peers in the kernel's bounded backlog.
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Some(free) = self.places.free().await else { return };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 _ = self.stop.wait_for(|stop| *stop) => return,
                 () = ready.closed() => return,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    tokio::spawn(shake_hands(stream, self.tls.clone(), place, ready.clone()));
+                Ok((stream, peer)) => {
+                    let Some(place) = self.places.take(free, peer.ip()) else { continue };
+                    let opening = Opening { place, handshake: self.handshake, stop: self.stop.clone() };
+                    tokio::spawn(opening.run(stream, self.tls.clone(), ready.clone()));
                 }
                 Err(e) => {
                     // Out of file descriptors, most likely: a pause lets others close.
@@ -95,31 +100,41 @@ impl Acceptor {
     }
 }
 
-async fn shake_hands(
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    place: OwnedSemaphorePermit,
-    ready: mpsc::Sender<io::Result<Connection>>,
-) {
+/// A connection that is not ready yet.
+struct Opening {
+    place: Place,
+    handshake: Duration,
+    stop: watch::Receiver<bool>,
+}
+
+impl Opening {
+    async fn run(
+        mut self,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        ready: mpsc::Sender<io::Result<Connection>>,
+    ) {
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(self.handshake, open(stream, tls)) => opened,
+            _ = self.stop.wait_for(|stop| *stop) => return,
+        };
+        match opened {
+            Ok(Ok(io)) => drop(ready.send(Ok(Connection { io, _place: self.place })).await),
+            Ok(Err(e)) => tracing::debug!(error = %e, "a connection did not open"),
+            Err(_) => tracing::debug!("a connection was closed: its peer said too little"),
+        }
+    }
+}
+
+/// Shakes hands and reads the first bytes. Who says nothing must not keep a place: what reads requests has no clock before
+/// it knows the protocol.
+async fn open(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Io> {
     // Answers are small and must not wait for more of them.
     let _ = stream.set_nodelay(true);
-    // Who says nothing must not keep a place: what reads requests has no clock before the first byte.
-    match tokio::time::timeout(HANDSHAKE, stream.peek(&mut [0])).await {
-        Ok(Ok(1..)) => {}
-        _ => return,
-    }
-    let io = match tls {
-        None => Io::Plain(stream),
-        Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => Io::Tls(Box::new(stream)),
-            Ok(Err(e)) => {
-                tracing::debug!(error = %e, "TLS handshake failed");
-                return;
-            }
-            Err(_) => return,
-        },
-    };
-    let _ = ready.send(Ok(Connection { io, _place: place })).await;
+    Ok(match tls {
+        None => Io::Plain(Opened::read(stream).await?),
+        Some(tls) => Io::Tls(Box::new(Opened::read(tls.accept(stream).await?).await?)),
+    })
 }
 
 impl Connected for Connection {
@@ -127,8 +142,8 @@ impl Connected for Connection {
 
     fn connect_info(&self) -> TcpConnectInfo {
         match &self.io {
-            Io::Plain(stream) => stream.connect_info(),
-            Io::Tls(stream) => stream.get_ref().0.connect_info(),
+            Io::Plain(stream) => stream.get_ref().connect_info(),
+            Io::Tls(stream) => stream.get_ref().get_ref().0.connect_info(),
         }
     }
 }

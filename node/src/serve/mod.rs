@@ -8,3 +8,5 @@ pub(crate) mod http;
 pub(crate) mod listener;
 pub(crate) mod metered_body;
 pub(crate) mod observed_body;
+pub(crate) mod opening;
+pub(crate) mod places;

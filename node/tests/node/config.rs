@@ -60,6 +60,8 @@ fn bad_values_are_named_with_what_to_write() {
         ("limits.message_bytes", "1", "65536"),
         ("tls.cert", "/nowhere.pem", "tls.key"),
         ("auth.root_key_file", "/nowhere", "cannot be read"),
+        ("auth.metrics_key_file", "/nowhere", "cannot be read"),
+        ("limits.connections_per_address", "1025", "1 to 1024"),
         ("index", "1", "section"),
     ] {
         let why = refused(&ConfigSources::default().flag(key, value));

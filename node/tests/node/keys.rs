@@ -267,7 +267,9 @@ async fn a_secret_is_in_the_answer_and_nowhere_else() {
     let mut request = Request::new(v1::ListCollectionsRequest {});
     request.metadata_mut().insert("authorization", bearer.parse().unwrap());
     running.collections().list_collections(request).await.unwrap();
-    shown += &running.get("/metrics").await.1;
+    let metrics = running.raw("GET", "/metrics", &[("api-key", KEY)], b"").await;
+    assert_eq!(metrics.status, 200, "{metrics:?}");
+    shown += metrics.text();
     let listed = keys.list_keys(by(&second.secret, v1::ListKeysRequest {})).await.unwrap();
     shown += &format!("{listed:?} {:?}", running.node.engine().keys(engram_storage::TenantId(2)));
     let mut places = vec![("answers".to_owned(), shown.into_bytes())];

@@ -1,11 +1,15 @@
 use engram_proto::v1;
+use engram_storage::catalog::{Role, Scope};
+use engram_storage::schema::DEFAULT_TENANT;
 use tokio_stream::StreamExt;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::running::{point, start, upsert};
+use crate::access::key_of;
+use crate::running::{point, start, start_with, upsert};
+use crate::security::KEY;
 
 #[tokio::test]
 async fn health_is_told_on_both_fronts() {
@@ -54,6 +58,50 @@ async fn metrics_count_what_happened_and_name_nobody() {
     };
     assert!(value("engram_resident_bytes") > 1e6 && value("engram_open_files") > 3.0);
     assert!(!text.contains("secret-name"));
+}
+
+#[tokio::test]
+async fn metrics_of_a_server_with_keys_are_for_the_root_and_for_scrapers() {
+    const SCRAPER: &str = "fedcba9876543210fedcba9876543210";
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str, key: &str| {
+        let path = files.path().join(name);
+        std::fs::write(&path, format!("{key}\n")).unwrap();
+        path.display().to_string()
+    };
+    let (root, scraper) = (file("root", KEY), file("scraper", SCRAPER));
+    let running = start_with(|raw| {
+        raw.auth.root_key_file = root;
+        raw.auth.metrics_key_file = scraper;
+    })
+    .await;
+    let (_, admin) = key_of(&running, DEFAULT_TENANT, Role::Admin, Scope::All).await;
+    let status =
+        async |path: &str, key: &str| running.raw("GET", path, &[("api-key", key)], b"").await.status;
+    for (key, metrics, others) in
+        [(KEY, 200, 200), (SCRAPER, 200, 401), (&*admin, 403, 200), ("wrong", 401, 401)]
+    {
+        assert_eq!(status("/metrics", key).await, metrics, "{key}");
+        assert_eq!(status("/collections", key).await, others, "{key}");
+    }
+    let bearer = [("authorization", format!("Bearer {SCRAPER}"))];
+    let answer = running.raw("GET", "/metrics", &[(bearer[0].0, &bearer[0].1)], b"").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!answer.text().contains(SCRAPER) && answer.text().ends_with("# EOF\n"));
+    assert_eq!(running.raw("GET", "/metrics", &[], b"").await.status, 401);
+    // Not by gRPC either.
+    let mut request = tonic::Request::new(v1::ListCollectionsRequest {});
+    request.metadata_mut().insert("api-key", SCRAPER.parse().unwrap());
+    let refused = running.collections().list_collections(request).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn metrics_of_a_server_without_keys_are_for_all_but_foreign_pages() {
+    let running = start().await;
+    assert_eq!(running.get("/metrics").await.0, "HTTP/1.1 200 OK");
+    let foreign = [("origin", "http://evil.example")];
+    assert_eq!(running.raw("GET", "/metrics", &foreign, b"").await.status, 403);
 }
 
 #[tokio::test]

@@ -387,3 +387,25 @@ async fn rest_pages_of_other_origins_are_refused_where_no_key_is_asked_for() {
     assert_eq!(named.raw("GET", "/collections", &[("origin", "http://good.example")], b"").await.status, 200);
     assert_eq!(named.raw("GET", "/collections", &[("origin", "http://evil.example")], b"").await.status, 403);
 }
+
+/// The status of a request over HTTP/2, which has no header `host`.
+async fn over_http2(running: &Running, name: &str, origin: &str) -> u16 {
+    let stream = tokio::net::TcpStream::connect(running.node.http_addr()).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = axum::http::Request::get(format!("http://{name}/collections")).header("origin", origin);
+    let (answer, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
+    answer.await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn rest_pages_are_told_apart_over_http2_too() {
+    let running = start().await;
+    for (name, origin, status) in [
+        ("localhost:6333", "http://localhost:6333", 200),
+        ("localhost:6333", "http://evil.example", 403),
+        ("evil.example", "http://evil.example", 403),
+    ] {
+        assert_eq!(over_http2(&running, name, origin).await, status, "{origin} at {name}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::samples::Level::{self, Admin, Nobody, Read, Write};
+use crate::samples::Level::{self, Admin, Nobody, Read, Root, Write};
 use crate::samples::{FRESH, NEEDLE, Names};
 
 /// A request.
@@ -29,7 +29,8 @@ pub fn rest_sample(method: &str, template: &str, names: &Names) -> Option<Sample
         (Admin, json!({}))
     };
     let (needs, body) = match (method, short.as_str()) {
-        ("GET", "/" | "/healthz" | "/livez" | "/readyz" | "/metrics") => (Nobody, Value::Null),
+        ("GET", "/" | "/healthz" | "/livez" | "/readyz") => (Nobody, Value::Null),
+        ("GET", "/metrics") => (Root, Value::Null),
         ("GET", "/collections" | "/aliases" | "/cluster" | "/telemetry" | "/engram/v1/receipts") => {
             (Read, Value::Null)
         }
