@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 use engram_datasets::sets::Set;
 use engram_index::vector::engine::graph_params;
 use engram_index::vector::graph::search::Effort;
@@ -31,8 +31,7 @@ const EF_CONSTRUCTION: usize = 200;
 const LAYERS: usize = 16;
 
 /// What the command line takes.
-#[derive(Debug, Parser)]
-#[command(about = "One of our indexes, driven by benches/peers")]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which index.
     #[arg(long)]

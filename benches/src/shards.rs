@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
-use clap::Parser;
 use engram_node::Node;
 use engram_query::Database;
 use engram_query::request::{NewPoint, ReadOptions, WriteOptions};
@@ -34,8 +33,7 @@ const ROWS: usize = 1_000;
 const BATCH: usize = 32;
 
 /// Compare the answers of one shard with those of 2 regions x 4 shards; fails where one differs.
-#[derive(Debug, Parser)]
-#[command(name = "shards")]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// `wordnet`, `fashion`, `wordnet-5k`, or a folder with *base.parquet and *queries.parquet.
     #[arg(long, default_value = "wordnet")]

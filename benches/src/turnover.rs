@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use clap::Parser;
 use engram_index::Mask;
 use engram_index::vector::exact::scan;
 use engram_index::vector::graph::build::change::GONE;
@@ -37,8 +36,7 @@ const MOST_LOST: f64 = 0.005;
 const LIVE: (usize, usize) = (4, 5);
 
 /// Turn over the rows of a graph and compare it with fresh builds; fails where it loses 0.5 % recall or a row.
-#[derive(Debug, Parser)]
-#[command(name = "turnover")]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// `wordnet`, `fashion`, `wordnet-5k`, or a folder with *base.parquet and *queries.parquet.
     #[arg(long, default_value = "wordnet")]

@@ -246,6 +246,7 @@ impl Server {
                     self.log_end()
                 );
             }
+            // A look at the ready file, with the deadline above; the time to the first answer is a figure of tests.
             std::thread::sleep(Duration::from_millis(1));
         }
     }

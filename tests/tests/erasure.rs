@@ -271,6 +271,7 @@ async fn a_kill_during_a_purge_does_not_stop_it() {
         })
         .await
         .unwrap();
+        // The kill comes at this moment of the work; nothing is waited for.
         tokio::time::sleep(delay).await;
         server.kill9();
         interrupted += u32::from(task.await.unwrap().is_err());

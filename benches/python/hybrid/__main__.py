@@ -15,19 +15,22 @@ import pyarrow.parquet as pq
 
 import server
 from hybrid.brute import Dense, Words, fused, hits
+from peers import data
 
 COLLECTION = "hybrid"
 K = 10
 # Answers of each kind that are fused, and the constant of the fusion: the server's default.
 EACH, RRF_K = 100, 2
 GOAL = 0.95
+# Seconds: of one call, and until the indexes are built.
+PATIENCE, BUILT_WITHIN = 120, 900
 
 
 class Rest:
     """One connection that stays open."""
 
     def __init__(self, address: str):
-        self.connection = http.client.HTTPConnection(address)
+        self.connection = http.client.HTTPConnection(address, timeout=PATIENCE)
 
     def call(self, method: str, path: str, body: object = None) -> dict:
         self.connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
@@ -47,7 +50,10 @@ def load(rest: Rest, grpc: str, base: Path, field: str, dimension: int) -> float
     command = [server.program(), "load", base, "--collection", COLLECTION, "--region", "default", "--server", f"http://{grpc}"]
     subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
     rest.call("POST", "/engram/v1/flush", {"collection": COLLECTION})
-    while rest.call("GET", path)["result"]["status"] != "green":
+    deadline = time.monotonic() + BUILT_WITHIN
+    while (status := rest.call("GET", path)["result"]["status"]) != "green":
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{path} is still {status} after {BUILT_WITHIN} s")
         time.sleep(0.1)
     return time.monotonic() - start
 
@@ -87,9 +93,11 @@ def overlaps(found: dict, rows: dict[int, int], dense: Dense, text: Words, queri
     return {kind: total / len(queries) for kind, total in sums.items()}
 
 
-def vectors(values) -> np.ndarray:
-    flat = values.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(values), -1).astype(np.float32)
+def texts_of(path: Path, field: str) -> list[str]:
+    """A column of texts."""
+    if field not in pq.read_schema(path).names:
+        raise data.Unavailable(f"{path} has no column {field!r}; name one with --field")
+    return pq.read_table(path, columns=[field]).column(field).to_pylist()
 
 
 def report(shares: dict, times: dict) -> dict:
@@ -108,29 +116,36 @@ def report(shares: dict, times: dict) -> dict:
     return figures
 
 
+def compare(arguments: argparse.Namespace) -> dict:
+    """The figures of a run, by kind of search."""
+    files = data.find(arguments.data)
+    queries = data.column(files["queries"], "vector")[: arguments.most_queries].astype(np.float32)
+    texts = texts_of(files["queries"], arguments.field)[: arguments.most_queries]
+    stored = data.column(files["base"], "vector").astype(np.float32)
+    words = texts_of(files["base"], arguments.field)
+    rows = {point: row for row, point in enumerate(pq.read_table(files["base"], columns=["id"]).column("id").to_pylist())}
+    with server.listening() as addresses:
+        rest = Rest(addresses["http"])
+        seconds = load(rest, addresses["grpc"], files["base"], arguments.field, stored.shape[1])
+        print(f"hybrid: {len(rows)} points, {len(queries)} queries, k {K}, {EACH} of each kind fused by RRF with k {RRF_K}")
+        print(f"  loaded, indexed and flushed in {seconds:.1f} s; searches over REST, one client, {arguments.rounds} rounds")
+        found, times = measure(rest, [bodies(*pair, arguments.field) for pair in zip(queries, texts, strict=True)], arguments.rounds)
+    return report(overlaps(found, rows, Dense(stored), Words(words), queries, texts), times)
+
+
 def main() -> int:
     """0 where each overlap is at least the goal."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", type=Path, required=True, help="Parquet file with id, vector and text")
-    parser.add_argument("--queries", type=Path, required=True, help="Parquet file with vector and text")
+    parser = argparse.ArgumentParser(prog="benches/run hybrid", description=__doc__)
+    parser.add_argument("--data", default="wordnet", help="a set with ids and texts, or a folder with *base.parquet, *queries.parquet, *truth.parquet")
     parser.add_argument("--field", default="gloss", help="column with the text")
     parser.add_argument("--most-queries", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=3, help="passes over the queries whose times are taken")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file too")
     arguments = parser.parse_args()
-    base = pq.read_table(arguments.base, columns=["id", "vector", arguments.field])
-    wanted = pq.read_table(arguments.queries, columns=["vector", arguments.field]).slice(0, arguments.most_queries)
-    queries, texts = vectors(wanted.column("vector")), wanted.column(arguments.field).to_pylist()
-    rows = {point: row for row, point in enumerate(base.column("id").to_pylist())}
-    stored = vectors(base.column("vector"))
-    with server.listening() as addresses:
-        rest = Rest(addresses["http"])
-        seconds = load(rest, addresses["grpc"], arguments.base, arguments.field, stored.shape[1])
-        print(f"hybrid: {len(rows)} points, {len(queries)} queries, k {K}, {EACH} of each kind fused by RRF with k {RRF_K}")
-        print(f"  loaded, indexed and flushed in {seconds:.1f} s; searches over REST, one client, {arguments.rounds} rounds")
-        found, times = measure(rest, [bodies(*pair, arguments.field) for pair in zip(queries, texts, strict=True)], arguments.rounds)
-    text = Words(base.column(arguments.field).to_pylist())
-    figures = report(overlaps(found, rows, Dense(stored), text, queries, texts), times)
+    try:
+        figures = compare(arguments)
+    except data.Unavailable as error:
+        sys.exit(f"benches/run hybrid: {error}")
     if arguments.out:
         arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
     return int(any(figure["overlap"] < GOAL for figure in figures.values()))

@@ -1,4 +1,4 @@
-"""Finds a data set and lays it out for the workers."""
+"""Finds a data set, reads its columns and lays it out for the workers."""
 
 import os
 import pathlib

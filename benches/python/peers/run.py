@@ -201,15 +201,15 @@ def choose(curve):
 
 def command_of(name, files, laid_out, folder, metric, cpu):
     if name in OURS:
-        program = os.environ.get("ENGRAM_INDEX_BIN", "")
-        reason = os.environ.get("ENGRAM_INDEX_MISSING")
+        program = os.environ.get("ENGRAM_BENCH_BIN", "")
+        reason = os.environ.get("ENGRAM_BENCH_MISSING")
         if reason or not program:
-            raise Failed(reason or "no program: start this by benches/peers, or set ENGRAM_INDEX_BIN")
+            raise Failed(reason or "no program: start this by benches/peers, or set ENGRAM_BENCH_BIN")
         if not os.access(program, os.X_OK):
-            raise Failed(f"ENGRAM_INDEX_BIN names no program: {program}")
+            raise Failed(f"ENGRAM_BENCH_BIN names no program: {program}")
         parts = [flag for part in data.PARTS for flag in (f"--{part}", str(files[part].resolve()))]
         program = str(pathlib.Path(program).resolve())
-        return [program, "--engine", name, *parts, "--metric", metric, "--threads", str(THREADS)]
+        return [program, "index", "--engine", name, *parts, "--metric", metric, "--threads", str(THREADS)]
     return [
         sys.executable, str(HERE / "worker.py"), "--lib", name, "--data", str(laid_out), "--folder", str(folder),
         "--metric", metric, "--threads", str(THREADS), "--cpu", str(cpu),

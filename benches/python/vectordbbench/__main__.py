@@ -14,27 +14,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import server
+from peers import data
 
 
-def lists(column: pa.ChunkedArray, kind: type) -> pa.ListArray:
-    """A column of lists of one length as VectorDBBench reads it."""
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(kind)
-    width = len(flat) // len(column)
-    return pa.ListArray.from_arrays(pa.array(np.arange(0, len(flat) + 1, width, dtype=np.int32)), pa.array(flat))
+def lists(matrix: np.ndarray, kind: type) -> pa.ListArray:
+    """Rows as a column of lists, as VectorDBBench reads it."""
+    ends = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(matrix.astype(kind).ravel()))
 
 
-def prepare(data: Path, folder: Path) -> tuple[int, int]:
+def prepare(files: dict[str, Path], folder: Path) -> tuple[int, int]:
     """Writes train, test and neighbors; the number of rows and their components."""
-    find = lambda end: next(data.glob(f"*{end}.parquet"))  # noqa: E731
-    base = pq.read_table(find("base"), columns=["id", "vector"])
-    queries, truth = pq.read_table(find("queries"), columns=["vector"]), pq.read_table(find("truth"))
+    base, queries = (data.column(files[part], "vector") for part in ("base", "queries"))
+    truth = data.column(files["truth"], "neighbors")
+    ids = pq.read_table(files["base"], columns=["id"]).column("id").cast(pa.int64())
     numbers = pa.array(range(len(queries)), pa.int64())
-    vectors = lists(base.column("vector"), np.float32)
     write = lambda name, **columns: pq.write_table(pa.table(columns), folder / f"{name}.parquet")  # noqa: E731
-    write("train", id=base.column("id").cast(pa.int64()), emb=vectors)
-    write("test", id=numbers, emb=lists(queries.column("vector"), np.float32))
-    write("neighbors", id=numbers, neighbors_id=lists(truth.column("neighbors"), np.int64))
-    return len(base), len(vectors[0])
+    write("train", id=ids, emb=lists(base, np.float32))
+    write("test", id=numbers, emb=lists(queries, np.float32))
+    write("neighbors", id=numbers, neighbors_id=lists(truth, np.int64))
+    return base.shape
 
 
 def command(url: str, folder: Path, rows: int, dimension: int, arguments: argparse.Namespace) -> list[str]:
@@ -62,15 +61,18 @@ def report(results: Path) -> dict:
 
 def main() -> int:
     """0 where VectorDBBench found no fault and the recall is what Engram promises."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with *base.parquet, *queries.parquet, *truth.parquet")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the set and the results")
+    parser = argparse.ArgumentParser(prog="benches/run vectordbbench", description=__doc__)
+    parser.add_argument("--data", default="wordnet", help="a set with ids, or a folder with *base.parquet, *queries.parquet, *truth.parquet")
+    parser.add_argument("--work", type=Path, default=data.tool_folder() / "vectordbbench", help="folder for the set and the results")
     parser.add_argument("--clients", default="1,8", help="numbers of concurrent clients")
     parser.add_argument("--seconds", type=int, default=30, help="length of each search phase")
     parser.add_argument("--out", type=Path, help="write its figures to this JSON file too")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    rows, dimension = prepare(arguments.data, arguments.work)
+    try:
+        rows, dimension = prepare(data.find(arguments.data), arguments.work)
+    except data.Unavailable as error:
+        sys.exit(f"benches/run vectordbbench: {error}")
     results = arguments.work / "results"
     for old in results.rglob("result_*.json"):
         old.unlink()

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 use serde_json::json;
 
 use crate::against_server::AgainstServer;
@@ -36,8 +35,7 @@ const GOAL_MICROS: f64 = 300.0;
 const GOAL_RATE: f64 = 10_000.0;
 
 /// Measure a real server under 1, 8 and 64 clients, and Python clients of it and of other databases in the same run.
-#[derive(Debug, Parser)]
-#[command(name = "clients")]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// `wordnet`, `fashion`, `wordnet-5k`, or a folder with *base.parquet, *queries.parquet and *truth.parquet.
     #[arg(long, default_value = "wordnet")]

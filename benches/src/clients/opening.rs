@@ -47,7 +47,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<()> {
 
 fn child(run: &Run<'_>) -> Result<Value> {
     let mut command = process::command(&std::env::current_exe()?);
-    command.args(["--data", &run.args.data, "--metric", metric_name(run.data.set.metric)]);
+    command.args(["clients", "--data", &run.args.data, "--metric", metric_name(run.data.set.metric)]);
     command.arg("--only-open").arg(run.home.join("data"));
     if let Some(ef) = run.args.common.ef {
         command.arg("--ef").arg(ef.to_string());

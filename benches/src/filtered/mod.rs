@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::Parser;
 use engram_index::vector::graph::{GraphIndex, GraphParams};
 use engram_index::vector::metric;
 use serde_json::{Map, Value, json};
@@ -27,8 +26,8 @@ the n rows through: uncorrelated = rows drawn with the seed, others for each piv
 pivot; anti-correlated = those farthest from it. Recall@10 is counted against the exact scan under the same filter.";
 
 /// Measure searches under filters, one thread, on the index alone, with default parameters.
-#[derive(Debug, Parser)]
-#[command(name = "filtered", after_help = CONSTRUCTION)]
+#[derive(Debug, clap::Args)]
+#[command(after_help = CONSTRUCTION)]
 pub struct Args {
     /// `wordnet`, `fashion`, `both`, `wordnet-5k`, or a folder with *base.parquet and *queries.parquet.
     #[arg(long, default_value = "both")]

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Parser;
 use serde_json::json;
 
 use crate::report::{self, Report};
@@ -16,8 +15,7 @@ mod log;
 mod topk;
 
 /// Measure distance kernels, top-k, the log and filter bitmaps.
-#[derive(Debug, Parser)]
-#[command(name = "micro")]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// Rounds; medians are taken over them.
     #[arg(long, default_value_t = 15)]

@@ -44,7 +44,7 @@ pub(super) fn measure(run: &mut Run<'_>) -> Result<Option<Built>> {
 
 fn child(run: &mut Run<'_>, distance: &str, label: &str) -> Result<Option<Built>> {
     let mut command = process::command(&std::env::current_exe()?);
-    command.args(["--data", run.name, "--metric", metric_name(run.data.set.metric)]);
+    command.args(["serving", "--data", run.name, "--metric", metric_name(run.data.set.metric)]);
     command.args(["--only-bare-build", distance]);
     let key = format!("bare_{distance}");
     let ended = match process::run(command, run.home, WITHIN, &mut []) {

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -23,8 +22,7 @@ mod load;
 mod rates;
 
 /// Measure a real server on real sets, each in one run.
-#[derive(Debug, Parser)]
-#[command(name = "serving")]
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// `wordnet`, `fashion`, `both`, `wordnet-5k`, or a folder with *base.parquet, *queries.parquet and *truth.parquet.
     #[arg(long, default_value = "both")]

@@ -280,6 +280,7 @@ mod tests {
             body(places.clone().try_acquire_owned().unwrap(), 40 * PIECE, Duration::from_millis(500));
         for _ in 0..40 {
             next(&mut body).await.unwrap().unwrap();
+            // The time that the peer takes is what is tested; nothing is waited for.
             tokio::time::sleep(SHORT).await;
         }
         assert!(next(&mut body).await.is_none());

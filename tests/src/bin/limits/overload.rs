@@ -137,6 +137,7 @@ async fn one_client(
                     e.code(),
                     sentence.chars().take(60).collect::<String>()
                 ));
+                // As every good client does: part of the load.
                 tokio::time::sleep(Duration::from_millis(rng.random_range(20..200))).await;
             }
             Err(_) => bail!("a request got no answer in {PATIENCE:?}"),

@@ -1,7 +1,0 @@
-//! Shards: see `engram_benches::shards`.
-
-use clap::Parser;
-
-fn main() -> anyhow::Result<()> {
-    engram_benches::shards::run(&engram_benches::shards::Args::parse())
-}
