@@ -5,7 +5,7 @@ use engram_benches::{clients, filtered, micro, peer, serving, shards, turnover};
 
 /// Benchmarks of Engram; benches/README.md says what they show.
 #[derive(Parser)]
-#[command(name = "benches/run", version)]
+#[command(name = "bench", bin_name = "benches/run")]
 enum Bench {
     /// A real server under many clients, over gRPC and REST, beside pgvector and Chroma.
     Clients(clients::Args),

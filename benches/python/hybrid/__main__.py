@@ -1,4 +1,4 @@
-"""python -m hybrid: loads a set into a server of its own and compares its answers with brute force."""
+"""benches/run hybrid: loads a set into a server of its own and compares its answers with brute force."""
 
 from __future__ import annotations
 

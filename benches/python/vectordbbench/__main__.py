@@ -1,4 +1,4 @@
-"""python -m vectordbbench: a custom set of VectorDBBench from the WordNet files, then its own command line; nothing is fetched."""
+"""benches/run vectordbbench: a custom set of VectorDBBench from the WordNet files, then its own command line; nothing is fetched."""
 
 from __future__ import annotations
 

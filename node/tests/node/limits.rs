@@ -135,3 +135,17 @@ async fn an_answer_that_cannot_be_sent_is_refused_before_it_is_gathered() {
         assert_eq!(page.points.len(), 1);
     }
 }
+
+#[tokio::test]
+async fn an_address_has_its_part_of_the_connections_of_a_listener() {
+    use tokio::io::AsyncReadExt;
+    let running = start_with(|raw| raw.limits.connections_per_address = 1).await;
+    running.create("docs").await;
+    let mut second = tokio::net::TcpStream::connect(running.node.grpc_addr()).await.unwrap();
+    let closed = tokio::time::timeout(std::time::Duration::from_secs(5), second.read_u8());
+    closed.await.unwrap().unwrap_err();
+    // The first goes on, and the other listener has places of its own.
+    running.points().upsert(upsert("docs", vec![with_payload_of(10)])).await.unwrap();
+    let (_, metrics) = running.get("/metrics").await;
+    assert!(metrics.contains("engram_connections_refused_total 1\n"), "{metrics}");
+}
