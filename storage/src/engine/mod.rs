@@ -24,6 +24,8 @@ mod keys;
 mod purge;
 mod purge_queue;
 mod purge_steps;
+#[cfg(test)]
+mod purge_waits;
 mod receipts;
 mod recover;
 mod registry;
