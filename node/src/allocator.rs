@@ -1,4 +1,4 @@
-//! Settings of glibc's allocator for a server with little memory: the only unsafe code of this crate.
+//! Settings of glibc's allocator for a server with little memory.
 
 use crate::config::LITTLE_MEMORY;
 

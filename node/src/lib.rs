@@ -18,6 +18,7 @@ mod grpc;
 mod jobs;
 mod lock;
 mod logging;
+mod private_files;
 mod rest;
 mod serve;
 mod server;

@@ -2,7 +2,10 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use engram_storage::private_dir;
 
 use crate::NodeError;
 
@@ -16,13 +19,14 @@ impl DirectoryLock {
         let failed = |what: &str, e: &std::io::Error| {
             NodeError::DataDirectory(format!("data_dir {}: {what}: {e}", directory.display()))
         };
-        std::fs::create_dir_all(directory).map_err(|e| failed("cannot be made", &e))?;
+        private_dir::create_or_tighten(directory).map_err(|e| failed("cannot be made", &e))?;
         let path = directory.join("LOCK");
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(path)
             .map_err(|e| failed("LOCK cannot be opened", &e))?;
         match file.try_lock() {

@@ -87,6 +87,7 @@ impl Node {
     #[doc(hidden)]
     pub async fn testing(config: NodeConfig, fault: SyncFault) -> Result<Self, NodeError> {
         crate::allocator::fit(config.memory_bytes);
+        crate::private_files::keep();
         let lock = DirectoryLock::take(&config.data_dir)?;
         // Before recovery, which may take long: an address in use should be told at once.
         let grpc = bind("listen.grpc", config.grpc).await?;

@@ -9,6 +9,7 @@ use engram_storage::engine::{Engine, EngineOptions, EngineParts};
 use engram_storage::log::LogProvider;
 use engram_storage::log::file::{FileLogOptions, FileLogProvider, SyncFault};
 use engram_storage::object::DurableStore;
+use engram_storage::private_dir;
 use engram_storage::shard::ShardOptions;
 use engram_storage::{Clock, SystemClock};
 
@@ -31,6 +32,7 @@ pub(crate) async fn open(
     let logs: Arc<dyn LogProvider> = match config.log {
         LogBackend::File => {
             let root = config.data_dir.join("log");
+            private_dir::create_or_tighten(&root).map_err(|e| NodeError::DataDirectory(e.to_string()))?;
             Arc::new(FileLogProvider::testing(root, clock.clone(), FileLogOptions::default(), fault))
         }
     };

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use engram_query::QueryError;
-use engram_query::database::{CollectionChange, PurgeScope};
+use engram_query::database::{AliasChange, CollectionChange, PurgeScope};
 use engram_query::request::{Change, PointSelector, Principal, ReadOptions, ScrollRequest, Selection};
 use engram_storage::ErrorKind;
 use engram_storage::catalog::{ApiKey, Key, Role, Scope};
@@ -152,6 +152,63 @@ async fn an_admin_of_some_collections_learns_no_other_names() {
     assert!(db.drop_collection(who, "later").await.unwrap());
     let all = db.purge(who, PurgeScope { created_before: Some(0), ..PurgeScope::default() }).await;
     assert_eq!(all.unwrap_err().kind(), ErrorKind::Forbidden);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_removes_only_aliases_that_it_could_make() {
+    let world = world().await;
+    world.db.set_alias(OWNER, "foreign", "open").await.unwrap();
+    world.db.set_alias(OWNER, "own", "open").await.unwrap();
+    let all = world.db.aliases(OWNER);
+    let who = world.key(Role::Admin, only(&["open", "own", "other"])).await;
+    let e = world.db.delete_alias(who, "foreign").await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Forbidden, "its name is out of scope: {e}");
+    let rename = |from: &str, to: &str| vec![AliasChange::Rename { from: from.into(), to: to.into() }];
+    for (from, to) in [("foreign", "other"), ("own", "foreign"), ("own", "outside")] {
+        let e = world.db.change_aliases(who, rename(from, to)).await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Forbidden, "{from} to {to}: {e}");
+    }
+    assert_eq!(world.db.aliases(OWNER), all);
+    world.db.change_aliases(who, rename("own", "other")).await.unwrap();
+    assert!(world.db.delete_alias(who, "other").await.unwrap());
+    assert!(!world.db.delete_alias(who, "other").await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aliases_of_one_request_change_as_one() {
+    let world = world().await;
+    let db = &world.db;
+    let set = |alias: &str, target: &str| AliasChange::Set { alias: alias.into(), collection: target.into() };
+    let delete = |alias: &str| AliasChange::Delete { alias: alias.into() };
+    db.change_aliases(OWNER, vec![set("live", "open"), set("through", "live")]).await.unwrap();
+    let before = [("live".to_owned(), "open".to_owned()), ("through".to_owned(), "open".to_owned())];
+    assert_eq!(db.aliases(OWNER), before);
+    let absent = AliasChange::Rename { from: "none".into(), to: "x".into() };
+    for bad in [set("live", "absent"), set("secret", "open"), absent, set("through", "live")] {
+        let changes = vec![delete("live"), set("new", "secret"), bad.clone()];
+        db.change_aliases(OWNER, changes).await.unwrap_err();
+        assert_eq!(db.aliases(OWNER), before, "{bad:?}: all or none");
+    }
+    // What moves is there at every moment.
+    let reader = db.clone();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let reading = tokio::spawn(async move {
+        let mut reads = 0u64;
+        while stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
+            let live = reader.collection(OWNER, "live").expect("the alias stands for nothing");
+            assert!(["open", "secret"].contains(&live.name.as_str()));
+            reads += 1;
+            tokio::task::yield_now().await;
+        }
+        reads
+    });
+    for n in 0..30 {
+        let target = ["secret", "open"][n % 2];
+        let told = db.change_aliases(OWNER, vec![delete("live"), set("live", target)]).await.unwrap();
+        assert_eq!(told, [true, true]);
+    }
+    stop.send(()).unwrap();
+    assert!(reading.await.unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod object;
 pub mod op;
 pub mod point;
+pub mod private_dir;
 pub mod schema;
 pub mod segment;
 pub mod shard;

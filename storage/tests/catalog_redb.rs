@@ -33,7 +33,7 @@ async fn fill(catalog: &RedbCatalog) {
     for n in 0..12 {
         let s = schema(n % 3, &format!("collection {n}"));
         catalog.create_collection(&s).await.unwrap();
-        catalog.set_alias(s.tenant, &format!("alias {n}"), s.id).await.unwrap();
+        catalog.change_aliases(s.tenant, vec![(format!("alias {n}"), Some(s.id))]).await.unwrap();
         if n % 4 == 0 {
             catalog.drop_collection(s.tenant, s.id).await.unwrap();
         }

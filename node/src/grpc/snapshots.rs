@@ -7,8 +7,9 @@ use engram_proto::v1::snapshots_server::Snapshots;
 use engram_query::database::{SnapshotFile, SnapshotInfo, SnapshotSource, Upload};
 use engram_query::request::Principal;
 use engram_storage::StorageError;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Context, principal, to_the_end};
@@ -16,7 +17,7 @@ use crate::convert::collection::wire_collection;
 use crate::serve::admission::InFlight;
 use crate::status::{from_query, invalid};
 
-/// Parts of a snapshot that wait to be sent or read.
+/// Parts of a snapshot that wait to be read.
 const PARTS: usize = 2;
 
 pub(crate) struct SnapshotsService(pub(crate) Arc<Context>);
@@ -73,7 +74,7 @@ impl Snapshots for SnapshotsService {
         .await
     }
 
-    type DownloadSnapshotStream = ReceiverStream<Result<v1::SnapshotPart, Status>>;
+    type DownloadSnapshotStream = BoxStream<'static, Result<v1::SnapshotPart, Status>>;
 
     async fn download_snapshot(
         &self,
@@ -83,9 +84,7 @@ impl Snapshots for SnapshotsService {
         let v1::DownloadSnapshotRequest { collection, snapshot } = request.into_inner();
         let opened = self.0.database.open_snapshot(principal, &collection, &snapshot).await;
         let file = opened.map_err(|e| from_query(&e))?;
-        let (parts, sent) = mpsc::channel(PARTS);
-        tokio::spawn(send(file, parts));
-        Ok(Response::new(ReceiverStream::new(sent)))
+        Ok(Response::new(parts(file).boxed()))
     }
 
     async fn recover_snapshot(
@@ -117,19 +116,13 @@ impl Snapshots for SnapshotsService {
     }
 }
 
-async fn send(mut file: SnapshotFile, parts: mpsc::Sender<Result<v1::SnapshotPart, Status>>) {
-    let mut snapshot = Some(wire(file.info.clone()));
-    loop {
-        let part = match file.next_part().await {
-            Ok(Some(data)) => Ok(v1::SnapshotPart { snapshot: snapshot.take(), data }),
-            Ok(None) => return,
-            Err(e) => Err(from_query(&e)),
-        };
-        let failed = part.is_err();
-        if parts.send(part).await.is_err() || failed {
-            return;
-        }
-    }
+/// Reads a part when the connection takes it: what is read ahead would go out although a purge has ended the download.
+fn parts(file: SnapshotFile) -> impl Stream<Item = Result<v1::SnapshotPart, Status>> + Send {
+    let first = Some(wire(file.info.clone()));
+    stream::try_unfold((file, first), async |(mut file, first)| {
+        let part = file.next_part().await.map_err(|e| from_query(&e))?;
+        Ok(part.map(|data| (v1::SnapshotPart { snapshot: first, data }, (file, None))))
+    })
 }
 
 async fn receive(

@@ -1,14 +1,19 @@
 //! The retention job: erases what retention rules and `expires_at` say, also in collections that nobody uses.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engram_query::Database;
 use engram_query::database::PurgeScope;
 use engram_query::request::Principal;
-use engram_storage::schema::CollectionSchema;
+use engram_storage::schema::{CollectionSchema, TenantId};
+use futures::{StreamExt, stream};
 
 use super::Jobs;
+
+/// Tenants whose collections are looked at beside one another: a large purge of one holds up few others.
+const TENANTS_AT_ONCE: usize = 4;
 
 impl Jobs {
     /// Runs every `interval` until the node stops; never for an interval of zero.
@@ -34,7 +39,17 @@ impl Jobs {
         if let Err(e) = engine.retry_failed_purges().await {
             tracing::error!(error = %e, "failed purges could not be tried again");
         }
+        let mut tenants: BTreeMap<TenantId, Vec<Arc<CollectionSchema>>> = BTreeMap::new();
         for schema in engine.all_collections() {
+            tenants.entry(schema.tenant).or_default().push(schema);
+        }
+        let run = |schemas| self.enforce_all(database, schemas);
+        stream::iter(tenants.into_values()).for_each_concurrent(TENANTS_AT_ONCE, run).await;
+        self.metrics.retention_runs.inc();
+    }
+
+    async fn enforce_all(&self, database: &Database, schemas: Vec<Arc<CollectionSchema>>) {
+        for schema in schemas {
             if *self.stop.borrow() {
                 return;
             }
@@ -42,7 +57,6 @@ impl Jobs {
                 tracing::error!(collection = %schema.id, error = %e, "retention failed; the next run tries again");
             }
         }
-        self.metrics.retention_runs.inc();
     }
 
     async fn enforce_one(&self, database: &Database, schema: &CollectionSchema) -> engram_query::Result<()> {

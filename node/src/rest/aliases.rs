@@ -1,5 +1,6 @@
 //! Aliases.
 
+use engram_query::database::AliasChange;
 use engram_query::limits::at_most;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use super::error::RestError;
 /// Most changes of one request.
 const MAX_ACTIONS: usize = 1_000;
 
-/// Changes of aliases, in their order. One that fails ends the request; those before it have happened.
+/// Changes of aliases, in their order, as one: all of them happen, or none.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeAliases {
@@ -29,6 +30,20 @@ pub(crate) enum AliasAction {
     Rename { old_alias_name: String, new_alias_name: String },
 }
 
+impl From<AliasAction> for AliasChange {
+    fn from(action: AliasAction) -> Self {
+        match action {
+            AliasAction::Create { collection_name, alias_name } => {
+                Self::Set { alias: alias_name, collection: collection_name }
+            }
+            AliasAction::Delete { alias_name } => Self::Delete { alias: alias_name },
+            AliasAction::Rename { old_alias_name, new_alias_name } => {
+                Self::Rename { from: old_alias_name, to: new_alias_name }
+            }
+        }
+    }
+}
+
 /// Aliases.
 #[derive(Serialize, utoipa::ToSchema)]
 pub(crate) struct AliasesList {
@@ -45,34 +60,8 @@ pub(crate) async fn change(call: Call) -> Result<Answer, RestError> {
     let body: ChangeAliases = call.json()?;
     at_most("the number of actions", body.actions.len(), MAX_ACTIONS, "split the request")?;
     let (context, principal) = (call.context.clone(), call.principal);
-    finish(async move {
-        let database = &context.database;
-        for action in body.actions {
-            match action {
-                AliasAction::Create { collection_name, alias_name } => {
-                    database.set_alias(principal, &alias_name, &collection_name).await?;
-                }
-                AliasAction::Delete { alias_name } => {
-                    database.delete_alias(principal, &alias_name).await?;
-                }
-                AliasAction::Rename { old_alias_name, new_alias_name } => {
-                    let all = database.aliases(principal);
-                    let Some((_, collection)) = all.into_iter().find(|(alias, _)| *alias == old_alias_name)
-                    else {
-                        let short: String = old_alias_name.chars().take(64).collect();
-                        return Err(RestError::not_found(format!("Alias {short} does not exists!")));
-                    };
-                    if new_alias_name == old_alias_name {
-                        continue;
-                    }
-                    database.set_alias(principal, &new_alias_name, &collection).await?;
-                    database.delete_alias(principal, &old_alias_name).await?;
-                }
-            }
-        }
-        Ok(())
-    })
-    .await?;
+    let changes = body.actions.into_iter().map(AliasChange::from).collect();
+    finish(async move { Ok(context.database.change_aliases(principal, changes).await?) }).await?;
     call.answer(&true)
 }
 

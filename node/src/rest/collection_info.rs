@@ -27,10 +27,11 @@ struct Figures {
 
 /// All that is told of a collection.
 pub(crate) async fn info(call: &Call, schema: &CollectionSchema) -> Result<Value, RestError> {
-    let mut all = Figures::default();
+    let (mut all, now) = (Figures::default(), call.context.engine.clock().now_ms());
     for shard in shards(&call.context, schema).await? {
         let stats = shard.stats().await?;
-        all.points += stats.points;
+        // What searches see: points that a retention rule hides wait to be erased.
+        all.points += shard.points_shown(schema.retention_cutoff(&shard.key().region, now), now);
         all.indexed += stats.indexed_vectors;
         all.pending += stats.pending_vectors;
         all.segments += stats.segments.len();

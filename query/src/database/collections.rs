@@ -1,4 +1,4 @@
-//! Collections and aliases: checked here, done by the engine.
+//! Collections: checked here, done by the engine.
 
 use std::sync::Arc;
 
@@ -252,37 +252,6 @@ impl Database {
             self.forget_samples_of_collection(id);
         }
         Ok(dropped?)
-    }
-
-    /// Points an alias at a collection.
-    ///
-    /// # Errors
-    /// `collection_not_found`, `invalid_name`, `Conflict` where a collection has that name.
-    pub async fn set_alias(&self, principal: Principal, alias: &str, collection: &str) -> Result<()> {
-        self.check_new_name(principal, alias)?;
-        check_name(alias).map_err(|m| QueryError::invalid("invalid_name", m))?;
-        self.schema_for(principal, collection, Role::Admin)?;
-        Ok(self.inner.engine.set_alias(principal.tenant, alias, collection).await?)
-    }
-
-    /// Removes an alias; false if there was none.
-    ///
-    /// # Errors
-    /// Those of the catalog.
-    pub async fn delete_alias(&self, principal: Principal, alias: &str) -> Result<bool> {
-        self.grant(principal, Role::Admin)?;
-        if !self.aliases(principal).iter().any(|(name, _)| name == alias) {
-            return Ok(false);
-        }
-        Ok(self.inner.engine.delete_alias(principal.tenant, alias).await?)
-    }
-
-    /// Aliases of the tenant with the collections they stand for, where the principal sees these.
-    pub fn aliases(&self, principal: Principal) -> Vec<(String, String)> {
-        let Ok(grant) = self.grant(principal, Role::Read) else { return Vec::new() };
-        let mut all = self.inner.engine.aliases(principal.tenant);
-        all.retain(|(_, collection)| grant.sees(collection));
-        all
     }
 
     /// Refuses a new name out of the key's scope, by the name alone: whether it is taken must not show.

@@ -27,6 +27,7 @@ use crate::stages::sample::Seeds;
 use crate::write::{self, Writer, region::Stripes};
 
 mod access;
+mod aliases;
 mod batch;
 mod collections;
 mod definition;
@@ -38,6 +39,7 @@ mod search;
 mod snapshots;
 mod text;
 
+pub use aliases::AliasChange;
 pub use collections::{CollectionChange, GraphChange};
 pub use keys::MAX_GRACE_MS;
 pub use purge::PurgeScope;

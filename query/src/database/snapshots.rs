@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use engram_storage::StorageError;
 use engram_storage::catalog::Role;
-use engram_storage::engine::{DefinitionCheck, RecoverTarget};
+use engram_storage::engine::{DefinitionCheck, Download, RecoverTarget};
 use engram_storage::schema::{CollectionSchema, check_name};
 use parking_lot::Mutex;
-use tokio::io::AsyncReadExt;
 
 use super::Database;
 use super::definition::check_definition;
@@ -25,19 +24,17 @@ const PART: usize = 1 << 20;
 pub struct SnapshotFile {
     /// What it is.
     pub info: SnapshotInfo,
-    file: tokio::fs::File,
+    download: Arc<Download>,
 }
 
 impl SnapshotFile {
     /// The next part; `None` at the end.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Those of the disk; `NotFound` once a purge has removed the snapshot.
     pub async fn next_part(&mut self) -> Result<Option<Bytes>> {
-        let mut part = BytesMut::with_capacity(PART);
-        let read = self.file.read_buf(&mut part).await;
-        let count = read.map_err(|e| StorageError::io(format!("read snapshot {}", self.info.name), &e))?;
-        Ok((count > 0).then(|| part.freeze()))
+        let part = self.download.next(PART).await?;
+        Ok((!part.is_empty()).then_some(part))
     }
 }
 
@@ -72,8 +69,8 @@ impl Database {
     ) -> Result<SnapshotFile> {
         self.schema_for(principal, collection, Role::Admin)?;
         let opened = self.inner.engine.open_snapshot(principal.tenant, collection, snapshot).await;
-        let (info, file) = opened.map_err(no_snapshot)?;
-        Ok(SnapshotFile { info, file: tokio::fs::File::from_std(file) })
+        let (info, download) = opened.map_err(no_snapshot)?;
+        Ok(SnapshotFile { info, download })
     }
 
     /// Removes a snapshot; false if there was none of that name.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Catalog, Key, KeyId, KeySecret, Receipt, Role, Scope, verify_chain};
+use super::{Catalog, FileChange, Key, KeyId, KeySecret, Receipt, Role, Scope, verify_chain};
 use crate::error::{ErrorKind, Result};
 use crate::schema::{CollectionId, CollectionSchema, DEFAULT_TENANT, RegionName, TenantId};
 
@@ -116,7 +116,8 @@ async fn tenants_are_apart(catalog: Arc<dyn Catalog>) {
     catalog.create_collection(&mine).await.unwrap();
     catalog.create_collection(&yours).await.unwrap();
     assert!(!catalog.drop_collection(yours.tenant, mine.id).await.unwrap());
-    assert_eq!(kind(catalog.set_alias(yours.tenant, "theirs", mine.id).await), ErrorKind::NotFound);
+    let stolen = vec![("theirs".to_owned(), Some(mine.id))];
+    assert_eq!(kind(catalog.change_aliases(yours.tenant, stolen).await), ErrorKind::NotFound);
     let stolen = CollectionSchema { tenant: yours.tenant, revision: 2, ..mine.clone() };
     assert_eq!(kind(catalog.update_collection(&stolen).await), ErrorKind::NotFound);
     assert!(catalog.drop_collection(mine.tenant, mine.id).await.unwrap());
@@ -128,22 +129,34 @@ async fn aliases(catalog: Arc<dyn Catalog>) {
     catalog.create_collection(&blue).await.unwrap();
     catalog.create_collection(&green).await.unwrap();
     let tenant = blue.tenant;
-    catalog.set_alias(tenant, "live", blue.id).await.unwrap();
-    catalog.set_alias(tenant, "live", green.id).await.unwrap();
-    catalog.set_alias(tenant, "old", blue.id).await.unwrap();
-    let mut all = catalog.aliases().await.unwrap();
-    all.sort();
-    assert_eq!(all, [(tenant, "live".into(), green.id), (tenant, "old".into(), blue.id)]);
-    assert_eq!(kind(catalog.set_alias(tenant, "blue", green.id).await), ErrorKind::Conflict);
-    assert_eq!(kind(catalog.create_collection(&schema(31, "live")).await), ErrorKind::Conflict);
+    let set = |name: &str, id| (name.to_owned(), Some(id));
+    let gone = |name: &str| (name.to_owned(), None);
+    let told = async || {
+        let mut all = catalog.aliases().await.unwrap();
+        all.sort();
+        all
+    };
+    catalog.change_aliases(tenant, vec![set("live", blue.id)]).await.unwrap();
+    catalog.change_aliases(tenant, vec![set("live", green.id), set("old", blue.id)]).await.unwrap();
+    let both = [(tenant, "live".into(), green.id), (tenant, "old".into(), blue.id)];
+    assert_eq!(told().await, both);
     let nobody = CollectionId(Uuid::new_v4());
-    assert_eq!(kind(catalog.set_alias(tenant, "x", nobody).await), ErrorKind::NotFound);
-    assert!(!catalog.delete_alias(tenant, "blue").await.unwrap(), "a collection is no alias");
-    assert!(!catalog.delete_alias(TenantId(32), "old").await.unwrap());
+    for (bad, why) in [
+        (set("blue", green.id), ErrorKind::Conflict),
+        (gone("blue"), ErrorKind::Conflict),
+        (set("x", nobody), ErrorKind::NotFound),
+    ] {
+        let changes = vec![gone("live"), set("old", green.id), bad];
+        assert_eq!(kind(catalog.change_aliases(tenant, changes).await), why);
+        assert_eq!(told().await, both, "all or none");
+    }
+    assert_eq!(kind(catalog.create_collection(&schema(31, "live")).await), ErrorKind::Conflict);
+    catalog.change_aliases(TenantId(32), vec![gone("old")]).await.unwrap();
+    assert_eq!(told().await, both, "another tenant's");
     assert!(catalog.drop_collection(tenant, green.id).await.unwrap());
-    assert_eq!(catalog.aliases().await.unwrap(), [(tenant, "old".into(), blue.id)], "aliases go with it");
-    assert!(catalog.delete_alias(tenant, "old").await.unwrap());
-    assert!(!catalog.delete_alias(tenant, "old").await.unwrap());
+    assert_eq!(told().await, [(tenant, "old".into(), blue.id)], "aliases go with it");
+    catalog.change_aliases(tenant, vec![gone("old"), gone("never there")]).await.unwrap();
+    assert_eq!(told().await, []);
 }
 
 async fn revisions(catalog: Arc<dyn Catalog>) {
@@ -165,9 +178,10 @@ async fn revisions(catalog: Arc<dyn Catalog>) {
 }
 
 async fn staged_collections(catalog: Arc<dyn Catalog>) {
-    let (old, new) = (schema(81, "a"), schema(81, "a"));
+    let tenant = catalog.create_tenant("staging", 1).await.unwrap().id;
+    let (old, new) = (schema(tenant.0, "a"), schema(tenant.0, "a"));
     catalog.create_collection(&old).await.unwrap();
-    catalog.set_alias(old.tenant, "alias", old.id).await.unwrap();
+    catalog.change_aliases(tenant, vec![("alias".to_owned(), Some(old.id))]).await.unwrap();
     assert_eq!(kind(catalog.install_collection(&new, Some(old.id)).await), ErrorKind::NotFound, "not staged");
     catalog.stage_collection(&new).await.unwrap();
     assert!(catalog.dropped().await.unwrap().contains(&new), "a crash leaves it to be removed");
@@ -181,11 +195,19 @@ async fn staged_collections(catalog: Arc<dyn Catalog>) {
     assert!(dropped.contains(&old) && !dropped.contains(&new));
     let aliases = catalog.aliases().await.unwrap();
     assert!(aliases.contains(&(new.tenant, "alias".into(), new.id)));
-    let other = schema(81, "b");
+    let other = schema(tenant.0, "b");
     catalog.stage_collection(&other).await.unwrap();
     assert_eq!(kind(catalog.install_collection(&other, Some(new.id)).await), ErrorKind::Conflict);
     catalog.install_collection(&other, None).await.unwrap();
-    assert_eq!(get(&catalog, other.id).await, Some(other));
+    assert_eq!(get(&catalog, other.id).await, Some(other.clone()));
+    // A tenant that goes while a collection is put together does not come back with it.
+    let late = schema(tenant.0, "late");
+    catalog.stage_collection(&late).await.unwrap();
+    catalog.drop_collection(tenant, new.id).await.unwrap();
+    catalog.drop_collection(tenant, other.id).await.unwrap();
+    assert!(catalog.drop_tenant(tenant).await.unwrap());
+    assert_eq!(kind(catalog.install_collection(&late, None).await), ErrorKind::NotFound);
+    assert_eq!(get(&catalog, late.id).await, None);
 }
 
 async fn epochs_only_grow<F, Fut>(make: &F)
@@ -231,9 +253,16 @@ where
     let theirs = catalog.put_receipt(receipt(52, 3, "complete")).await.unwrap();
     assert_eq!(theirs.previous_hash, first.hash, "one chain for all tenants");
     let third = catalog.put_receipt(receipt(51, 4, "running")).await.unwrap();
-    assert_eq!(catalog.receipts(TenantId(51), 9).await.unwrap(), [third, second.clone(), first.clone()]);
-    assert_eq!(catalog.receipts(TenantId(51), 1).await.unwrap().len(), 1);
-    assert_eq!(catalog.receipts(TenantId(5), 9).await.unwrap(), []);
+    let page = async |before, limit| catalog.receipts(TenantId(51), before, limit).await.unwrap();
+    assert_eq!(page(None, 9).await, [third.clone(), second.clone(), first.clone()]);
+    assert_eq!(page(None, 1).await, std::slice::from_ref(&third));
+    assert_eq!(page(Some(&third.id), 1).await, std::slice::from_ref(&second));
+    assert_eq!(page(Some(&second.id), 9).await, std::slice::from_ref(&first));
+    assert_eq!(page(Some(&first.id), 9).await, []);
+    assert_eq!(catalog.receipts(TenantId(5), None, 9).await.unwrap(), []);
+    assert_eq!(catalog.receipt(TenantId(51), &third.id).await.unwrap().as_ref(), Some(&third));
+    assert_eq!(catalog.receipt(TenantId(52), &third.id).await.unwrap(), None, "another tenant's");
+    large_receipts_come_in_pages(&catalog).await;
     let chain = [first, theirs, second];
     verify_chain(&chain).unwrap();
     for (n, change) in (0..3).zip([7, 0, 1]) {
@@ -245,6 +274,24 @@ where
     assert_eq!(kind(verify_chain(&chain[1..])), ErrorKind::Corrupt, "one in the middle is missing");
     let doubled = [chain[0].clone(), chain[0].clone(), chain[1].clone(), chain[2].clone()];
     assert_eq!(kind(verify_chain(&doubled)), ErrorKind::Corrupt);
+}
+
+async fn large_receipts_come_in_pages(catalog: &Arc<dyn Catalog>) {
+    let file = FileChange { path: "x".repeat(1 << 20), ..FileChange::default() };
+    for id in 1..=9 {
+        let large = Receipt { removed: vec![file.clone()], ..receipt(53, id, "running") };
+        catalog.put_receipt(large).await.unwrap();
+    }
+    let (mut seen, mut before): (Vec<String>, Option<String>) = (Vec::new(), None);
+    loop {
+        let page = catalog.receipts(TenantId(53), before.as_deref(), 9).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() < 9, "all were read at once");
+        before = Some(last.id.clone());
+        seen.extend(page.into_iter().map(|receipt| receipt.id));
+    }
+    let want: Vec<_> = (1..=9).rev().map(|id| receipt(53, id, "").id).collect();
+    assert_eq!(seen, want);
 }
 
 async fn tenants<F, Fut>(make: &F)
@@ -313,7 +360,7 @@ where
     let (mine, gone) = (schema(61, "mine"), schema(61, "gone"));
     catalog.create_collection(&mine).await.unwrap();
     catalog.create_collection(&gone).await.unwrap();
-    catalog.set_alias(mine.tenant, "alias", mine.id).await.unwrap();
+    catalog.change_aliases(mine.tenant, vec![("alias".to_owned(), Some(mine.id))]).await.unwrap();
     catalog.drop_collection(gone.tenant, gone.id).await.unwrap();
     let aliases = catalog.aliases().await.unwrap();
     drop(catalog);

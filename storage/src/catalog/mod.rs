@@ -103,6 +103,9 @@ pub struct FileChange {
     pub blake3: String,
 }
 
+/// An alias, and what it stands for from then on.
+pub type AliasChange = (String, Option<CollectionId>);
+
 /// Tenants, keys, collections, aliases, epochs and receipts, durable when a call returns.
 #[async_trait]
 pub trait Catalog: Send + Sync {
@@ -131,7 +134,7 @@ pub trait Catalog: Send + Sync {
     ///
     /// # Errors
     /// `Conflict` where the name is taken by anything else than `replaces`, or not taken any more; `NotFound` where it
-    /// was not staged.
+    /// was not staged, or its tenant is gone.
     async fn install_collection(
         &self,
         schema: &CollectionSchema,
@@ -139,13 +142,12 @@ pub trait Catalog: Send + Sync {
     ) -> Result<()>;
     /// All collections of all tenants.
     async fn collections(&self) -> Result<Vec<CollectionSchema>>;
-    /// Points `alias` at a collection name, replacing what it pointed at.
+    /// Changes aliases, all or none: each name stands for the collection beside it from then on, whatever it stood for,
+    /// or for nothing where there is `None`.
     ///
     /// # Errors
-    /// `Conflict` where a collection has that name, `NotFound` where the target does not exist.
-    async fn set_alias(&self, tenant: TenantId, alias: &str, collection: CollectionId) -> Result<()>;
-    /// Removes an alias; false if there was none.
-    async fn delete_alias(&self, tenant: TenantId, alias: &str) -> Result<bool>;
+    /// `Conflict` where a collection has one of the names, `NotFound` where a target does not exist.
+    async fn change_aliases(&self, tenant: TenantId, changes: Vec<AliasChange>) -> Result<()>;
     /// All aliases of all tenants.
     async fn aliases(&self) -> Result<Vec<(TenantId, String, CollectionId)>>;
     /// Raises the epoch of this node by one, durably, and returns it. Every shard it opens is opened with it.
@@ -159,8 +161,11 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// `Conflict` where the stored receipt of that id is final, `Invalid` for another state.
     async fn put_receipt(&self, receipt: Receipt) -> Result<Receipt>;
-    /// The newest receipts of a tenant, newest first.
-    async fn receipts(&self, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>>;
+    /// The newest receipts of a tenant whose ids are below `before`, newest first. At most `limit`, and no more than fit
+    /// into a few MiB: only an empty answer says that there are no others.
+    async fn receipts(&self, tenant: TenantId, before: Option<&str>, limit: usize) -> Result<Vec<Receipt>>;
+    /// The receipt of this id.
+    async fn receipt(&self, tenant: TenantId, id: &str) -> Result<Option<Receipt>>;
     /// Makes a tenant. The default tenant is always there and is not stored.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use self::value::{Rows, RowsMut};
-use super::{Catalog, Key, KeyId, Receipt, Tenant};
+use super::{AliasChange, Catalog, Key, KeyId, Receipt, Tenant};
 use crate::error::{Result, StorageError};
 use crate::log::Epoch;
 use crate::schema::{CollectionId, CollectionSchema, TenantId};
@@ -190,6 +190,7 @@ fn install(
     let mut names = RowsMut::open(txn, NAMES, path)?;
     let mut collections = RowsMut::open(txn, COLLECTIONS, path)?;
     let mut dropped = RowsMut::open(txn, DROPPED, path)?;
+    keys::check_tenant(txn, path, schema.tenant)?;
     find(&dropped, schema.tenant, schema.id)?.ok_or_else(|| unknown(schema.id))?;
     let name = tenant_key(schema.tenant, &schema.name);
     match (names.get::<Named>(&name)?, replaces) {
@@ -303,30 +304,23 @@ impl Catalog for RedbCatalog {
         Ok(rows.into_iter().map(|r| r.1).collect())
     }
 
-    async fn set_alias(&self, tenant: TenantId, alias: &str, collection: CollectionId) -> Result<()> {
-        let alias = alias.to_owned();
+    async fn change_aliases(&self, tenant: TenantId, changes: Vec<AliasChange>) -> Result<()> {
         let job = move |txn: &WriteTransaction, path: &Path| {
             let mut names = RowsMut::open(txn, NAMES, path)?;
             let collections = RowsMut::open(txn, COLLECTIONS, path)?;
-            let key = tenant_key(tenant, &alias);
-            if let Some(Named::Collection(_)) = names.get(&key)? {
-                return Err(StorageError::Conflict(format!("there is a collection called {alias:?}")));
+            for (alias, target) in changes {
+                let key = tenant_key(tenant, &alias);
+                if let Some(Named::Collection(_)) = names.get(&key)? {
+                    return Err(StorageError::Conflict(format!("there is a collection called {alias:?}")));
+                }
+                let Some(target) = target else {
+                    names.remove(&key)?;
+                    continue;
+                };
+                find(&collections, tenant, target)?.ok_or_else(|| unknown(target))?;
+                names.put(&key, &Named::Alias(target))?;
             }
-            find(&collections, tenant, collection)?.ok_or_else(|| unknown(collection))?;
-            names.put(&key, &Named::Alias(collection))
-        };
-        self.write(job).await
-    }
-
-    async fn delete_alias(&self, tenant: TenantId, alias: &str) -> Result<bool> {
-        let key = tenant_key(tenant, alias);
-        let job = move |txn: &WriteTransaction, path: &Path| {
-            let mut names = RowsMut::open(txn, NAMES, path)?;
-            let there = matches!(names.get(&key)?, Some(Named::Alias(_)));
-            if there {
-                names.remove(&key)?;
-            }
-            Ok(there)
+            Ok(())
         };
         self.write(job).await
     }
@@ -354,8 +348,14 @@ impl Catalog for RedbCatalog {
         self.write(move |txn, path| receipts::put(txn, path, receipt)).await
     }
 
-    async fn receipts(&self, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>> {
-        self.read(move |txn, path| receipts::newest(txn, path, tenant, limit)).await
+    async fn receipts(&self, tenant: TenantId, before: Option<&str>, limit: usize) -> Result<Vec<Receipt>> {
+        let before = before.map(str::to_owned);
+        self.read(move |txn, path| receipts::newest(txn, path, tenant, (before.as_deref(), limit))).await
+    }
+
+    async fn receipt(&self, tenant: TenantId, id: &str) -> Result<Option<Receipt>> {
+        let key = tenant_key(tenant, id);
+        self.read(move |txn, path| Rows::open(txn, RECEIPTS, path)?.get(&key)).await
     }
 
     async fn create_tenant(&self, name: &str, created_at: i64) -> Result<Tenant> {

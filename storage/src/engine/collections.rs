@@ -1,4 +1,4 @@
-//! Creating, changing and dropping collections and aliases.
+//! Creating, changing and dropping collections.
 
 use std::sync::Arc;
 
@@ -178,48 +178,9 @@ impl Engine {
         // A collection that was replaced leaves its snapshots to the one in its place.
         if !self.is_home(schema.snapshot_home()) {
             self.snapshot_folder(schema).remove().await?;
+            self.end_downloads(schema, &[]).await?;
         }
         self.catalog.forget_collection(schema.id).await
-    }
-
-    /// Points `alias` at a collection.
-    ///
-    /// # Errors
-    /// `NotFound`, `Conflict` where a collection has that name.
-    pub async fn set_alias(&self, tenant: TenantId, alias: &str, collection: &str) -> Result<()> {
-        check_name(alias).map_err(StorageError::Invalid)?;
-        let _defining = self.defining.lock().await;
-        let schema = self.collection(tenant, collection)?;
-        if self.names.read().by_name.contains_key(&(tenant, alias.to_owned())) {
-            return Err(StorageError::Conflict(format!(
-                "`{alias}` is the name of a collection; choose another alias"
-            )));
-        }
-        self.catalog.set_alias(tenant, alias, schema.id).await?;
-        self.names.write().aliases.insert((tenant, alias.to_owned()), schema.id);
-        Ok(())
-    }
-
-    /// Removes an alias; false if there was none.
-    ///
-    /// # Errors
-    /// Those of the catalog.
-    pub async fn delete_alias(&self, tenant: TenantId, alias: &str) -> Result<bool> {
-        let _defining = self.defining.lock().await;
-        let existed = self.catalog.delete_alias(tenant, alias).await?;
-        self.names.write().aliases.remove(&(tenant, alias.to_owned()));
-        Ok(existed)
-    }
-
-    /// Aliases of a tenant with the collections they stand for, by alias.
-    pub fn aliases(&self, tenant: TenantId) -> Vec<(String, String)> {
-        let names = self.names.read();
-        let own = names.aliases.iter().filter(|((owner, _), _)| *owner == tenant);
-        let mut all: Vec<_> = own
-            .filter_map(|((_, alias), id)| Some((alias.clone(), names.by_id.get(id)?.name.clone())))
-            .collect();
-        all.sort();
-        all
     }
 
     pub(super) fn collection_by_id(&self, id: CollectionId) -> Option<Arc<CollectionSchema>> {
@@ -227,6 +188,6 @@ impl Engine {
     }
 }
 
-fn not_found(name: &str) -> StorageError {
+pub(super) fn not_found(name: &str) -> StorageError {
     StorageError::NotFound(format!("there is no collection `{name}`; create it first, or check the spelling"))
 }

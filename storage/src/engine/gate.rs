@@ -14,7 +14,9 @@ use crate::schema::TenantId;
 use crate::snapshot::made_way;
 
 /// Snapshots that are made, or recovered, at once on a node.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
+/// Of those, the ones of one tenant: a slow client takes no place from the others.
+const OF_A_TENANT: usize = 2;
 
 /// One gate a tenant.
 pub(super) struct Gates {
@@ -24,6 +26,7 @@ pub(super) struct Gates {
 
 struct Gate {
     lock: Arc<RwLock<()>>,
+    places: Arc<Semaphore>,
     /// Purges that run or wait to run.
     erasing: watch::Sender<u32>,
 }
@@ -32,7 +35,7 @@ struct Gate {
 pub(super) struct Passage {
     stop: watch::Receiver<u32>,
     _open: OwnedRwLockReadGuard<()>,
-    _place: OwnedSemaphorePermit,
+    _places: [OwnedSemaphorePermit; 2],
 }
 
 /// A purge. While it is there, no snapshot of the tenant is made or recovered.
@@ -49,7 +52,10 @@ impl Default for Gates {
 
 impl Gates {
     fn of(&self, tenant: TenantId) -> Arc<Gate> {
-        let new = || Arc::new(Gate { lock: Arc::default(), erasing: watch::Sender::new(0) });
+        let new = || {
+            let places = Arc::new(Semaphore::new(OF_A_TENANT));
+            Arc::new(Gate { lock: Arc::default(), places, erasing: watch::Sender::new(0) })
+        };
         self.tenants.lock().entry(tenant).or_insert_with(new).clone()
     }
 
@@ -59,14 +65,10 @@ impl Gates {
     /// `Unavailable` while a purge of the tenant runs, `Exhausted` while too many snapshots are in work.
     pub fn enter(&self, tenant: TenantId) -> Result<Passage> {
         let gate = self.of(tenant);
-        let full = |_| {
-            StorageError::Exhausted(format!(
-                "{AT_ONCE} snapshots are being made or recovered; try again later"
-            ))
-        };
-        let place = self.places.clone().try_acquire_owned().map_err(full)?;
+        let own = gate.places.clone().try_acquire_owned().map_err(|_| full(OF_A_TENANT, "yours"))?;
+        let place = self.places.clone().try_acquire_owned().map_err(|_| full(AT_ONCE, "this node"))?;
         let open = gate.lock.clone().try_read_owned().map_err(|_| made_way())?;
-        let passage = Passage { stop: gate.erasing.subscribe(), _open: open, _place: place };
+        let passage = Passage { stop: gate.erasing.subscribe(), _open: open, _places: [own, place] };
         passage.check()?;
         Ok(passage)
     }
@@ -84,6 +86,12 @@ impl Gates {
         closure._closed = Some(gate.lock.clone().write_owned().await);
         closure
     }
+}
+
+fn full(most: usize, whose: &str) -> StorageError {
+    StorageError::Exhausted(format!(
+        "{most} snapshots of {whose} are being made or recovered, the most that may be at once; try again when one is done"
+    ))
 }
 
 impl Passage {
@@ -129,8 +137,21 @@ mod tests {
     #[tokio::test]
     async fn places_are_bounded() {
         let gates = Gates::default();
-        let all: Vec<_> = (0..AT_ONCE).map(|_| gates.enter(TenantId(1)).unwrap()).collect();
-        assert!(matches!(gates.enter(TenantId(2)), Err(StorageError::Exhausted(_))));
+        let mut all = Vec::new();
+        for tenant in 1.. {
+            let tenant = TenantId(tenant);
+            let before = all.len();
+            while let Ok(passage) = gates.enter(tenant) {
+                all.push(passage);
+            }
+            let refused = gates.enter(tenant).map(drop).unwrap_err();
+            assert!(matches!(refused, StorageError::Exhausted(_)));
+            assert!(all.len() - before <= OF_A_TENANT, "one tenant has {}", all.len() - before);
+            if all.len() == before {
+                break;
+            }
+        }
+        assert_eq!(all.len(), AT_ONCE);
         drop(all);
         assert!(gates.enter(TenantId(2)).is_ok());
     }

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OnceCell, Semaphore};
 
-use crate::catalog::{Catalog, Receipt};
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::error::{Result, StorageError};
 use crate::log::{Epoch, LogProvider};
@@ -16,10 +16,17 @@ use crate::object::DurableStore;
 use crate::schema::{CollectionId, CollectionSchema, RegionName, ShardKey, TenantId};
 use crate::shard::{Closed, Shard, ShardOptions, ShardParts, Work};
 
+mod aliases;
 mod collections;
+mod downloads;
 mod gate;
 mod keys;
 mod purge;
+mod purge_queue;
+mod purge_steps;
+#[cfg(test)]
+mod purge_waits;
+mod receipts;
 mod recover;
 mod registry;
 mod snapshots;
@@ -29,7 +36,9 @@ mod upkeep;
 use keys::Keys;
 use tenants::Tenants;
 
+pub use aliases::AliasDraft;
 pub use collections::NewCollection;
+pub use downloads::Download;
 pub use keys::NewKey;
 pub use purge::{PurgePlan, PurgeRequest};
 pub use recover::{DefinitionCheck, RecoverTarget, SnapshotSource};
@@ -110,10 +119,13 @@ pub struct Engine {
     shards: Mutex<HashMap<ShardKey, ShardCell>>,
     /// Held while unfinished purges are run again.
     resuming: tokio::sync::Mutex<()>,
-    /// One erasure at a time.
-    purging: tokio::sync::Mutex<()>,
+    /// Purges that are not complete.
+    purges: purge_queue::PurgeQueue,
+    /// So many shards are rewritten by purges at once.
+    scrubbing: Semaphore,
     /// Between snapshots and erasures.
     gates: gate::Gates,
+    downloads: Arc<downloads::Downloads>,
     stopped: AtomicBool,
     stop: Notify,
 }
@@ -144,6 +156,7 @@ impl Engine {
             work: Work::default(),
             writer: options.node.clone(),
         };
+        let scrubbing = Semaphore::new(options.background_jobs.max(1));
         let epoch = engines.catalog.next_epoch().await?;
         let engine = Arc::new(Self {
             names: RwLock::new(Names::load(&*engines.catalog).await?),
@@ -157,15 +170,17 @@ impl Engine {
             defining: tokio::sync::Mutex::default(),
             shards: Mutex::default(),
             resuming: tokio::sync::Mutex::default(),
-            purging: tokio::sync::Mutex::default(),
+            purges: purge_queue::PurgeQueue::default(),
+            scrubbing,
             gates: gate::Gates::default(),
+            downloads: Arc::default(),
             stopped: AtomicBool::new(false),
             stop: Notify::new(),
         });
         let dropped = engine.catalog.dropped().await?;
         tokio::spawn(engine.clone().upkeep());
-        let unfinished = engine.unfinished_purges().await?;
-        tokio::spawn(engine.clone().finish_leftovers(dropped, unfinished));
+        engine.load_unfinished_purges().await?;
+        tokio::spawn(engine.clone().finish_leftovers(dropped));
         Ok(engine)
     }
 
@@ -182,14 +197,6 @@ impl Engine {
     /// Fencing number of this start.
     pub fn epoch(&self) -> Epoch {
         self.epoch
-    }
-
-    /// The newest receipts of a tenant, newest first.
-    ///
-    /// # Errors
-    /// Those of the catalog.
-    pub async fn receipts(&self, tenant: TenantId, limit: usize) -> Result<Vec<Receipt>> {
-        self.catalog.receipts(tenant, limit).await
     }
 
     /// Refuses writes, stops background work and waits until it has ended. What is acknowledged is in the logs, so

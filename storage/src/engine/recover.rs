@@ -4,7 +4,6 @@
 //! too, they are removed. When all of them are there and everything was checked, one transaction of the catalog makes the
 //! collection visible and drops the one it replaces. Until then the old one answers as ever.
 
-use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -53,6 +52,14 @@ pub struct RecoverTarget {
     pub replace: bool,
 }
 
+/// How things stood when a recovery began: they must be the same when it takes effect.
+struct Standing {
+    /// What has the name of the target.
+    replaces: Option<CollectionId>,
+    /// Where the snapshot is listed.
+    home: Option<CollectionId>,
+}
+
 /// Decides whether a definition is allowed today.
 pub type DefinitionCheck = Box<dyn Fn(&CollectionSchema) -> Result<()> + Send>;
 
@@ -88,10 +95,13 @@ impl Engine {
         check: DefinitionCheck,
     ) -> Result<(Arc<CollectionSchema>, Option<CollectionId>)> {
         let passage = self.gates.enter(target.tenant)?;
-        self.replaced_by(target)?;
+        self.check_tenant(target.tenant)?;
+        let mut standing = Standing { replaces: self.replaced_by(target)?.map(|old| old.id), home: None };
         let input: Box<dyn Read + Send> = match source {
             SnapshotSource::Listed { collection, snapshot } => {
-                Box::new(self.listed(target.tenant, &collection, &snapshot).await?)
+                let schema = self.collection(target.tenant, &collection)?;
+                standing.home = Some(schema.snapshot_home());
+                Box::new(self.snapshot_folder(&schema).open(&snapshot).await?.1)
             }
             SnapshotSource::Upload(upload) => Box::new(upload.until(passage.stop())),
         };
@@ -105,7 +115,7 @@ impl Engine {
         self.check_purges(&header, target.tenant).await?;
         self.catalog.stage_collection(&schema).await?;
         let done = match self.fill(&schema, header, reader, &passage).await {
-            Ok(header) => self.install(schema.clone(), &header, target).await,
+            Ok(header) => self.install(schema.clone(), &header, (target, &standing)).await,
             Err(e) => Err(e),
         };
         if let Err(e) = &done {
@@ -114,11 +124,6 @@ impl Engine {
         // Only now may a purge begin: nothing is left behind its back.
         drop(passage);
         done
-    }
-
-    async fn listed(&self, tenant: TenantId, collection: &str, snapshot: &str) -> Result<File> {
-        let schema = self.collection(tenant, collection)?;
-        Ok(self.snapshot_folder(&schema).open(snapshot).await?.1)
     }
 
     /// The collection that this recovery would replace.
@@ -160,12 +165,14 @@ impl Engine {
     }
 
     async fn check_purges(&self, header: &SnapshotHeader, tenant: TenantId) -> Result<()> {
-        let receipts = self.catalog.receipts(tenant, usize::MAX).await?;
         let own = |id| self.collection_by_id(id).is_some_and(|schema| schema.tenant == tenant);
-        match is_reached_by(header, &receipts, own) {
-            None => Ok(()),
-            Some(receipt) => Err(SnapshotError::Purged(receipt.id.clone()).into()),
-        }
+        let mut reached = None;
+        self.each_page_of_receipts(tenant, usize::MAX, |page| {
+            reached = is_reached_by(header, page, own).map(|receipt| receipt.id.clone());
+            reached.is_none()
+        })
+        .await?;
+        reached.map_or(Ok(()), |id| Err(SnapshotError::Purged(id).into()))
     }
 
     /// Writes all files of the staged collection and checks them: afterwards its shards open as after a restart.
@@ -240,12 +247,14 @@ impl Engine {
         &self,
         mut schema: CollectionSchema,
         header: &SnapshotHeader,
-        target: &RecoverTarget,
+        (target, standing): (&RecoverTarget, &Standing),
     ) -> Result<(Arc<CollectionSchema>, Option<CollectionId>)> {
         let replaced = {
             let _defining = self.defining.lock().await;
+            self.check_tenant(target.tenant)?;
             self.check_purges(header, target.tenant).await?;
             let replaced = self.replaced_by(target)?;
+            self.check_standing(standing, &target.name, replaced.as_deref())?;
             if let Some(old) = &replaced {
                 let origins = &mut schema.lineage.origins;
                 origins.extend(old.lineage.origins.iter().copied().chain([old.id]));
@@ -265,6 +274,28 @@ impl Engine {
             tracing::warn!(collection = %old.id, error = %e, "files of a replaced collection remain; the next start removes them");
         }
         Ok((Arc::new(schema), replaced.map(|old| old.id)))
+    }
+
+    /// What was dropped while its snapshot was read was dropped for good, and what came or was replaced meanwhile is not
+    /// what the caller wanted replaced.
+    fn check_standing(
+        &self,
+        standing: &Standing,
+        name: &str,
+        there: Option<&CollectionSchema>,
+    ) -> Result<()> {
+        if standing.home.is_some_and(|home| !self.is_home(home)) {
+            return Err(StorageError::NotFound(
+                "the collection of the snapshot was deleted meanwhile".into(),
+            ));
+        }
+        if standing.replaces == there.map(|schema| schema.id) {
+            return Ok(());
+        }
+        Err(StorageError::Conflict(format!(
+            "collection `{name}` was created, deleted or replaced while the snapshot was read, and nothing was \
+             recovered: look at what is there, then try again"
+        )))
     }
 
     /// Removes what there is of a collection that did not come about.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::sync::Arc;
 
 use super::Engine;
+use super::downloads::Download;
 use super::gate::Passage;
 use crate::catalog::Receipt;
 use crate::error::{Result, StorageError};
@@ -49,14 +49,19 @@ impl Engine {
         }
         let created_at = self.clock().now_ms();
         // Before the shards: a purge that ends later may leave what it erased in none of them, or in all.
-        let receipts = self.catalog.receipts(schema.tenant, usize::MAX).await?;
+        let mut seen = Vec::new();
+        self.each_page_of_receipts(schema.tenant, usize::MAX, |page| {
+            seen.extend(seen_purges(schema, page));
+            true
+        })
+        .await?;
         let (schema, pins) = self.pin_shards(schema.id).await?;
         self.check_local(&schema)?;
         let header = SnapshotHeader {
             name: Folder::new_name(schema.id, created_at),
             created_at,
             server_version: self.options.server_version.clone(),
-            purges: seen_purges(&schema, &receipts),
+            purges: seen,
             schema: CollectionSchema::clone(&schema),
             shards: Vec::new(),
             body_bytes: 0,
@@ -157,7 +162,7 @@ impl Engine {
         Ok(all)
     }
 
-    /// A snapshot of the listing with its file, to be read to its end.
+    /// A snapshot of the listing with its bytes, to be read to its end.
     ///
     /// # Errors
     /// `NotFound` for the collection or the snapshot; [`crate::snapshot::SnapshotError`] for a damaged one.
@@ -166,12 +171,14 @@ impl Engine {
         tenant: TenantId,
         collection: &str,
         name: &str,
-    ) -> Result<(SnapshotInfo, File)> {
+    ) -> Result<(SnapshotInfo, Arc<Download>)> {
         let schema = self.collection(tenant, collection)?;
         let folder = self.snapshot_folder(&schema);
+        let download = self.downloads.begin(&folder, name);
         let info = folder.info(name).await?;
         let (_, file) = folder.open(&info.name).await?;
-        Ok((info, file))
+        download.open(file)?;
+        Ok((info, download))
     }
 
     /// Removes a snapshot of the listing, durably; false if there is none of that name.
@@ -208,6 +215,8 @@ impl Engine {
                 folder.delete(&name).await?;
             }
         }
+        // Also of those that were removed before: their files are there while they are open.
+        self.end_downloads(schema, &receipt.kept_snapshots).await?;
         folder.sweep().await
     }
 

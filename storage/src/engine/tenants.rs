@@ -83,10 +83,18 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it has collections, `Invalid` for the default tenant.
     pub async fn drop_tenant(&self, name: &str) -> Result<bool> {
-        let _defining = self.defining.lock().await;
         let Some(id) = self.tenant(name) else { return Ok(false) };
         if id == DEFAULT_TENANT {
             return Err(StorageError::Invalid("the default tenant cannot be deleted".into()));
+        }
+        // Recoveries end with their tenant, and leave nothing. One that has collections stays, and so does its work.
+        let _closed = match self.collections(id).is_empty() {
+            true => Some(self.gates.close(id).await),
+            false => None,
+        };
+        let _defining = self.defining.lock().await;
+        if self.tenant(name) != Some(id) {
+            return Ok(false);
         }
         let dropped = self.catalog.drop_tenant(id).await?;
         self.tenants.write().remove(id);

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Engine;
-use crate::catalog::Receipt;
 use crate::schema::CollectionSchema;
 use crate::shard::{Shard, WORTH_FLUSHING_BYTES};
 
@@ -16,18 +15,14 @@ const QUIET_MS: i64 = 4_000;
 
 impl Engine {
     /// Ends what an earlier run of the server left unfinished.
-    pub(super) async fn finish_leftovers(
-        self: Arc<Self>,
-        dropped: Vec<CollectionSchema>,
-        unfinished: Vec<Receipt>,
-    ) {
+    pub(super) async fn finish_leftovers(self: Arc<Self>, dropped: Vec<CollectionSchema>) {
         let _resuming = self.resuming.lock().await;
         for schema in dropped {
             if let Err(e) = self.remove_files(&schema).await {
                 tracing::warn!(collection = %schema.id, error = %e, "files of a dropped collection remain; the next start tries again");
             }
         }
-        self.finish_purges(unfinished).await;
+        self.finish_purges().await;
     }
 
     /// Runs until the engine is shut down.

@@ -55,6 +55,21 @@ pub struct ShardStats {
 }
 
 impl Shard {
+    /// Live points that a search sees at `now`: those created before `created_before` and expired ones are hidden. Costs
+    /// what a search spends on the same question: nothing where no point is due.
+    pub fn points_shown(&self, created_before: Option<i64>, now: i64) -> u64 {
+        let view = self.view.load_full();
+        let shown = view.runs.iter().map(|run| {
+            let rows = run.run.len() as u64;
+            let gone = match run.run.hidden(created_before, now) {
+                Some(hidden) => hidden.union_len(&run.dead),
+                None => run.dead.len(),
+            };
+            rows.saturating_sub(gone)
+        });
+        shown.sum()
+    }
+
     /// Figures of now.
     ///
     /// # Errors

@@ -28,6 +28,11 @@ impl Folder {
         Self { store: store.clone(), path: format!("snapshots/t/{tenant}/c/{home}") }
     }
 
+    /// Path of the folder.
+    pub fn root(&self) -> &str {
+        &self.path
+    }
+
     /// A name that no snapshot had before.
     pub fn new_name(collection: CollectionId, now_ms: i64) -> String {
         let time = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();

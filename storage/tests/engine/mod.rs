@@ -19,10 +19,14 @@ use engram_storage::schema::{
 use engram_storage::shard::{RunSource, Shard};
 use engram_storage::{Clock, ManualClock, StorageError};
 
+/// Downloads that a purge ends.
+mod downloads;
 /// Graphs through merges, purges and damage.
 mod graphs;
 /// Purges that fail, and what completes them.
 mod purge_failures;
+/// Recoveries while what they are of, or for, is dropped.
+mod recover_beside_drops;
 /// Snapshots that no server wrote.
 mod snapshot_forged;
 /// Kills and full disks beside snapshots.

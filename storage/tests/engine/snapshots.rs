@@ -10,7 +10,7 @@ use engram_storage::catalog::Receipt;
 use engram_storage::engine::{DefinitionCheck, Engine, PurgeRequest, RecoverTarget, SnapshotSource};
 use engram_storage::op::Op;
 use engram_storage::point::PointId;
-use engram_storage::schema::{CollectionSchema, DEFAULT_TENANT, RegionName, TenantId};
+use engram_storage::schema::{CollectionSchema, DEFAULT_TENANT, RegionName};
 use engram_storage::shard::Shard;
 use engram_storage::snapshot::{SnapshotError, SnapshotInfo, Upload};
 use engram_storage::{ErrorKind, StorageError};
@@ -312,7 +312,7 @@ async fn names_and_links_lead_nowhere() {
 async fn another_tenant_sees_none_and_may_bring_its_own_copy() {
     let fixture = filled().await;
     let info = fixture.snapshot().await;
-    let other = TenantId(2);
+    let other = fixture.engine.create_tenant("other").await.unwrap().id;
     assert_eq!(fixture.engine.snapshots(other, "c").await.unwrap_err().kind(), ErrorKind::NotFound);
     let into = || RecoverTarget { tenant: other, name: "r".into(), replace: true };
     let refused = recover(&fixture.engine, listed(&info.name), into()).await.unwrap_err();

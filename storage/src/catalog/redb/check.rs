@@ -45,7 +45,7 @@ pub(super) fn open(path: &Path) -> Result<Database> {
 /// Makes an empty catalog beside its place and moves it there: a kill leaves all of it or none.
 fn create(path: &Path) -> Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(dir).map_err(|e| io(path, &e))?;
+    crate::private_dir::create(dir).map_err(|e| io(path, &e))?;
     let temporary = path.with_extension("tmp");
     match std::fs::remove_file(&temporary) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(io(&temporary, &e)),

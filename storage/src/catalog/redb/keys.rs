@@ -68,12 +68,15 @@ pub(super) fn drop_tenant(txn: &WriteTransaction, path: &Path, id: TenantId) -> 
     Ok(true)
 }
 
+/// Fails for a tenant that is not there.
+pub(super) fn check_tenant(txn: &WriteTransaction, path: &Path, id: TenantId) -> Result<()> {
+    let known =
+        id == DEFAULT_TENANT || RowsMut::open(txn, TENANTS, path)?.get::<Tenant>(&tenant_row(id))?.is_some();
+    known.then_some(()).ok_or_else(|| StorageError::NotFound("the tenant is gone".into()))
+}
+
 pub(super) fn put(txn: &WriteTransaction, path: &Path, key: &Key) -> Result<()> {
-    let known = key.tenant == DEFAULT_TENANT
-        || RowsMut::open(txn, TENANTS, path)?.get::<Tenant>(&tenant_row(key.tenant))?.is_some();
-    if !known {
-        return Err(StorageError::NotFound("the tenant of the key is gone".into()));
-    }
+    check_tenant(txn, path, key.tenant)?;
     RowsMut::open(txn, KEYS, path)?.put(&key_row(key.tenant, key.id), key)
 }
 

@@ -10,6 +10,9 @@ use crate::catalog::Receipt;
 use crate::error::{Result, StorageError};
 use crate::schema::TenantId;
 
+/// Bytes of receipts that are read at once. One may be longer: it lists files of a whole tenant.
+const MAX_BYTES: usize = 4 << 20;
+
 pub(super) fn put(txn: &WriteTransaction, path: &Path, mut receipt: Receipt) -> Result<Receipt> {
     if ![Receipt::RUNNING, Receipt::COMPLETE, Receipt::FAILED].contains(&receipt.state.as_str()) {
         return Err(StorageError::Invalid(format!("a receipt cannot be {:?}", receipt.state)));
@@ -34,7 +37,7 @@ pub(super) fn newest(
     txn: &ReadTransaction,
     path: &Path,
     tenant: TenantId,
-    limit: usize,
+    (before, limit): (Option<&str>, usize),
 ) -> Result<Vec<Receipt>> {
-    Rows::open(txn, RECEIPTS, path)?.last_of_tenant(tenant, limit)
+    Rows::open(txn, RECEIPTS, path)?.last_of_tenant(tenant, before, (limit, MAX_BYTES))
 }

@@ -99,18 +99,30 @@ impl<'a> Rows<'a> {
         .collect()
     }
 
-    /// The last rows of a tenant, backwards.
-    pub fn last_of_tenant<T: DeserializeOwned>(&self, tenant: TenantId, limit: usize) -> Result<Vec<T>> {
-        let range = tenant_range(tenant);
+    /// The last rows of a tenant, backwards from the key `before` on, which is not among them: at most so many, and,
+    /// but for the first, no more than have so many bytes.
+    pub fn last_of_tenant<T: DeserializeOwned>(
+        &self,
+        tenant: TenantId,
+        before: Option<&str>,
+        (limit, max_bytes): (usize, usize),
+    ) -> Result<Vec<T>> {
+        let mut range = tenant_range(tenant);
+        if let Some(before) = before {
+            range.end = tenant_key(tenant, before);
+        }
         let rows = self.table.range(range.start.as_str()..range.end.as_str());
         let rows = rows.map_err(|e| error(self.place.path, e))?;
-        rows.rev()
-            .take(limit)
-            .map(|row| {
-                let (key, value) = row.map_err(|e| error(self.place.path, e))?;
-                self.place.decode(key.value(), value.value())
-            })
-            .collect()
+        let (mut found, mut bytes) = (Vec::new(), 0usize);
+        for row in rows.rev().take(limit) {
+            let (key, value) = row.map_err(|e| error(self.place.path, e))?;
+            bytes = bytes.saturating_add(value.value().len());
+            if bytes > max_bytes && !found.is_empty() {
+                break;
+            }
+            found.push(self.place.decode(key.value(), value.value())?);
+        }
+        Ok(found)
     }
 }
 

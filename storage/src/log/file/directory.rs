@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::frame::Fields;
+use crate::private_dir;
 
 /// Name of the seal.
 const SEAL: &str = "seal";
@@ -76,7 +77,7 @@ fn chain_of_parents<'a>(root: &Path, dir: &'a Path) -> Vec<&'a Path> {
 /// Creates `dir` and its parents from `root` on so that they survive a power cut. Those that exist are synced too: a
 /// process that was killed may have made them and not come to that.
 pub(super) fn create_durably(root: &Path, dir: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(dir)?;
+    private_dir::create(dir)?;
     sync_parents(root, dir)
 }
 
