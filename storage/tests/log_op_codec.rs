@@ -193,7 +193,7 @@ fn huge_counts_are_refused_before_memory_is_taken() {
 
 #[test]
 fn merges_of_older_records_are_held_to_the_limit_that_they_were_written_under() {
-    let (path, update) = ("a.b".to_owned(), bytes::Bytes::from_static(b"{}"));
+    let (path, update) = ("a.b".to_owned(), Bytes::from_static(b"{}"));
     for change in
         [PayloadChange::Merge(update.clone()), PayloadChange::MergeAt { path, update: update.clone() }]
     {
