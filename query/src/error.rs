@@ -151,6 +151,9 @@ impl From<FilterError> for QueryError {
     fn from(e: FilterError) -> Self {
         match e {
             FilterError::Limit { .. } => Self::Limit(e.to_string()),
+            FilterError::Unsupported { .. } => {
+                Self::Invalid { code: "not_supported", message: e.to_string() }
+            }
             other => Self::Invalid { code: "invalid_filter", message: other.to_string() },
         }
     }

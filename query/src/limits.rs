@@ -43,12 +43,8 @@ pub const MAX_FACET_VALUES: usize = 1_000_000;
 pub const MAX_MATRIX_SAMPLE: usize = 4_096;
 /// Most components of the vectors that one query holds at once, to compare points with each other: 64 MiB.
 pub const MAX_COMPARED_COMPONENTS: usize = 1 << 24;
-pub use engram_storage::op::MAX_PAYLOAD_BYTES;
+pub use engram_storage::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS};
 
-/// Deepest nesting of a payload; the object itself is 1.
-pub const MAX_PAYLOAD_DEPTH: usize = 32;
-/// Most keys of a payload, all its objects together.
-pub const MAX_PAYLOAD_KEYS: usize = 1_024;
 /// Most dotted paths of a projection or a deletion of keys.
 pub const MAX_PATHS: usize = 1_024;
 /// Longest dotted path, bytes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::support::*;
 use engram_index::vector::{Metric, MultiVector, SparseVector, VectorValue, multi, sparse};
+use engram_query::database::CollectionChange;
 use engram_query::request::{NewPoint, QueryVector, ReadOptions, SearchRequest, Selection, VectorUpdate};
 use engram_storage::point::PointId;
 use engram_storage::schema::{SparseModifier, VectorField, VectorKind};
@@ -302,4 +303,53 @@ async fn a_sparse_field_has_no_dimension_and_no_other_metric() {
         let refused = world.db.create_collection(OWNER, new, false).await.unwrap_err();
         assert_eq!(refused.code(), "invalid_argument");
     }
+}
+
+/// All vectors of a point, by name.
+async fn values(world: &World, id: u64) -> Vec<(String, VectorValue)> {
+    let selection = Selection { vectors: true, ..Selection::default() };
+    let found = world.db.get(OWNER, "c", (vec![PointId::Num(id)], selection), &ReadOptions::default()).await;
+    found.unwrap().remove(0).vectors
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_was_taken_away_leaves_nothing_for_one_of_its_name() {
+    let world = world(&["eu"]).await;
+    let multi = |x: f32| MultiVector { dimension: 4, components: vec![x, 0.0, 0.0, 1.0] };
+    let with = |id: u64, x: f32| NewPoint {
+        vectors: vec![(String::new(), vector(id).into()), ("near".into(), multi(x).into())],
+        ..point(id)
+    };
+    world.put("c", (0..100).map(|id| with(id, id as f32)).collect()).await;
+    world.flush().await;
+    world.put("c", (100..200).map(|id| with(id, id as f32)).collect()).await;
+    let change = |remove: &[&str], add: Vec<VectorField>| CollectionChange {
+        remove_vectors: remove.iter().map(|name| (*name).to_owned()).collect(),
+        add_vectors: add,
+        ..CollectionChange::default()
+    };
+    // The field with the highest number: the next one must not get it.
+    let old = world.db.collection(OWNER, "c").unwrap().vector_field("near").unwrap().clone();
+    let gone = world.db.update_collection(OWNER, "c", change(&["near", "none"], vec![])).await.unwrap();
+    assert!(gone.vector_field("near").is_none());
+    assert_eq!(world.db.update_collection(OWNER, "c", change(&["near"], vec![])).await.unwrap(), gone);
+    let e = world.db.search(OWNER, search("near", multi(1.0), 5)).await.unwrap_err();
+    assert_eq!(e.code(), "unknown_field");
+    assert_eq!(values(&world, 1).await, [(String::new(), vector(1).into())]);
+    let back = world.db.update_collection(OWNER, "c", change(&[], vec![old.clone()])).await.unwrap();
+    assert!(back.vector_field("near").unwrap().id > old.id);
+    for round in 0..3 {
+        let found = world.search(search("near", multi(1.0), 5)).await;
+        assert_eq!(found.hits.len(), 0, "round {round}");
+        for id in [1, 150] {
+            assert_eq!(values(&world, id).await, [(String::new(), vector(id).into())], "round {round}");
+        }
+        if round == 0 { world.flush().await } else { world.compact().await }
+    }
+    world.put("c", vec![with(7, 0.5)]).await;
+    let found = ranking(&world.search(search("near", multi(0.5), 5)).await);
+    assert_eq!(found, [(PointId::Num(7), 0.0)]);
+    // Taken away and made anew in one change.
+    world.db.update_collection(OWNER, "c", change(&["near"], vec![old])).await.unwrap();
+    assert_eq!(world.search(search("near", multi(0.5), 5)).await.hits.len(), 0);
 }

@@ -3,7 +3,7 @@
 use crate::support::*;
 use bytes::Bytes;
 use engram_query::database::CollectionChange;
-use engram_query::limits::{MAX_BATCH, MAX_PAYLOAD_BYTES};
+use engram_query::limits::{MAX_BATCH, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_KEYS};
 use engram_query::request::{
     Change, NewPoint, PointSelector, Reach, ReadOptions, SearchRequest, Selection, VectorUpdate,
     WriteCondition, WriteOptions,
@@ -160,6 +160,61 @@ async fn changes_by_filter_see_writes_that_did_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn vectors_are_removed_by_filter_also_from_writes_that_did_not_wait() {
+    let world = World::new().await;
+    world.create("c", &["eu", "us"], 2).await;
+    let region = |id: u64| if id < 100 { "eu" } else { "us" };
+    let points = || (0..200).map(|id| point_in(id, region(id))).collect::<Vec<_>>();
+    world.db.upsert(OWNER, "c", points(), WriteOptions::default()).await.unwrap();
+    let remove = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        (PointSelector::Filter(odd()), Change::RemoveVectors(names))
+    };
+    let answer = world.db.change(OWNER, "c", remove(&[""]), keyed("odd")).await.unwrap();
+    assert_eq!((answer.affected, answer.repeated), (100, false));
+    let found = ranking(&world.search(near("c", vector(1), 200)).await);
+    assert_eq!(found.len(), 100);
+    assert!(found.iter().all(|(id, _)| matches!(id, PointId::Num(n) if n % 2 == 0)));
+    world.put("c", points()).await;
+    let again = world.db.change(OWNER, "c", remove(&[""]), keyed("odd")).await.unwrap();
+    assert!(again.repeated);
+    assert_eq!(world.search(near("c", vector(1), 200)).await.hits.len(), 200);
+    for (names, code) in
+        [(&[][..], "invalid_argument"), (&["", ""], "repeated_field"), (&["none"], "unknown_field")]
+    {
+        let e = world.db.change(OWNER, "c", remove(names), waiting()).await.unwrap_err();
+        assert_eq!(e.code(), code, "{e}");
+    }
+    let ids = [1, 999].map(|id| (PointId::Num(id), None)).to_vec();
+    let by_id = (PointSelector::Ids(ids), Change::RemoveVectors(vec![String::new()]));
+    let answer = world.db.change(OWNER, "c", by_id, waiting()).await.unwrap();
+    assert_eq!((answer.affected, answer.outcomes[1]), (1, Some(OpOutcome::NotFound)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_by_filter_counts_points_that_would_become_too_large() {
+    let world = World::new().await;
+    world.create("c", &["eu", "us"], 2).await;
+    let large = format!(r#"{{"odd":true,"a":"{}"}}"#, "x".repeat(MAX_PAYLOAD_BYTES / 2));
+    let mut points: Vec<_> = (0..10).map(|id| point_in(id, if id < 5 { "eu" } else { "us" })).collect();
+    for id in [1, 3, 7] {
+        points[id].payload = Bytes::from(large.clone());
+    }
+    world.put("c", points).await;
+    let update = format!(r#"{{"b":"{}"}}"#, "x".repeat(MAX_PAYLOAD_BYTES / 2));
+    for change in [
+        PayloadChange::MergeAt { path: "deep".into(), update: update.clone().into() },
+        PayloadChange::Merge(update.into()),
+    ] {
+        let all = (PointSelector::Filter(odd()), Change::Payload(change));
+        let answer = world.db.change(OWNER, "c", all, waiting()).await.unwrap();
+        assert_eq!((answer.affected, answer.too_large), (2, 3));
+        assert_eq!(payload(&world, "c", 3).await.unwrap(), large, "it stays as it is");
+        world.put("c", vec![point_in(5, "us"), point_in(9, "us")]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn vectors_are_set_and_removed() {
     let world = World::new().await;
     world.create("c", &["eu"], 2).await;
@@ -303,6 +358,31 @@ async fn a_payload_does_not_outgrow_its_limit_by_merges() {
     assert!(matches!(merge("a").await.unwrap().outcomes[0], Some(OpOutcome::Applied { .. })));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_does_not_get_more_keys_by_merges_than_by_an_upsert() {
+    let world = World::new().await;
+    world.create("c", &["eu"], 1).await;
+    world.put("c", vec![with_payload(1, "{}")]).await;
+    let keys = |name: &str, count: usize| {
+        let keys: Vec<String> = (0..count).map(|i| format!("\"{name}{i}\":{i}")).collect();
+        Bytes::from(format!("{{{}}}", keys.join(",")))
+    };
+    let change = async |change: PayloadChange| {
+        let ids = PointSelector::Ids(vec![(PointId::Num(1), None)]);
+        let answer = world.db.change(OWNER, "c", (ids, Change::Payload(change)), waiting()).await.unwrap();
+        (answer.outcomes[0].unwrap() == OpOutcome::PayloadTooLarge, answer.too_large)
+    };
+    let at = |path: &str, update| PayloadChange::MergeAt { path: path.into(), update };
+    assert_eq!(change(PayloadChange::Merge(keys("a", MAX_PAYLOAD_KEYS - 10))).await, (false, 0));
+    assert_eq!(change(PayloadChange::Merge(keys("b", 11))).await, (true, 1));
+    assert_eq!(change(at("c", keys("b", 10))).await, (true, 1));
+    assert_eq!(change(at("c", keys("b", 9))).await, (false, 0));
+    let whole = payload(&world, "c", 1).await.unwrap();
+    engram_query::payload::check(whole.as_bytes()).unwrap();
+    assert_eq!(change(at("c.d", keys("e", 1))).await, (true, 1));
+    assert_eq!(payload(&world, "c", 1).await.unwrap(), whole);
+}
+
 fn with_payload(id: u64, json: &str) -> NewPoint {
     NewPoint { payload: Bytes::copy_from_slice(json.as_bytes()), ..point(id) }
 }
@@ -340,6 +420,16 @@ async fn a_conditional_write_reaches_what_its_condition_says() {
         let all = condition(Some(r#"{"must":[{"key":"a","match":{"value":1}}]}"#), Reach::Present);
         world.db.upsert_where(OWNER, "c", (twice, all), WriteOptions::default()).await.unwrap();
         assert_eq!(payload(&world, "c", 1).await.unwrap(), r#"{"d":2}"#);
+        let update = |id: u64| VectorUpdate {
+            id: PointId::Num(id),
+            set: vec![(String::new(), vector(99).into())],
+            remove: vec![],
+            if_version: None,
+        };
+        let updates = (vec![update(1), update(2), update(99)], filter(r#"{"must":[{"has_id":[1]}]}"#));
+        let done = world.db.update_vectors_where(OWNER, "c", updates, WriteOptions::default()).await.unwrap();
+        assert!(matches!(done.outcomes[0], Some(OpOutcome::Applied { .. })), "{done:?}");
+        assert_eq!(done.outcomes[1..], [None, Some(OpOutcome::NotFound)], "left alone, and not there");
         let keyed = (vec![point(1)], condition(None, Reach::Present));
         let refused = world.db.upsert_where(OWNER, "c", keyed, self::keyed("k")).await.unwrap_err();
         assert_eq!(refused.code(), "invalid_argument");

@@ -201,6 +201,10 @@ pub struct CollectionSchema {
     pub name: String,
     /// Vector fields, ascending by id; may be empty (points as plain state).
     pub vectors: Vec<VectorField>,
+    /// Least number of a vector field that was never used, where one was taken away: what segments and logs still hold of
+    /// that one must not become the values of another.
+    #[serde(default)]
+    pub next_field: FieldId,
     /// Payload indexes, by field.
     pub payload_indexes: Vec<PayloadIndexSpec>,
     /// Regions it accepts, at least one.
@@ -247,6 +251,12 @@ impl CollectionSchema {
     /// The vector field numbered `id`.
     pub fn vector_field_by_id(&self, id: FieldId) -> Option<&VectorField> {
         self.vectors.iter().find(|f| f.id == id)
+    }
+
+    /// Number of the next vector field.
+    pub fn free_field(&self) -> FieldId {
+        let after = self.vectors.iter().map(|field| field.id.saturating_add(1)).max().unwrap_or(0);
+        after.max(self.next_field)
     }
 
     /// How text becomes words in the field of this dotted path, where it has a text index.

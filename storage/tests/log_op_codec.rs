@@ -70,10 +70,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         point().prop_map(Op::Upsert),
         id().prop_map(Op::Delete),
-        (id(), change(), any::<i64>()).prop_map(|(id, change, ingested_at)| Op::SetPayload {
-            id,
-            change,
-            ingested_at
+        (id(), change(), any::<i64>(), any::<bool>()).prop_map(|(id, change, ingested_at, old)| {
+            let merges = matches!(change, PayloadChange::Merge(_) | PayloadChange::MergeAt { .. });
+            Op::SetPayload { id, change, ingested_at, bytes_only: old && merges }
         }),
         (id(), vectors(), vec(any::<u16>(), 0..5), any::<i64>())
             .prop_map(|(id, set, remove, ingested_at)| Op::UpdateVectors { id, set, remove, ingested_at }),
@@ -190,4 +189,23 @@ fn huge_counts_are_refused_before_memory_is_taken() {
         idempotency: None,
     };
     assert!(OpBatch::decode(many.encode()).is_err());
+}
+
+#[test]
+fn merges_of_older_records_are_held_to_the_limit_that_they_were_written_under() {
+    let (path, update) = ("a.b".to_owned(), Bytes::from_static(b"{}"));
+    for change in
+        [PayloadChange::Merge(update.clone()), PayloadChange::MergeAt { path, update: update.clone() }]
+    {
+        let batch = |bytes_only| {
+            let op =
+                Op::SetPayload { id: PointId::Num(7), change: change.clone(), ingested_at: 1, bytes_only };
+            OpBatch { ops: vec![ConditionalOp { op, if_version: None }], idempotency: None }
+        };
+        let (old, new) = (batch(true).encode(), batch(false).encode());
+        assert!(old[0] < 4, "as older servers wrote it");
+        assert_eq!(new[0], 4, "older servers must not decide it by their limit");
+        assert_eq!(OpBatch::decode(old).unwrap(), batch(true));
+        assert_eq!(OpBatch::decode(new).unwrap(), batch(false));
+    }
 }

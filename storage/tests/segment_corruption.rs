@@ -44,6 +44,7 @@ fn schema() -> CollectionSchema {
             },
             VectorField { dimension: 2, kind: VectorKind::Multi, ..field(3, "multi") },
         ],
+        next_field: 0,
         payload_indexes: vec![PayloadIndexSpec::new("n", PayloadIndexKind::Integer)],
         regions: vec![region.clone()],
         default_region: region,

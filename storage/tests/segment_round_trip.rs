@@ -38,6 +38,7 @@ fn schema(vectors: Vec<VectorField>, indexes: &[(&str, PayloadIndexKind)]) -> Co
         tenant: TenantId(1),
         name: "memories".to_owned(),
         vectors,
+        next_field: 0,
         payload_indexes: indexes.iter().map(spec).collect(),
         regions: vec![region.clone()],
         default_region: region,

@@ -138,6 +138,12 @@ export const checks = {
       await tab.$("button.main").click();
       await settled(tab, new RegExp(`nearest to ${LARGE_ID}`));
       assert.equal((await ids(tab)).includes(LARGE_ID), false);
+      await tab.go(place(HOSTILE), READY);
+      await tab.$("summary").first().click();
+      await tab.$("[name=filter]").fill(`{"must": [{"has_id": [${LARGE_ID}]}]}`);
+      await tab.$("button.main").click();
+      await settled(tab, /^1 of 6 points matches/);
+      assert.deepEqual(await ids(tab), [LARGE_ID]);
     },
   },
 };

@@ -130,6 +130,7 @@ pub(crate) fn wire_answer(answer: &WriteAnswer) -> v1::WriteResponse {
         outcomes: answer.outcomes.iter().map(outcome).collect(),
         affected: answer.affected,
         repeated: answer.repeated,
+        payload_too_large: answer.too_large,
     }
 }
 

@@ -7,6 +7,7 @@ use engram_query::Database;
 use engram_query::request::Principal;
 use engram_storage::ErrorKind;
 use engram_storage::engine::Engine;
+use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
 use crate::config::NodeConfig;
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) jobs: Jobs,
     pub(crate) config: NodeConfig,
+    /// Places for work that goes on after its answer.
+    pub(crate) background: Arc<Semaphore>,
     pub(crate) started: std::time::Instant,
 }
 

@@ -32,6 +32,12 @@ impl Answer {
         Ok(Self::json(StatusCode::OK, body))
     }
 
+    /// Of work that has only begun.
+    pub(crate) fn accepted(started: Instant) -> Self {
+        let body = format!(r#"{{"status":"accepted","time":{}}}"#, seconds(started));
+        Self::json(StatusCode::ACCEPTED, body)
+    }
+
     /// A refusal in the envelope.
     pub(crate) fn refusal(started: Instant, error: &RestError, collection: &str) -> Self {
         let (status, message, retry_after) = error.told(collection);

@@ -120,6 +120,11 @@ impl Call {
         }
     }
 
+    /// As [`Call::wait`], for work that is waited for unless the caller says otherwise.
+    pub(crate) fn waits(&self) -> Result<bool, RestError> {
+        if self.parameter("wait").is_none() { Ok(true) } else { self.wait() }
+    }
+
     pub(crate) fn write_options(&self) -> Result<WriteOptions, RestError> {
         let key = self.headers.get(IDEMPOTENCY_HEADER).map(|value| value.to_str());
         let key = key.transpose().map_err(|_| RestError::parameter("idempotency-key: is no plain text"))?;

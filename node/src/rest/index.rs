@@ -4,7 +4,7 @@ use engram_index::payload::PayloadIndexKind;
 use engram_query::database::CollectionChange;
 use engram_storage::schema::PayloadIndexSpec;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::call::{Call, finish};
@@ -74,6 +74,18 @@ pub(crate) async fn delete(call: Call) -> Result<Answer, RestError> {
     let (context, principal, name) = (call.context.clone(), call.principal, call.collection().to_owned());
     let field = call.segment("field_name").to_owned();
     finish(async move { Ok(context.database.delete_payload_index(principal, &name, &field).await?) }).await?;
+    call.answer(&UpdateResult::completed(call.schema()?.revision))
+}
+
+/// Takes a vector field away, with what all points have in it. One that is not there is gone already.
+pub(crate) async fn delete_vector(call: Call) -> Result<Answer, RestError> {
+    let (name, schema) = (call.segment("vector_name"), call.schema()?);
+    let mut client_options = Map::new();
+    if schema.client_options.get("vectors").is_some_and(|fields| fields.get(name).is_some()) {
+        client_options.insert("vectors".into(), json!({ name: null }));
+    }
+    let remove_vectors = vec![name.to_owned()];
+    edit(&call, CollectionChange { remove_vectors, client_options, ..CollectionChange::default() }).await?;
     call.answer(&UpdateResult::completed(call.schema()?.revision))
 }
 

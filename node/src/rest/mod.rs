@@ -24,6 +24,7 @@ use crate::grpc::Context;
 use crate::serve::front::Front;
 
 mod absent;
+pub(crate) mod accepted;
 mod aliases;
 mod answer;
 mod batch;

@@ -221,6 +221,9 @@ fn operation(route: &'static Route, schemas: &mut Schemas) -> Operation {
     if route.writes {
         query("wait", Type::Boolean, "Answer after the write is applied, not only durable.");
     }
+    if route.accepts {
+        query("wait", Type::Boolean, "Answer after it is done, which is the default, not at once.");
+    }
     query("timeout", Type::Integer, "Seconds the request may take.");
     if route.file_body {
         query("checksum", Type::String, "Checksum of the listing, or SHA-256 of the file.");
@@ -242,6 +245,10 @@ fn operation(route: &'static Route, schemas: &mut Schemas) -> Operation {
         true => ("application/octet-stream", ContentBuilder::new().schema(Some(binary())).build()),
         false => ("application/json", ContentBuilder::new().schema(Some(envelope(route, schemas))).build()),
     };
+    if route.accepts {
+        let begun = ResponseBuilder::new().description("Begun, where `wait` is false");
+        operation = operation.response("202", begun);
+    }
     let done = ResponseBuilder::new().description("Success").content(content.0, content.1);
     operation.response("200", done).build()
 }

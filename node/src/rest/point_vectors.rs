@@ -1,12 +1,6 @@
 //! Changes of vectors of points.
 
-use std::sync::Arc;
-
-use engram_query::filter::Filter;
-use engram_query::limits::{MAX_BATCH, MAX_PAGE, MAX_VECTOR_FIELDS, at_most};
-use engram_query::request::{
-    PointSelector, Principal, ReadOptions, ScrollRequest, Selection, VectorUpdate, WriteAnswer, WriteOptions,
-};
+use engram_query::request::{Change, VectorUpdate, WriteAnswer, WriteOptions};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,11 +9,10 @@ use super::call::{Call, finish};
 use super::error::RestError;
 use super::filter;
 use super::point_id::Id;
-use super::points::selector;
+use super::points::{apply, selector};
 use super::shard_key::NoShardKey;
 use super::update_result::UpdateResult;
 use super::vector::{self, JsonVectors};
-use crate::grpc::Context;
 
 /// New vectors of points.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -96,8 +89,24 @@ pub(crate) async fn set(
         Ok(VectorUpdate { id: point.id.0, set, remove: Vec::new(), if_version: None })
     };
     let updates = body.points.into_iter().map(one).collect::<Result<Vec<_>, RestError>>()?;
-    let target = Target::of(call);
-    finish(async move { target.write(updates, filter, options).await }).await
+    let named: Vec<_> = updates.iter().map(|update| update.id).collect();
+    let (context, principal) = (call.context.clone(), call.principal);
+    let collection = call.collection().to_owned();
+    finish(async move {
+        let (database, wait) = (&context.database, options.wait);
+        let answer = match filter {
+            None => database.update_vectors(principal, &collection, updates, options).await?,
+            Some(filter) => {
+                database.update_vectors_where(principal, &collection, (updates, filter), options).await?
+            }
+        };
+        context.metrics.points_written.inc_by(answer.affected);
+        if wait {
+            UpdateResult::all_there(&named, &answer)?;
+        }
+        Ok(answer)
+    })
+    .await
 }
 
 /// Takes vectors out.
@@ -107,99 +116,5 @@ pub(crate) async fn remove(
     options: WriteOptions,
 ) -> Result<WriteAnswer, RestError> {
     let points = selector(body.points, body.filter)?;
-    let names = body.vector;
-    // Names are copied for each point: before that, all is small and there.
-    call.schema()?;
-    at_most("the number of vector names", names.len(), MAX_VECTOR_FIELDS, "name each once")?;
-    if let PointSelector::Ids(ids) = &points {
-        at_most("the number of points", ids.len(), MAX_BATCH, "split the request")?;
-    }
-    let target = Target::of(call);
-    finish(async move {
-        match points {
-            PointSelector::Ids(ids) => {
-                target.write(removals(ids.into_iter().map(|(id, _)| id), &names), None, options).await
-            }
-            PointSelector::Filter(filter) => target.remove_matching(filter, &names, options).await,
-        }
-    })
-    .await
-}
-
-fn removals(
-    ids: impl Iterator<Item = engram_storage::point::PointId>,
-    names: &[String],
-) -> Vec<VectorUpdate> {
-    ids.map(|id| VectorUpdate { id, set: Vec::new(), remove: names.to_vec(), if_version: None }).collect()
-}
-
-/// Owned, so that a write can outlive its caller.
-struct Target {
-    context: Arc<Context>,
-    principal: Principal,
-    collection: String,
-}
-
-impl Target {
-    fn of(call: &Call) -> Self {
-        Self {
-            context: call.context.clone(),
-            principal: call.principal,
-            collection: call.collection().to_owned(),
-        }
-    }
-
-    async fn write(
-        &self,
-        updates: Vec<VectorUpdate>,
-        filter: Option<Filter>,
-        options: WriteOptions,
-    ) -> Result<WriteAnswer, RestError> {
-        let database = &self.context.database;
-        let (who, collection) = (self.principal, &self.collection);
-        let answer = match filter {
-            None => database.update_vectors(who, collection, updates, options).await?,
-            Some(filter) => {
-                database.update_vectors_where(who, collection, (updates, filter), options).await?
-            }
-        };
-        self.context.metrics.points_written.inc_by(answer.affected);
-        Ok(answer)
-    }
-
-    /// Page by page: matching points are looked up, then changed by id.
-    async fn remove_matching(
-        &self,
-        filter: Filter,
-        names: &[String],
-        options: WriteOptions,
-    ) -> Result<WriteAnswer, RestError> {
-        if options.idempotency_key.is_some() {
-            return Err(RestError::wrong("an idempotency key goes with a list of points, not with a filter"));
-        }
-        let mut all = WriteAnswer::default();
-        let mut from = None;
-        loop {
-            let page = ScrollRequest {
-                collection: self.collection.clone(),
-                filter: Some(filter.clone()),
-                from,
-                limit: MAX_PAGE.min(MAX_BATCH),
-                selection: Selection::default(),
-                read: ReadOptions::default(),
-                order_by: None,
-            };
-            let page = self.context.database.scroll(self.principal, page).await?;
-            let updates = removals(page.points.iter().map(|point| point.id), names);
-            if !updates.is_empty() {
-                let answer = self.write(updates, None, options.clone()).await?;
-                all.affected += answer.affected;
-                all.token.merge(&answer.token);
-            }
-            from = page.next;
-            if from.is_none() {
-                return Ok(all);
-            }
-        }
-    }
+    apply(call, points, Change::RemoveVectors(body.vector), options).await
 }

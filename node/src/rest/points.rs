@@ -1,5 +1,6 @@
 //! Points by id, and deletions.
 
+use engram_query::limits::{MAX_BATCH, at_most};
 use engram_query::request::{Change, PointSelector, WriteAnswer, WriteOptions};
 use engram_storage::point::PointId;
 use serde::Deserialize;
@@ -53,6 +54,9 @@ pub(crate) struct PointsSelector {
 /// Exactly one of ids and a filter.
 pub(crate) fn selector(points: Option<Vec<Id>>, filter: Option<Value>) -> Result<PointSelector, RestError> {
     match (points, filter.filter(|json| !json.is_null())) {
+        (Some(points), None) if points.is_empty() => {
+            Err(RestError::wrong("Empty update request: name at least one of the `points`"))
+        }
         (Some(points), None) => {
             Ok(PointSelector::Ids(ids(points).into_iter().map(|id| (id, None)).collect()))
         }
@@ -113,6 +117,10 @@ pub(crate) async fn changed(call: &Call, points: PointSelector, change: Change) 
 }
 
 /// Changes points and counts them.
+///
+/// # Errors
+/// Also where a point that is named is not there, once all others are changed: that is told of all changes but deletions,
+/// and only if they are waited for.
 pub(crate) async fn apply(
     call: &Call,
     points: PointSelector,
@@ -124,9 +132,17 @@ pub(crate) async fn apply(
     }
     let (context, principal) = (call.context.clone(), call.principal);
     let collection = call.collection().to_owned();
+    let named: Vec<PointId> = match (&points, &change) {
+        (PointSelector::Ids(ids), Change::Payload(_) | Change::RemoveVectors(_)) if options.wait => {
+            at_most("the number of ids", ids.len(), MAX_BATCH, "split the request into smaller batches")?;
+            ids.iter().map(|(id, _)| *id).collect()
+        }
+        _ => Vec::new(),
+    };
     finish(async move {
         let answer = context.database.change(principal, &collection, (points, change), options).await?;
         context.metrics.points_written.inc_by(answer.affected);
+        UpdateResult::all_there(&named, &answer)?;
         Ok(answer)
     })
     .await

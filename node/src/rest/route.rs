@@ -41,6 +41,8 @@ pub(crate) struct Route {
     pub(crate) file_result: bool,
     /// It is a write: takes `wait`.
     pub(crate) writes: bool,
+    /// It is answered at once where `wait` is false, and goes on.
+    pub(crate) accepts: bool,
     /// It is answered by what it is missing.
     pub(crate) absent: bool,
 }
@@ -92,6 +94,7 @@ impl Route {
             file_body: false,
             file_result: false,
             writes: false,
+            accepts: false,
             absent: false,
         }
     }
@@ -119,6 +122,11 @@ impl Route {
 
     pub(crate) const fn writes(mut self) -> Self {
         self.writes = true;
+        self
+    }
+
+    pub(crate) const fn accepts(mut self) -> Self {
+        self.accepts = true;
         self
     }
 

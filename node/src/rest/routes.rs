@@ -43,8 +43,8 @@ pub(crate) static ROUTES: &[Route] = &[
     route!(Admin, PUT "/collections/{collection_name}/vectors/{vector_name}", "create_vector_name", "Collections", "Add a vector field" => index::create_vector)
         .takes(schema_of::<index::CreateVector>)
         .gives(schema_of::<UpdateResult>),
-    route!(Admin, DELETE "/collections/{collection_name}/vectors/{vector_name}", "delete_vector_name", "Collections", "Take a vector field away" => absent::not_implemented)
-        .absent(),
+    route!(Admin, DELETE "/collections/{collection_name}/vectors/{vector_name}", "delete_vector_name", "Collections", "Take a vector field away" => index::delete_vector)
+        .gives(schema_of::<UpdateResult>),
     route!(Admin, POST "/collections/aliases", "update_aliases", "Aliases", "Make, rename and delete aliases" => aliases::change)
         .takes(schema_of::<aliases::ChangeAliases>)
         .gives(schema_of::<bool>),
@@ -142,14 +142,17 @@ pub(crate) static ROUTES: &[Route] = &[
     route!(Admin, GET "/collections/{collection_name}/snapshots", "list_snapshots", "Snapshots", "Snapshots of a collection, the oldest first" => snapshots::list)
         .gives(list_of::<snapshots::SnapshotDescription>),
     route!(Admin, POST "/collections/{collection_name}/snapshots", "create_snapshot", "Snapshots", "Make a snapshot" => snapshots::create)
-        .gives(schema_of::<snapshots::SnapshotDescription>),
+        .gives(schema_of::<snapshots::SnapshotDescription>)
+        .accepts(),
     route!(Admin, GET "/collections/{collection_name}/snapshots/{snapshot_name}", "get_snapshot", "Snapshots", "Download a snapshot" => snapshot_file::download)
         .gives_file(),
     route!(Admin, DELETE "/collections/{collection_name}/snapshots/{snapshot_name}", "delete_snapshot", "Snapshots", "Delete a snapshot" => snapshots::delete)
-        .gives(schema_of::<bool>),
+        .gives(schema_of::<bool>)
+        .accepts(),
     route!(Admin, PUT "/collections/{collection_name}/snapshots/recover", "recover_from_snapshot", "Snapshots", "Make or replace a collection from a snapshot of the listing" => snapshots::recover)
         .takes(schema_of::<snapshots::RecoverBody>)
-        .gives(schema_of::<bool>),
+        .gives(schema_of::<bool>)
+        .accepts(),
     route!(Admin, POST "/collections/{collection_name}/snapshots/upload", "recover_from_uploaded_snapshot", "Snapshots", "Make or replace a collection from a file" => snapshot_file::upload)
         .takes_file(schema_of::<snapshot_file::SnapshotForm>)
         .gives(schema_of::<bool>),

@@ -5,7 +5,7 @@ use engram_query::database::{SnapshotFile, SnapshotInfo, SnapshotSource};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
-use super::call::{Call, finish};
+use super::call::Call;
 use super::error::RestError;
 use super::snapshot_checksum::Checksum;
 use super::snapshot_location::wanted;
@@ -62,19 +62,26 @@ pub(crate) async fn list(call: Call) -> Result<Answer, RestError> {
 }
 
 pub(crate) async fn create(call: Call) -> Result<Answer, RestError> {
-    let made = call.context.database.create_snapshot(call.principal, call.collection()).await?;
-    call.answer(&SnapshotDescription::from(made))
+    call.schema()?;
+    let (context, principal, name) = (call.context.clone(), call.principal, call.collection().to_owned());
+    let made = async move {
+        let made = context.database.create_snapshot(principal, &name).await?;
+        Ok(SnapshotDescription::from(made))
+    };
+    call.run_or_accept("make a snapshot", made).await
 }
 
 pub(crate) async fn delete(call: Call) -> Result<Answer, RestError> {
     let (context, principal, name) = (call.context.clone(), call.principal, call.collection().to_owned());
     let snapshot = call.segment("snapshot_name").to_owned();
-    let existed =
-        finish(async move { Ok(context.database.delete_snapshot(principal, &name, &snapshot).await?) });
-    match existed.await? {
-        true => call.answer(&true),
-        false => Err(absent(call.segment("snapshot_name"))),
-    }
+    call.schema()?;
+    let deleted = async move {
+        match context.database.delete_snapshot(principal, &name, &snapshot).await? {
+            true => Ok(true),
+            false => Err(absent(&snapshot)),
+        }
+    };
+    call.run_or_accept("delete a snapshot", deleted).await
 }
 
 pub(crate) async fn recover(call: Call) -> Result<Answer, RestError> {
@@ -82,14 +89,16 @@ pub(crate) async fn recover(call: Call) -> Result<Answer, RestError> {
     let checksum = body.checksum.as_deref().map(Checksum::parse).transpose()?;
     let snapshot = wanted(&body.location, &call.context.config.data_dir.join("objects").join("snapshots"))?;
     let (collection, file) = find(&call, &snapshot).await?;
-    if let Some(checksum) = checksum {
-        compare(checksum, file).await?;
-    }
     let (context, principal, target) = (call.context.clone(), call.principal, call.collection().to_owned());
     let source = SnapshotSource::Listed { collection, snapshot };
-    finish(async move { Ok(context.database.recover_snapshot(principal, source, (&target, true)).await?) })
-        .await?;
-    call.answer(&true)
+    let recovered = async move {
+        if let Some(checksum) = checksum {
+            compare(checksum, file).await?;
+        }
+        context.database.recover_snapshot(principal, source, (&target, true)).await?;
+        Ok(true)
+    };
+    call.run_or_accept("recover from a snapshot", recovered).await
 }
 
 /// The collection in whose listing the snapshot is, among those that the caller sees. Its name begins with that of the

@@ -1,7 +1,8 @@
 //! What a write answers.
 
 use engram_query::request::WriteAnswer;
-use engram_storage::op::{MAX_PAYLOAD_BYTES, OpOutcome};
+use engram_storage::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, OpOutcome};
+use engram_storage::point::PointId;
 use serde::Serialize;
 
 use super::error::RestError;
@@ -30,16 +31,29 @@ impl UpdateResult {
     /// # Errors
     /// A point whose payload would have become too large stayed as it was: that is no success.
     pub(crate) fn of(answer: &WriteAnswer, waited: bool) -> Result<Self, RestError> {
-        let too_large = |outcome: &&Option<OpOutcome>| matches!(outcome, Some(OpOutcome::PayloadTooLarge));
-        let refused = answer.outcomes.iter().filter(too_large).count();
-        if refused > 0 {
+        if answer.too_large > 0 {
             return Err(RestError::wrong(format!(
-                "the payload of {refused} points would be larger than {MAX_PAYLOAD_BYTES} bytes; they stay as they are, the \
-                 others are changed"
+                "the payload of {} points would have more than {MAX_PAYLOAD_BYTES} bytes or {MAX_PAYLOAD_KEYS} keys, or be \
+                 deeper than {MAX_PAYLOAD_DEPTH}; they stay as they are, the others are changed",
+                answer.too_large
             )));
         }
         let offsets = answer.token.shards.iter().map(|(_, _, offset)| *offset);
         Ok(Self::at(offsets.max().unwrap_or(0), waited))
+    }
+
+    /// Of a write that names the points of `ids`, in the order of its outcomes: the first one that is not there is told.
+    ///
+    /// # Errors
+    /// A point that is not there.
+    pub(crate) fn all_there(ids: &[PointId], answer: &WriteAnswer) -> Result<(), RestError> {
+        let mut outcomes = ids.iter().zip(&answer.outcomes);
+        match outcomes.find(|(_, outcome)| **outcome == Some(OpOutcome::NotFound)) {
+            None => Ok(()),
+            Some((id, _)) => Err(RestError::not_found(format!(
+                "No point with id {id} found; those of the request that are there are changed"
+            ))),
+        }
     }
 
     /// Of a change of a definition, which is seen at once.

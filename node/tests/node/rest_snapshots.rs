@@ -243,3 +243,54 @@ async fn rest_a_recovery_reads_the_listing_and_nothing_else() {
     let exists = running.ok("GET", "/collections/fresh/exists", Value::Null).await;
     assert_eq!(exists, json!({ "exists": false }));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rest_snapshots_that_nobody_waits_for_are_answered_at_once_and_come_about() {
+    let running = start().await;
+    docs(&running).await;
+    let path = "/collections/docs/snapshots";
+    let listed = async || running.ok("GET", path, Value::Null).await.as_array().unwrap().clone();
+    let until = async |wanted: &dyn Fn(usize) -> bool| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while !wanted(listed().await.len()) {
+            assert!(std::time::Instant::now() < deadline, "it does not come about");
+            tokio::task::yield_now().await;
+        }
+    };
+    let accepted = |answer: Answer| {
+        let json = answer.json();
+        assert_eq!((answer.status, &json["status"]), (202, &json!("accepted")), "{answer:?}");
+        assert!(json["time"].is_number() && json.get("result").is_none(), "{json}");
+    };
+    accepted(running.send("POST", &format!("{path}?wait=false"), Value::Null).await);
+    until(&|n| n == 2).await;
+    let made = listed().await[1].clone();
+    let name = made["name"].as_str().unwrap();
+    // Into another collection; one whose file is another one leaves nothing.
+    let recover = async |target: &str, checksum: &str| {
+        let body = json!({ "location": name, "checksum": checksum });
+        running.send("PUT", &format!("/collections/{target}/snapshots/recover?wait=false"), body).await
+    };
+    accepted(recover("bad", &"0".repeat(64)).await);
+    accepted(recover("copy", made["checksum"].as_str().unwrap()).await);
+    let exists = async |name: &str| {
+        running.ok("GET", &format!("/collections/{name}/exists"), Value::Null).await["exists"] == true
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !exists("copy").await {
+        assert!(std::time::Instant::now() < deadline, "it does not come about");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(points(&running, "copy").await, points(&running, "docs").await);
+    assert!(!exists("bad").await);
+    accepted(running.send("DELETE", &format!("{path}/{name}?wait=false"), Value::Null).await);
+    until(&|n| n == 1).await;
+    // What can be told at once is.
+    let none = running.send("POST", "/collections/none/snapshots?wait=false", Value::Null).await;
+    assert_eq!(none.status, 404, "{none:?}");
+    let none =
+        running.send("PUT", "/collections/a/snapshots/recover?wait=false", json!({ "location": "none" }));
+    assert_eq!(none.await.status, 404);
+    let odd = running.send("POST", &format!("{path}?wait=perhaps"), Value::Null).await;
+    assert_eq!(odd.status, 422, "{odd:?}");
+}

@@ -1720,6 +1720,9 @@ pub struct WriteResponse {
     /// True when an earlier write with the same idempotency key answered.
     #[prost(bool, tag = "4")]
     pub repeated: bool,
+    /// Points that stay as they are, since their payload would have passed a limit; of a write by filter too.
+    #[prost(uint64, tag = "5")]
+    pub payload_too_large: u64,
 }
 /// Columns of one batch: `count` rows. The first message of a stream names the collection.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2069,7 +2072,8 @@ pub enum WriteOutcome {
     NotFound = 3,
     /// Durable in the log, not applied yet (`wait` was false).
     Accepted = 4,
-    /// The payload after the change would be larger than 1 MiB; the point stays as it is.
+    /// The payload after the change would have more than 1 MiB or 1,024 keys, or be deeper than 32; the point stays as it
+    /// is.
     PayloadTooLarge = 5,
 }
 impl WriteOutcome {

@@ -6,6 +6,7 @@ use engram_index::payload::PayloadPath;
 use engram_storage::StorageError;
 use engram_storage::catalog::Role;
 use engram_storage::engine::NewCollection;
+use engram_storage::point::FieldId;
 use engram_storage::schema::{
     CollectionSchema, PayloadIndexSpec, RegionName, RetentionRule, VectorField, check_name,
 };
@@ -27,6 +28,8 @@ const CLIENT_OPTIONS_DEPTH: usize = 4;
 pub struct CollectionChange {
     /// Regions to add; those that are there already change nothing.
     pub add_regions: Vec<RegionName>,
+    /// Names of vector fields to take away; those that are not there change nothing.
+    pub remove_vectors: Vec<String>,
     /// Vector fields to add; their ids are given here.
     pub add_vectors: Vec<VectorField>,
     /// Retention rules in place of those that are there.
@@ -100,8 +103,19 @@ impl CollectionChange {
                 schema.regions.push(region);
             }
         }
-        let first = schema.vectors.iter().map(|field| field.id.saturating_add(1)).max().unwrap_or(0);
-        for (id, mut field) in (first..).zip(self.add_vectors) {
+        let first = schema.free_field();
+        if schema.vectors.iter().any(|field| self.remove_vectors.contains(&field.name)) {
+            schema.vectors.retain(|field| !self.remove_vectors.contains(&field.name));
+            schema.next_field = first;
+        }
+        let numbers = usize::from(FieldId::MAX - first);
+        at_most(
+            "the number of new vector fields",
+            self.add_vectors.len(),
+            numbers,
+            "make another collection",
+        )?;
+        for (id, mut field) in (first..FieldId::MAX).zip(self.add_vectors) {
             field.id = id;
             schema.vectors.push(field);
         }

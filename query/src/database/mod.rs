@@ -140,7 +140,8 @@ impl Database {
         write::upsert(self.writer(principal, collection)?, points, options).await
     }
 
-    /// Writes those points that `condition` reaches; the others have no outcome. Waits until it is applied.
+    /// Writes those points that `condition` reaches; the others have no outcome, or `NotFound` where only points that are
+    /// there may be written. Waits until it is applied.
     ///
     /// # Errors
     /// As [`Database::upsert`], those of filters, `invalid_argument` for an idempotency key, `changed_while_writing`.
@@ -170,9 +171,9 @@ impl Database {
         write::update_vectors_where(writer, searcher, (updates, filter), options).await
     }
 
-    /// Deletes points or changes their payload.
+    /// Deletes points, changes their payload or removes vectors of them.
     ///
-    /// By ids, outcomes are aligned with them. By filter there are none; `affected` counts.
+    /// By ids, outcomes are aligned with them. By filter there are none; `affected` and `too_large` count.
     ///
     /// # Errors
     /// As [`Database::upsert`]. A point that is not there is an outcome, no error.

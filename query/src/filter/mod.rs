@@ -35,12 +35,14 @@ pub enum FilterError {
         known: &'static str,
     },
     /// Something that Qdrant has and this server has not.
-    #[error("filter: {at} uses `{what}`, which this server does not support")]
+    #[error("filter: {at} uses `{what}`, which this server does not support: {instead}")]
     Unsupported {
         /// Where it stands.
         at: String,
         /// The thing.
         what: &'static str,
+        /// What would do.
+        instead: &'static str,
     },
     /// A value that does not fit its place.
     #[error("filter: {at}: {why}")]

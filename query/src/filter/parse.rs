@@ -98,6 +98,9 @@ impl Parser {
             (Some(("is_empty", value)), None) => keyed(value, at, FieldPredicate::IsEmpty),
             (Some(("is_null", value)), None) => keyed(value, at, FieldPredicate::IsNull),
             (Some(("nested", value)), None) => self.nested(value, at, depth),
+            (Some(("slice", _)), None) => {
+                Err(unsupported(at, "slice", "scroll through the points by their ids"))
+            }
             (Some(("has_vector", name)), None) => {
                 let name =
                     name.as_str().ok_or_else(|| invalid(at, "`has_vector` is the name of a vector field"))?;
@@ -193,6 +196,9 @@ fn keyed(value: &Value, at: &str, predicate: FieldPredicate) -> Result<Condition
     Ok(Condition::Field { path, predicate })
 }
 
+/// What to do where parts of values cannot be compared.
+const PARTS: &str = "match whole values, or words with `text`";
+
 fn matching(value: &Value, at: &str) -> Result<FieldPredicate> {
     let mut keys = present(object(value, at)?);
     let (Some((key, value)), None) = (keys.next(), keys.next()) else {
@@ -205,7 +211,8 @@ fn matching(value: &Value, at: &str) -> Result<FieldPredicate> {
         "text" => text(TextMode::All, value, at),
         "text_any" => text(TextMode::Any, value, at),
         "phrase" => text(TextMode::Phrase, value, at),
-        "substring" => Err(unsupported(at, "substring")),
+        "substring" => Err(unsupported(at, "substring", PARTS)),
+        "prefix" => Err(unsupported(at, "prefix", PARTS)),
         _ => Err(unknown(key, at, MATCH_KEYS)),
     }
 }
@@ -383,8 +390,8 @@ fn invalid(at: &str, why: impl Into<String>) -> FilterError {
     FilterError::Invalid { at: at.to_owned(), why: why.into() }
 }
 
-fn unsupported(at: &str, what: &'static str) -> FilterError {
-    FilterError::Unsupported { at: at.to_owned(), what }
+fn unsupported(at: &str, what: &'static str, instead: &'static str) -> FilterError {
+    FilterError::Unsupported { at: at.to_owned(), what, instead }
 }
 
 fn unknown(key: &str, at: &str, known: &'static str) -> FilterError {

@@ -86,6 +86,8 @@ pub struct WriteAnswer {
     pub outcomes: Vec<Option<OpOutcome>>,
     /// Points reached.
     pub affected: u64,
+    /// Points that stay as they are, since their payload would have passed a limit.
+    pub too_large: u64,
     /// An earlier write with the same idempotency key answered.
     pub repeated: bool,
     /// Points refused under `skip_invalid`: position, code, sentence.
@@ -99,6 +101,8 @@ pub enum Change {
     Delete,
     /// Changes their payload.
     Payload(PayloadChange),
+    /// Removes their vectors in the fields of these names.
+    RemoveVectors(Vec<String>),
 }
 
 /// New vectors of one point.

@@ -11,9 +11,9 @@ use engram_storage::op::{ConditionalOp, Idempotency, OpBatch, OpOutcome, Payload
 use engram_storage::point::PointId;
 use engram_storage::schema::ShardKey;
 
-use super::change::{check_change, op_of};
+use super::change::{Edit, admit_change, op_of};
 use super::identity::Content;
-use super::{Writer, check_options, reached, write_shard};
+use super::{Writer, check_options, count, write_shard};
 use crate::coordinator::gather;
 use crate::error::{QueryError, Result};
 use crate::filter::Filter;
@@ -28,7 +28,8 @@ const CHUNK_BYTES: usize = 8 << 20;
 /// Rounds over points that keep changing.
 const ROUNDS: usize = 8;
 
-/// Changes all points that match. The answer has no outcomes by point, only how many were reached.
+/// Changes all points that match. The answer has no outcomes by point, only how many were reached, and how many stay as
+/// they are since their payload would have passed a limit.
 ///
 /// An idempotency key goes with the last record of each shard. A repeat after success changes nothing as long as the
 /// matches of a shard fit one record (50,000 points); a repeat after a failure goes on with what still matches.
@@ -40,7 +41,7 @@ pub(crate) async fn change_matching(
     options: WriteOptions,
 ) -> Result<WriteAnswer> {
     check_options(&options)?;
-    check_change(&change)?;
+    let edit = admit_change(&writer.schema, &change)?;
     filter.validate()?;
     let idempotency = options.idempotency_key.as_deref().map(|key| {
         let mut content = Content::new("change matching");
@@ -48,7 +49,7 @@ pub(crate) async fn change_matching(
         content.text(&filter.to_json().to_string());
         content.under(key, &writer.schema, writer.now())
     });
-    let matching = Matching { writer, searcher, filter, change };
+    let matching = Matching { writer, searcher, filter, edit };
     let shards: Vec<ShardKey> = matching.writer.schema.shards().collect();
     let calls = shards.iter().map(|key| matching.change_shard(key, idempotency));
     // Every shard is waited for, so that nothing is under way any more when the caller hears of a failure.
@@ -60,7 +61,8 @@ pub(crate) async fn change_matching(
             Ok(None) => {}
             Ok(Some(done)) => {
                 answer.token.note(&key.region, key.bucket, done.offset);
-                answer.affected += done.affected;
+                answer.affected += done.counts.affected;
+                answer.too_large += done.counts.too_large;
                 repeats.push(done.repeated);
             }
             Err(e) => {
@@ -76,13 +78,14 @@ struct Matching {
     writer: Writer,
     searcher: Arc<LocalSearcher>,
     filter: Arc<Filter>,
-    change: Change,
+    edit: Edit,
 }
 
 #[derive(Default)]
 struct Done {
     offset: u64,
-    affected: u64,
+    /// Only its numbers.
+    counts: WriteAnswer,
     repeated: bool,
     /// Points that changed between the look-up and the write.
     missed: HashSet<PointId>,
@@ -139,7 +142,7 @@ impl Matching {
         done: &mut Done,
     ) -> Result<()> {
         let now = self.writer.now();
-        let chunk = (CHUNK_BYTES / change_bytes(&self.change)).clamp(1, CHUNK_OPS);
+        let chunk = (CHUNK_BYTES / edit_bytes(&self.edit)).clamp(1, CHUNK_OPS);
         let mut chunks: Vec<&[(PointId, u64)]> = matches.chunks(chunk).collect();
         if chunks.is_empty() {
             // Only the key: a repeat must find nothing to do, whatever matches by then.
@@ -148,7 +151,7 @@ impl Matching {
         let last = chunks.len() - 1;
         for (i, chunk) in chunks.into_iter().enumerate() {
             let op = |(id, version): &(PointId, u64)| ConditionalOp {
-                op: op_of(&self.change, *id, now),
+                op: op_of(&self.edit, *id, now),
                 if_version: Some(*version),
             };
             let batch = OpBatch {
@@ -159,7 +162,7 @@ impl Matching {
             done.offset = done.offset.max(ack.offset);
             done.repeated = ack.repeated;
             for (outcome, (id, _)) in ack.outcomes.unwrap_or_default().into_iter().zip(chunk) {
-                done.affected += reached(&outcome);
+                count(&mut done.counts, &outcome);
                 // Version 0 is a point that went: nothing is left to do.
                 if matches!(outcome, OpOutcome::VersionMismatch { current } if current != 0) {
                     done.missed.insert(*id);
@@ -171,11 +174,12 @@ impl Matching {
 }
 
 /// Bytes of one operation in the log, about.
-fn change_bytes(change: &Change) -> usize {
-    64 + match change {
-        Change::Delete | Change::Payload(PayloadChange::Clear) => 0,
-        Change::Payload(PayloadChange::Merge(json) | PayloadChange::Overwrite(json)) => json.len(),
-        Change::Payload(PayloadChange::MergeAt { path, update }) => path.len() + update.len(),
-        Change::Payload(PayloadChange::DeleteKeys(paths)) => paths.iter().map(|p| p.len() + 8).sum(),
+fn edit_bytes(edit: &Edit) -> usize {
+    64 + match edit {
+        Edit::Delete | Edit::Payload(PayloadChange::Clear) => 0,
+        Edit::Payload(PayloadChange::Merge(json) | PayloadChange::Overwrite(json)) => json.len(),
+        Edit::Payload(PayloadChange::MergeAt { path, update }) => path.len() + update.len(),
+        Edit::Payload(PayloadChange::DeleteKeys(paths)) => paths.iter().map(|p| p.len() + 8).sum(),
+        Edit::RemoveVectors(fields) => 2 * fields.len(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use engram_index::payload::PayloadPath;
 use engram_storage::op::{ConditionalOp, Idempotency, Op, OpOutcome, PayloadChange};
-use engram_storage::point::PointId;
+use engram_storage::point::{FieldId, PointId};
 use engram_storage::schema::{CollectionSchema, ShardKey};
 
 use super::admit::{admit_vectors, at_point, field};
@@ -12,7 +12,7 @@ use super::identity::Content;
 use super::region;
 use super::{Routed, Writer, check_options};
 use crate::error::{QueryError, Result};
-use crate::limits::{check_batch, check_paths};
+use crate::limits::{MAX_VECTOR_FIELDS, at_most, check_batch, check_paths};
 use crate::payload;
 use crate::request::{Change, VectorUpdate, WriteAnswer, WriteOptions};
 
@@ -23,32 +23,77 @@ struct Wanted {
     slots: Vec<usize>,
 }
 
+/// A change that was checked against the definition.
+pub(super) enum Edit {
+    Delete,
+    Payload(PayloadChange),
+    RemoveVectors(Vec<FieldId>),
+}
+
 /// Checks a change before anything is read.
 ///
-/// A merge is checked by itself; the payload it makes may grow past the limits of a point.
+/// A merge is checked by itself; the payload it makes is held to the limits of a point when it is applied.
 ///
 /// # Errors
-/// Those of [`payload::check`] and of paths.
-pub(super) fn check_change(change: &Change) -> Result<()> {
+/// Those of [`payload::check`], of paths and of names of vector fields.
+pub(super) fn admit_change(schema: &CollectionSchema, change: &Change) -> Result<Edit> {
     match change {
-        Change::Delete | Change::Payload(PayloadChange::Clear) => Ok(()),
-        Change::Payload(PayloadChange::Merge(json) | PayloadChange::Overwrite(json)) => payload::check(json),
-        Change::Payload(PayloadChange::MergeAt { path, update }) => {
+        Change::Delete => Ok(Edit::Delete),
+        Change::Payload(change) => check_payload(change).map(|()| Edit::Payload(change.clone())),
+        Change::RemoveVectors(names) => {
+            if names.is_empty() {
+                let message = "the change names no vector field: name at least one to remove";
+                return Err(QueryError::invalid("invalid_argument", message));
+            }
+            Ok(Edit::RemoveVectors(removed_fields(schema, names)?))
+        }
+    }
+}
+
+fn check_payload(change: &PayloadChange) -> Result<()> {
+    match change {
+        PayloadChange::Clear => Ok(()),
+        PayloadChange::Merge(json) | PayloadChange::Overwrite(json) => payload::check(json),
+        PayloadChange::MergeAt { path, update } => {
             payload::check(update)?;
             let path = PayloadPath::parse(path)
                 .map_err(|e| QueryError::invalid("invalid_argument", e.to_string()))?;
             // Its keys count as those of the payload do.
             payload::check(path.around(&String::from_utf8_lossy(update)).as_bytes())
         }
-        Change::Payload(PayloadChange::DeleteKeys(paths)) => check_paths("keys to delete", paths),
+        PayloadChange::DeleteKeys(paths) => check_paths("keys to delete", paths),
     }
 }
 
-/// The operation that `change` is for point `id`.
-pub(super) fn op_of(change: &Change, id: PointId, now: i64) -> Op {
-    match change {
-        Change::Delete => Op::Delete(id),
-        Change::Payload(change) => Op::SetPayload { id, change: change.clone(), ingested_at: now },
+/// Fields whose vectors go, each once.
+fn removed_fields(schema: &CollectionSchema, names: &[String]) -> Result<Vec<FieldId>> {
+    at_most("the number of vector names", names.len(), MAX_VECTOR_FIELDS, "name each once")?;
+    let mut gone = Vec::with_capacity(names.len());
+    for name in names {
+        let field = field(schema, name)?.id;
+        if gone.contains(&field) {
+            return Err(given_twice(name));
+        }
+        gone.push(field);
+    }
+    Ok(gone)
+}
+
+fn given_twice(name: &str) -> QueryError {
+    let message = format!("vector field {name:?} is given twice: set it or remove it, once");
+    QueryError::invalid("repeated_field", message)
+}
+
+/// The operation that `edit` is for point `id`.
+pub(super) fn op_of(edit: &Edit, id: PointId, now: i64) -> Op {
+    match edit {
+        Edit::Delete => Op::Delete(id),
+        Edit::Payload(change) => {
+            Op::SetPayload { id, change: change.clone(), ingested_at: now, bytes_only: false }
+        }
+        Edit::RemoveVectors(fields) => {
+            Op::UpdateVectors { id, set: Vec::new(), remove: fields.clone(), ingested_at: now }
+        }
     }
 }
 
@@ -61,7 +106,7 @@ pub(crate) async fn change_ids(
 ) -> Result<WriteAnswer> {
     check_batch("ids", ids.len())?;
     check_options(&options)?;
-    check_change(&change)?;
+    let edit = admit_change(&writer.schema, &change)?;
     let now = writer.now();
     let idempotency = options.idempotency_key.as_deref().map(|key| {
         let mut content = Content::new("change");
@@ -81,7 +126,7 @@ pub(crate) async fn change_ids(
                 earlier.op.if_version = if_version;
             }
             None => {
-                let op = ConditionalOp { op: op_of(&change, id, now), if_version };
+                let op = ConditionalOp { op: op_of(&edit, id, now), if_version };
                 wanted.push(Wanted { id, op, slots: vec![slot] });
             }
         }
@@ -120,14 +165,10 @@ fn vector_op(schema: &CollectionSchema, update: VectorUpdate, now: i64) -> Resul
         return Err(QueryError::invalid("invalid_argument", message));
     }
     let set = admit_vectors(schema, set)?;
-    let mut gone = Vec::with_capacity(remove.len());
-    for name in &remove {
-        let field = field(schema, name)?.id;
-        if gone.contains(&field) || set.iter().any(|(id, _)| *id == field) {
-            let message = format!("vector field {name:?} is given twice: set it or remove it, once");
-            return Err(QueryError::invalid("repeated_field", message));
-        }
-        gone.push(field);
+    let gone = removed_fields(schema, &remove)?;
+    if let Some((_, name)) = gone.iter().zip(&remove).find(|(gone, _)| set.iter().any(|(id, _)| id == *gone))
+    {
+        return Err(given_twice(name));
     }
     Ok(Op::UpdateVectors { id, set, remove: gone, ingested_at: now })
 }

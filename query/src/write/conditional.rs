@@ -63,11 +63,13 @@ enum Verdict {
     Write(u64),
     /// Left alone.
     Leave,
+    /// It is not there, and only points that are may be written.
+    Absent,
     /// It changed while it was looked at.
     Again,
 }
 
-/// Writes those points that `condition` reaches; the others have no outcome.
+/// Writes those points that `condition` reaches; the others have no outcome, or `NotFound`.
 pub(crate) async fn upsert_where(
     writer: Writer,
     searcher: Arc<LocalSearcher>,
@@ -110,6 +112,7 @@ async fn rounds<T: Wanted>(seen: &Seen<'_>, wanted: Vec<T>, options: &WriteOptio
         for (slot, mut one) in open {
             match one.id().map(|id| verdicts.of(&id)) {
                 Some(Verdict::Leave) => {}
+                Some(Verdict::Absent) => answer.outcomes[slot] = Some(OpOutcome::NotFound),
                 Some(Verdict::Again) => again.push((slot, one)),
                 Some(Verdict::Write(version)) => {
                     one.bind(version);
@@ -161,7 +164,7 @@ struct Verdicts {
 impl Verdicts {
     fn of(&self, id: &PointId) -> Verdict {
         let Some((version, newer)) = self.there.get(id) else {
-            return if self.reach == Reach::Present { Verdict::Leave } else { Verdict::Write(0) };
+            return if self.reach == Reach::Present { Verdict::Absent } else { Verdict::Write(0) };
         };
         if self.reach == Reach::Absent {
             return Verdict::Leave;

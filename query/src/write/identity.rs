@@ -104,6 +104,11 @@ impl Content {
                 self.bytes(update);
             }
             Change::Payload(PayloadChange::Clear) => self.text("clear"),
+            Change::RemoveVectors(names) => {
+                self.text("remove vectors");
+                self.number(names.len() as u64);
+                names.iter().for_each(|name| self.text(name));
+            }
             Change::Payload(PayloadChange::DeleteKeys(paths)) => {
                 self.text("delete keys");
                 self.number(paths.len() as u64);

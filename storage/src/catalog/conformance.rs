@@ -22,6 +22,7 @@ pub fn schema(tenant: u32, name: &str) -> CollectionSchema {
         tenant: TenantId(tenant),
         name: name.to_owned(),
         vectors: vec![],
+        next_field: 0,
         payload_indexes: vec![],
         regions: vec![region.clone()],
         default_region: region,

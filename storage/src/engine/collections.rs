@@ -44,6 +44,7 @@ impl NewCollection {
             tenant: self.tenant,
             name: self.name,
             vectors: self.vectors,
+            next_field: 0,
             payload_indexes: self.payload_indexes,
             regions: self.regions,
             default_region: self.default_region,

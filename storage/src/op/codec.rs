@@ -12,7 +12,8 @@
 //! bytes, text, list = length(varint) content
 //! ```
 //! Integers and floats are little-endian. A batch is of version 1
-//! unless it has a vector that is not dense, and of version 3 where it changes a payload at a path. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
+//! unless it has a vector that is not dense, of version 3 where it changed a payload at a path, and of version 4 where it
+//! merges payloads, which are held to all limits from then on. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
 //! every length against the bytes that are left before it takes memory for it.
 
 use bytes::Bytes;
@@ -30,7 +31,9 @@ const DENSE_VERSION: u8 = 1;
 /// Vectors carry their kind.
 const KINDS_VERSION: u8 = 2;
 /// As that, and payloads are changed at paths.
-const VERSION: u8 = 3;
+const PATHS_VERSION: u8 = 3;
+/// As that, and merged payloads are held to all limits.
+const VERSION: u8 = 4;
 const HAS_IDEMPOTENCY: u8 = 1;
 const CONDITIONAL: u8 = 0x80;
 
@@ -49,6 +52,8 @@ const OVERWRITE: u8 = 2;
 const DELETE_KEYS: u8 = 3;
 const CLEAR: u8 = 4;
 const MERGE_AT: u8 = 5;
+const HELD_MERGE: u8 = 6;
+const HELD_MERGE_AT: u8 = 7;
 
 /// The shortest operation is the delete of a number: tag, kind and eight bytes.
 const MIN_OP: usize = 10;
@@ -81,7 +86,7 @@ impl OpBatch {
         let mut r = Reader { all: &bytes, at: 0, kinds: false };
         r.kinds = match r.u8()? {
             DENSE_VERSION => false,
-            KINDS_VERSION | VERSION => true,
+            KINDS_VERSION | PATHS_VERSION | VERSION => true,
             _ => return Err(r.corrupt("unknown version of the batch")),
         };
         let idempotency = match r.u8()? {
@@ -107,14 +112,7 @@ impl OpBatch {
 
     /// The smallest version that can say all of it: older servers read what they understand.
     fn version(&self) -> u8 {
-        let at_path = |op: &Op| matches!(op, Op::SetPayload { change: PayloadChange::MergeAt { .. }, .. });
-        if self.ops.iter().any(|op| at_path(&op.op)) {
-            VERSION
-        } else if self.ops.iter().any(|op| has_other_kinds(&op.op)) {
-            KINDS_VERSION
-        } else {
-            DENSE_VERSION
-        }
+        self.ops.iter().map(|op| version_of(&op.op)).max().unwrap_or(DENSE_VERSION)
     }
 
     /// At least the length of the encoding, close to it: one allocation without growing.
@@ -137,13 +135,22 @@ impl OpBatch {
     }
 }
 
-fn has_other_kinds(op: &Op) -> bool {
+/// The smallest version that can say `op`.
+fn version_of(op: &Op) -> u8 {
     let vectors = match op {
         Op::Upsert(point) => &point.vectors,
         Op::UpdateVectors { set, .. } => set,
-        Op::Delete(_) | Op::SetPayload { .. } | Op::DeleteOlderThan { .. } => return false,
+        Op::SetPayload { change, bytes_only, .. } => {
+            return match (change, bytes_only) {
+                (PayloadChange::Merge(_) | PayloadChange::MergeAt { .. }, false) => VERSION,
+                (PayloadChange::MergeAt { .. }, true) => PATHS_VERSION,
+                _ => DENSE_VERSION,
+            };
+        }
+        Op::Delete(_) | Op::DeleteOlderThan { .. } => return DENSE_VERSION,
     };
-    vectors.iter().any(|(_, value)| value.as_dense().is_none())
+    let dense = vectors.iter().all(|(_, value)| value.as_dense().is_some());
+    if dense { DENSE_VERSION } else { KINDS_VERSION }
 }
 
 struct Writer {
@@ -235,10 +242,10 @@ impl Writer {
         match &op.op {
             Op::Upsert(p) => self.point(p),
             Op::Delete(id) => self.id(id),
-            Op::SetPayload { id, change, ingested_at } => {
+            Op::SetPayload { id, change, ingested_at, bytes_only } => {
                 self.id(id);
                 self.i64(*ingested_at);
-                self.change(change);
+                self.change(change, *bytes_only);
             }
             Op::UpdateVectors { id, set, remove, ingested_at } => {
                 self.id(id);
@@ -268,14 +275,14 @@ impl Writer {
         self.vectors(&p.vectors);
     }
 
-    fn change(&mut self, change: &PayloadChange) {
+    fn change(&mut self, change: &PayloadChange, bytes_only: bool) {
         match change {
             PayloadChange::Merge(b) => {
-                self.out.push(MERGE);
+                self.out.push(if bytes_only { MERGE } else { HELD_MERGE });
                 self.bytes(b);
             }
             PayloadChange::MergeAt { path, update } => {
-                self.out.push(MERGE_AT);
+                self.out.push(if bytes_only { MERGE_AT } else { HELD_MERGE_AT });
                 self.bytes(path.as_bytes());
                 self.bytes(update);
             }
@@ -442,7 +449,8 @@ impl<'a> Reader<'a> {
             DELETE => Op::Delete(self.id()?),
             SET_PAYLOAD => {
                 let (id, ingested_at) = (self.id()?, self.i64()?);
-                Op::SetPayload { id, change: self.change()?, ingested_at }
+                let (change, bytes_only) = self.change()?;
+                Op::SetPayload { id, change, ingested_at, bytes_only }
             }
             UPDATE_VECTORS => {
                 let (id, ingested_at, set) = (self.id()?, self.i64()?, self.vectors()?);
@@ -467,10 +475,12 @@ impl<'a> Reader<'a> {
         Ok(Point { id, vectors, payload, created_at, ingested_at, expires_at, version: 0 })
     }
 
-    fn change(&mut self) -> Result<PayloadChange> {
-        Ok(match self.u8()? {
-            MERGE => PayloadChange::Merge(self.bytes()?),
-            MERGE_AT => PayloadChange::MergeAt { path: self.text()?, update: self.bytes()? },
+    /// A change, and whether its result is held to the limit of bytes alone.
+    fn change(&mut self) -> Result<(PayloadChange, bool)> {
+        let kind = self.u8()?;
+        let change = match kind {
+            MERGE | HELD_MERGE => PayloadChange::Merge(self.bytes()?),
+            MERGE_AT | HELD_MERGE_AT => PayloadChange::MergeAt { path: self.text()?, update: self.bytes()? },
             OVERWRITE => PayloadChange::Overwrite(self.bytes()?),
             DELETE_KEYS => {
                 let count = self.count(1)?;
@@ -482,6 +492,7 @@ impl<'a> Reader<'a> {
             }
             CLEAR => PayloadChange::Clear,
             _ => return Err(self.corrupt("unknown change of a payload")),
-        })
+        };
+        Ok((change, [MERGE, MERGE_AT].contains(&kind)))
     }
 }

@@ -28,6 +28,9 @@ pub enum Op {
         change: PayloadChange,
         /// Server time of the write.
         ingested_at: i64,
+        /// Of a record from before merges were held to all limits of a payload: only to that of its bytes, so that a
+        /// replay decides what was decided.
+        bytes_only: bool,
     },
     /// Sets and removes vectors of an existing point.
     UpdateVectors {
@@ -100,6 +103,10 @@ pub struct Idempotency {
 
 /// Largest payload of a point, bytes of its JSON text.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+/// Deepest nesting of a payload; the object itself is 1.
+pub const MAX_PAYLOAD_DEPTH: usize = 32;
+/// Most keys of a payload, all its objects together.
+pub const MAX_PAYLOAD_KEYS: usize = 1_024;
 
 /// What became of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +125,7 @@ pub enum OpOutcome {
     },
     /// There was no such point.
     NotFound,
-    /// The payload after the change would be larger than [`MAX_PAYLOAD_BYTES`]; the point stays as it is.
+    /// The payload after the change would have more than [`MAX_PAYLOAD_BYTES`] or [`MAX_PAYLOAD_KEYS`], or be deeper than
+    /// [`MAX_PAYLOAD_DEPTH`]; the point stays as it is.
     PayloadTooLarge,
 }

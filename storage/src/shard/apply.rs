@@ -86,11 +86,13 @@ impl Group<'_> {
                 self.touched.insert(id, None);
                 Ok(OpOutcome::Applied { version: 0, points: 1 })
             }
-            Op::SetPayload { id, change, ingested_at } => self.change(id, ingested_at, offset, |point| {
-                let Some(after) = changed(&point.payload, &change)? else { return Ok(false) };
-                point.payload = after;
-                Ok(true)
-            }),
+            Op::SetPayload { id, change, ingested_at, bytes_only } => {
+                self.change(id, ingested_at, offset, |point| {
+                    let Some(after) = changed(&point.payload, &change, bytes_only)? else { return Ok(false) };
+                    point.payload = after;
+                    Ok(true)
+                })
+            }
             Op::UpdateVectors { id, set, remove, ingested_at } => {
                 self.change(id, ingested_at, offset, |point| {
                     update_vectors(&mut point.vectors, set, &remove);

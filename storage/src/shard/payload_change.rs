@@ -5,13 +5,15 @@ use engram_index::payload::{PayloadPath, Segment, merge_keys};
 use serde_json::{Map, Value};
 
 use crate::error::{Result, StorageError};
-use crate::op::{MAX_PAYLOAD_BYTES, PayloadChange};
+use crate::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, PayloadChange};
 
-/// The payload after `change`; `None` where it would be larger than a payload may be.
+/// The payload after `change`; `None` where it would pass a limit of payloads. What a merge makes is held to that of bytes
+/// alone where `bytes_only` says so.
 ///
 /// # Errors
 /// `Corrupt` where a stored payload is no JSON object; the ways in refuse such payloads.
-pub(super) fn changed(payload: &[u8], change: &PayloadChange) -> Result<Option<Bytes>> {
+pub(super) fn changed(payload: &[u8], change: &PayloadChange, bytes_only: bool) -> Result<Option<Bytes>> {
+    let fits = |merged: &Value| bytes_only || fits(merged);
     let after = match change {
         PayloadChange::Overwrite(new) => Ok(new.clone()),
         PayloadChange::Clear => Ok(Bytes::from_static(b"{}")),
@@ -19,7 +21,7 @@ pub(super) fn changed(payload: &[u8], change: &PayloadChange) -> Result<Option<B
             let path =
                 PayloadPath::parse(path).map_err(|e| StorageError::corrupt("payload path", e.to_string()))?;
             let mut whole = Value::Object(parse(payload)?);
-            if !path.merge(&mut whole, &parse(update)?, MAX_PAYLOAD_BYTES) {
+            if !path.merge(&mut whole, &parse(update)?, MAX_PAYLOAD_BYTES) || !fits(&whole) {
                 return Ok(None);
             }
             print(&whole)
@@ -27,7 +29,11 @@ pub(super) fn changed(payload: &[u8], change: &PayloadChange) -> Result<Option<B
         PayloadChange::Merge(update) => {
             let mut object = parse(payload)?;
             merge_keys(&mut object, parse(update)?);
-            print(&Value::Object(object))
+            let whole = Value::Object(object);
+            if !fits(&whole) {
+                return Ok(None);
+            }
+            print(&whole)
         }
         PayloadChange::DeleteKeys(paths) => {
             let mut object = parse(payload)?;
@@ -38,6 +44,25 @@ pub(super) fn changed(payload: &[u8], change: &PayloadChange) -> Result<Option<B
         }
     };
     after.map(|json| (json.len() <= MAX_PAYLOAD_BYTES).then_some(json))
+}
+
+/// Whether a payload has no more keys, and is no deeper, than one that is written whole may be.
+fn fits(payload: &Value) -> bool {
+    fn look(value: &Value, depth: usize, keys: &mut usize) -> bool {
+        match value {
+            Value::Object(object) => {
+                *keys += object.len();
+                depth < MAX_PAYLOAD_DEPTH
+                    && *keys <= MAX_PAYLOAD_KEYS
+                    && object.values().all(|value| look(value, depth + 1, keys))
+            }
+            Value::Array(items) => {
+                depth < MAX_PAYLOAD_DEPTH && items.iter().all(|item| look(item, depth + 1, keys))
+            }
+            _ => true,
+        }
+    }
+    look(payload, 0, &mut 0)
 }
 
 fn parse(json: &[u8]) -> Result<Map<String, Value>> {
@@ -94,7 +119,37 @@ mod tests {
     use super::*;
 
     fn after(payload: &str, change: &PayloadChange) -> String {
-        String::from_utf8(changed(payload.as_bytes(), change).unwrap().unwrap().to_vec()).unwrap()
+        String::from_utf8(changed(payload.as_bytes(), change, false).unwrap().unwrap().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_a_merge_makes_is_held_to_the_limits_of_a_payload() {
+        let object = |name: &str, keys: usize| {
+            let keys: Vec<String> = (0..keys).map(|i| format!("\"{name}{i}\":0")).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        let merged = |payload: &str, change: &PayloadChange, bytes_only| {
+            changed(payload.as_bytes(), change, bytes_only).unwrap().is_some()
+        };
+        let merge = |json: String| PayloadChange::Merge(json.into());
+        let at = |path: &str, json: String| PayloadChange::MergeAt { path: path.into(), update: json.into() };
+        let half = MAX_PAYLOAD_KEYS / 2;
+        assert!(merged(&object("a", half), &merge(object("b", half)), false), "as many keys as may be");
+        assert!(!merged(&object("a", half), &merge(object("b", half + 1)), false));
+        assert!(merged(&object("a", half), &merge(object("a", half)), false), "the same keys again");
+        assert!(merged(&object("a", half), &at("b", object("b", half - 1)), false), "the path is a key");
+        assert!(!merged(&object("a", half), &at("b", object("b", half)), false));
+        let list = format!("{{\"l\":[{}]}}", vec!["{}"; 64].join(","));
+        assert!(merged(&list, &at("l[]", object("b", 15)), false));
+        assert!(!merged(&list, &at("l[]", object("b", 16)), false), "each element counts");
+        let deep = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
+        assert!(merged("{}", &at("a", deep(MAX_PAYLOAD_DEPTH - 1)), false));
+        assert!(!merged("{}", &at("a", deep(MAX_PAYLOAD_DEPTH)), false));
+        // Records from before were decided by bytes alone.
+        assert!(merged(&object("a", half), &merge(object("b", half + 1)), true));
+        // What is beyond the limits since then can be made smaller.
+        let over = object("a", MAX_PAYLOAD_KEYS + 2);
+        assert!(merged(&over, &PayloadChange::DeleteKeys(vec!["a0".into()]), false));
     }
 
     #[test]

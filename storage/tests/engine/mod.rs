@@ -222,6 +222,7 @@ async fn the_whole_life_of_a_point_is_decided_in_log_order() {
         id: PointId::Num(1),
         change: PayloadChange::Merge(Bytes::from_static(br#"{"text":"c"}"#)),
         ingested_at: NOW,
+        bytes_only: false,
     };
     let changed = outcome(shard.write(conditional(change, version), true).await.unwrap());
     assert!(matches!(changed, OpOutcome::Applied { version: v, .. } if v > version));

@@ -8,7 +8,7 @@ from qdrant_client import models
 
 from . import filters, mistakes, queries
 from .operation import Operation
-from .world import Collection, World
+from .world import METRICS, Collection, World
 
 
 def create(world: World) -> Operation:
@@ -36,13 +36,21 @@ def upsert(world: World, c: Collection, most: int = 6) -> Operation:
     return Operation("upsert", arguments, kind="upsert batch")
 
 
+def selected_ids(world: World, c: Collection, most: int) -> list[Any]:
+    """Ids of points that are there, and now and then one that is not: all others are changed, and it is told."""
+    ids = world.present(c, most)
+    if world.chance(0.15):
+        ids.insert(world.rng.randint(0, len(ids)), world.rng.choice([world.id(), 10**9]))
+    return list(dict.fromkeys(ids))
+
+
 def selector(world: World, c: Collection) -> Any:
     """Points by id or by filter."""
     choice = world.rng.randrange(10)
     if choice < 6:
-        return world.present(c, 4)
+        return selected_ids(world, c, 4)
     if choice == 6:
-        return models.PointIdsList(points=world.present(c, 4))
+        return models.PointIdsList(points=selected_ids(world, c, 4))
     return models.FilterSelector(filter=filters.filter(world))
 
 
@@ -75,7 +83,7 @@ def write(world: World, c: Collection) -> Operation:
     if kind == 4:
         return Operation("clear_payload", {**base, "points_selector": selector(world, c)}, kind="clear_payload")
     if kind == 5:
-        updates = [updated(world, c, id) for id in present]
+        updates = [updated(world, c, id) for id in selected_ids(world, c, 3)]
         return Operation("update_vectors", {**base, "points": updates}, kind="update_vectors")
     if kind == 6 and len(c.fields()) > 1:
         names = rng.sample(names, rng.randint(1, len(names))) if (names := [name for name in c.fields() if name]) else []
@@ -258,6 +266,21 @@ def schema(world: World, c: Collection) -> Operation:
     return Operation("get_collection_aliases", {"collection_name": c.name}, "set", "aliases")
 
 
+def vector_name(world: World, c: Collection) -> Operation:
+    """A vector field made, or taken away with all its values."""
+    name, base = "extra", {"collection_name": c.name, "vector_name": "extra", "wait": True}
+    if "" in c.dense:
+        return schema(world, c)
+    if name in c.dense and world.chance(0.8):
+        del c.dense[name]
+        return Operation("delete_vector_name", base, kind="delete vector name")
+    if name not in c.dense and world.chance(0.2):
+        return Operation("delete_vector_name", base, kind="delete absent vector name")
+    size, metric = c.dense.setdefault(name, (world.rng.choice([2, 5]), world.rng.choice(METRICS)))
+    config = models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=size, distance=metric))
+    return Operation("create_vector_name", {**base, "vector_name_config": config}, kind="create vector name")
+
+
 def drop(world: World, c: Collection) -> Operation:
     """A collection dropped; the next one takes its place."""
     if len(world.collections) < 3:
@@ -271,6 +294,6 @@ def operation(world: World) -> Operation:
     if len(world.collections) < 2 or (len(world.collections) < 8 and world.chance(0.004 if world.serial < 40 else 0)):
         return create(world)
     c = world.rng.choice(world.collections[-4:])
-    makers = [upsert, write, batch, read, query, query_batch, groups, matrix, alias, schema, mistakes.mistake, drop]
-    weights = [12, 20, 3, 18, 34, 3, 4, 2, 1, 3, 4, 0.1]
+    makers = [upsert, write, batch, read, query, query_batch, groups, matrix, alias, schema, vector_name, mistakes.mistake, drop]
+    weights = [12, 20, 3, 18, 34, 3, 4, 2, 1, 3, 0.5, 4, 0.1]
     return world.rng.choices(makers, weights)[0](world, c)

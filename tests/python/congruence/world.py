@@ -91,7 +91,7 @@ class World:
         return self.rng.sample(self.ids, self.rng.randint(1, most))
 
     def present(self, c: Collection, most: int) -> list[Any]:
-        """Ids of points that are there: the in-memory client breaks off in the middle of a write where one is not."""
+        """Ids of points that are there."""
         points = self.memory.scroll(c.name, limit=1_000, with_payload=False)[0]
         return [point.id for point in self.rng.sample(points, min(len(points), self.rng.randint(1, most)))]
 

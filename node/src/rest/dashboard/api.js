@@ -55,21 +55,22 @@ async function reason(answer) {
   }
 }
 
-// Whole numbers beyond 2^53, as ids may be, stay what they are.
+// Whole numbers beyond 2^53, as ids may be, stay what they are: on their way they are texts with a mark that nobody knows.
 const LARGE = /[[:,]\s*-?\d{16,}\s*[,}\]]/;
+const MARK = `${Math.random().toString(36).slice(2)}:`;
+const MARKED = new RegExp(`"${MARK}(-?\\d+)"`, "g");
+const TEXT_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
-function exact(_name, value, context) {
-  const large = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
-  return large && /^-?\d+$/.test(context?.source ?? "") ? BigInt(context.source) : value;
-}
+const marked = (token) => (/^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${MARK}${token}"` : token);
+const unmarked = (_name, value) => (typeof value === "string" && value.startsWith(MARK) ? BigInt(value.slice(MARK.length)) : value);
 
 export function read(text) {
-  return LARGE.test(text) ? JSON.parse(text, exact) : JSON.parse(text);
+  return LARGE.test(text) ? JSON.parse(text.replace(TEXT_OR_NUMBER, marked), unmarked) : JSON.parse(text);
 }
 
 export function write(value, indent) {
-  const plain = (_name, part) => (typeof part === "bigint" ? (JSON.rawJSON ? JSON.rawJSON(String(part)) : Number(part)) : part);
-  return JSON.stringify(value, plain, indent);
+  const text = JSON.stringify(value, (_name, part) => (typeof part === "bigint" ? `${MARK}${part}` : part), indent);
+  return text?.replace(MARKED, "$1");
 }
 
 async function timed(method, path, options) {

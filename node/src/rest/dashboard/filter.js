@@ -1,5 +1,6 @@
 // Conditions that a person puts together, as the filter that the server reads.
 
+import { read as readJson } from "./api.js";
 import { valueAt } from "./format.js";
 
 export const OPERATORS = {
@@ -11,12 +12,16 @@ export const OPERATORS = {
   empty: "is missing",
 };
 
+// A whole number as it is written, however large.
+export const whole = (text) => (Number.isSafeInteger(Number(text)) ? Number(text) : BigInt(text));
+
 // Text in quotes is text; a number, true and false are what they look like, unless an index says that the field is text.
 export function valueOf(text, kind) {
   const quoted = text.match(/^"(.*)"$/s);
   if (quoted) return quoted[1];
   if (["keyword", "text", "uuid"].includes(kind)) return text;
   if (text === "true" || text === "false") return text === "true";
+  if (/^-?\d+$/.test(text)) return whole(text);
   return text !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
 }
 
@@ -41,7 +46,7 @@ export function filterOf(conditions, written, kinds) {
 function parsed(written) {
   let filter;
   try {
-    filter = JSON.parse(written);
+    filter = readJson(written);
   } catch (error) {
     throw new Error(`The filter is not JSON: ${error.message}`);
   }

@@ -3,7 +3,7 @@
 import { ask, collection } from "./api.js";
 import { button, make, notice } from "./dom.js";
 import { clip, count, counted, seconds } from "./format.js";
-import { filterOf } from "./filter.js";
+import { filterOf, whole } from "./filter.js";
 import { vectorFields } from "./collections.js";
 import { placeOf } from "./place.js";
 import { pointTable } from "./point_table.js";
@@ -12,7 +12,7 @@ import { parametersOf, readSearch, searchForm } from "./search.js";
 const PAGE = 20;
 
 export function pointId(text) {
-  return /^\d+$/.test(text) ? (Number.isSafeInteger(Number(text)) ? Number(text) : BigInt(text)) : text;
+  return /^\d+$/.test(text) ? whole(text) : text;
 }
 
 // Fields with text first where an index is made for words.
