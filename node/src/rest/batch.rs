@@ -1,6 +1,5 @@
 //! `POST /collections/{collection_name}/points/batch`: several writes, one after the other.
 
-use engram_query::limits::at_most;
 use engram_query::request::{Change, WriteAnswer};
 use engram_query::token::ConsistencyToken;
 use engram_storage::op::PayloadChange;
@@ -12,8 +11,10 @@ use super::error::RestError;
 use super::payload::{DeletePayload, SetPayload};
 use super::point_vectors::{self, DeleteVectors, UpdateVectors};
 use super::points::{PointsSelector, apply};
+use super::up_to::UpTo;
 use super::update_result::UpdateResult;
 use super::upsert::{self, UpsertPoints};
+use super::weight::Shape;
 
 /// Most operations of one request.
 const MAX_OPERATIONS: usize = 1_000;
@@ -22,7 +23,8 @@ const MAX_OPERATIONS: usize = 1_000;
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateOperations {
-    operations: Vec<UpdateOperation>,
+    #[schema(value_type = Vec<UpdateOperation>)]
+    operations: UpTo<UpdateOperation, MAX_OPERATIONS>,
 }
 
 /// One write.
@@ -40,12 +42,12 @@ pub(crate) enum UpdateOperation {
 }
 
 pub(crate) async fn batch(call: Call) -> Result<Answer, RestError> {
-    let body: UpdateOperations = call.json()?;
-    at_most("the number of operations", body.operations.len(), MAX_OPERATIONS, "split the batch")?;
+    let body: UpdateOperations = call.json(Shape::Points).await?;
+    let operations = body.operations.list("operations")?;
     let wait = call.wait()?;
-    let mut results = Vec::with_capacity(body.operations.len());
+    let mut results = Vec::with_capacity(operations.len());
     let mut token = ConsistencyToken::default();
-    for (number, operation) in body.operations.into_iter().enumerate() {
+    for (number, operation) in operations.into_iter().enumerate() {
         let answer = run(&call, number, operation).await?;
         token.merge(&answer.token);
         results.push(UpdateResult::of(&answer, wait)?);

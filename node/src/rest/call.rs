@@ -13,10 +13,11 @@ use engram_storage::schema::CollectionSchema;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
 
 use super::answer::{Answer, TOKEN_HEADER};
 use super::error::RestError;
+use super::reading::{aside, read, weigh};
+use super::weight::Shape;
 use crate::grpc::{Context, to_the_end};
 use crate::serve::answer_room::{AnswerRoom, Charged, Expected, expected_bytes};
 
@@ -101,14 +102,33 @@ impl Call {
         self.stream.lock().take().unwrap_or_default()
     }
 
-    /// The body as `T`.
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, RestError> {
-        read(&self.body)
+    /// The body as `T`; what it takes in memory is charged before it is read.
+    pub(crate) async fn json<T>(&self, shape: Shape) -> Result<T, RestError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let bytes = weigh(&self.body, shape, &self.context.config.limits)?;
+        if let Some(room) = &self.room {
+            room.take_read(bytes, self.body.len()).await?;
+        }
+        let body = self.body.clone();
+        aside(&self.body, move || read(&body)).await
     }
 
     /// As [`Call::json`], where no body stands for the default.
-    pub(crate) fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, RestError> {
-        if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+    pub(crate) async fn json_or_default<T>(&self, shape: Shape) -> Result<T, RestError>
+    where
+        T: DeserializeOwned + Default + Send + 'static,
+    {
+        if self.body.is_empty() { Ok(T::default()) } else { self.json(shape).await }
+    }
+
+    /// Does work that takes as long as the body is long.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, RestError> + Send + 'static,
+    ) -> Result<T, RestError> {
+        aside(&self.body, work).await
     }
 
     /// Whether a write is to be answered after it is applied.
@@ -183,14 +203,6 @@ pub(crate) async fn finish<T: Send + 'static>(
     work: impl Future<Output = Result<T, RestError>> + Send + 'static,
 ) -> Result<T, RestError> {
     to_the_end(async move { Ok(work.await) }).await?
-}
-
-/// Reads JSON. Every refusal is the caller's to mend.
-pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RestError> {
-    serde_json::from_slice(body).map_err(|e| match e.classify() {
-        Category::Eof if body.is_empty() => RestError::format("the body is empty: send a JSON object"),
-        _ => RestError::format(e),
-    })
 }
 
 /// Names of paths are bounded before anything is done with them.

@@ -1,5 +1,6 @@
 //! `facet`, and the two forms of a distance matrix.
 
+use engram_query::filter::Filter;
 use engram_query::limits::at_most;
 use engram_query::request::query::{FacetRequest, Matrix, MatrixRequest};
 use engram_storage::point::PointId;
@@ -10,8 +11,10 @@ use super::answer::Answer;
 use super::call::Call;
 use super::error::RestError;
 use super::filter;
+use super::given::Given;
 use super::query::{DEFAULT_LIMIT, limit};
 use super::shard_key::NoShardKey;
+use super::weight::Shape;
 
 const DEFAULT_SAMPLE: usize = 10;
 const DEFAULT_NEIGHBOURS: usize = 3;
@@ -29,7 +32,7 @@ pub(crate) struct FacetBody {
     limit: Option<usize>,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     #[serde(default)]
     exact: Option<bool>,
     #[serde(default, rename = "shard_key")]
@@ -52,7 +55,7 @@ pub(crate) struct FacetHit {
 }
 
 pub(crate) async fn facet(call: Call) -> Result<Answer, RestError> {
-    let body: FacetBody = call.json()?;
+    let body: FacetBody = call.json(Shape::Query).await?;
     let request = FacetRequest {
         collection: call.collection().to_owned(),
         key: body.key,
@@ -76,7 +79,7 @@ pub(crate) struct MatrixBody {
     /// Neighbours of each; 3 where absent.
     limit: Option<usize>,
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     /// Vector field.
     using: Option<String>,
     #[serde(rename = "shard_key")]
@@ -111,7 +114,7 @@ pub(crate) struct MatrixOffsets {
 }
 
 async fn matrix(call: &Call) -> Result<Matrix, RestError> {
-    let body: MatrixBody = call.json_or_default()?;
+    let body: MatrixBody = call.json_or_default(Shape::Query).await?;
     let pairs =
         body.sample.unwrap_or(DEFAULT_SAMPLE).saturating_mul(body.limit.unwrap_or(DEFAULT_NEIGHBOURS));
     at_most("sample x limit", pairs, MAX_PAIRS, "ask for a smaller sample or fewer neighbours")?;

@@ -13,6 +13,7 @@ use super::error::RestError;
 use super::text_index;
 use super::update_result::UpdateResult;
 use super::vector_params::{self, HnswConfigDiff, SparseVectorParams, VectorParams};
+use super::weight::Shape;
 
 /// A payload index.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -51,7 +52,7 @@ fn kind(schema: Option<&Value>) -> Result<PayloadIndexKind, RestError> {
 }
 
 pub(crate) async fn create(call: Call) -> Result<Answer, RestError> {
-    let body: CreateIndex = call.json()?;
+    let body: CreateIndex = call.json(Shape::Tree).await?;
     let kind = kind(body.field_schema.as_ref())?;
     let text = match (kind, &body.field_schema) {
         (PayloadIndexKind::Text, Some(Value::Object(params))) => Some(text_index::options(params)?),
@@ -88,7 +89,7 @@ pub(crate) enum CreateVector {
 pub(crate) async fn create_vector(call: Call) -> Result<Answer, RestError> {
     let (name, schema) = (call.segment("vector_name"), call.schema()?);
     let (none, defaults) = (HnswConfigDiff::default(), &call.context.config.index);
-    let field = match call.json()? {
+    let field = match call.json(Shape::Tree).await? {
         CreateVector::Dense(params) => vector_params::field(name, &params, &none, (defaults, None))?,
         CreateVector::Sparse(params) => vector_params::sparse_field(name, &params, defaults)?,
     };

@@ -7,7 +7,7 @@ use engram_storage::ErrorKind;
 use engram_storage::schema::{CollectionSchema, VectorField, VectorKind};
 use tonic::Status;
 
-use super::admission::{Admission, InFlight};
+use super::admission::{Admission, COPIES, InFlight};
 use crate::status::{exhausted, status};
 
 /// Bytes of a point beside vectors and payload, in an answer.
@@ -59,6 +59,24 @@ impl AnswerRoom {
         Self { admission, held, max_message }
     }
 
+    /// Takes room for what a message of `len` bytes becomes once it is read, where that is more than it was charged.
+    pub(crate) async fn take_read(&self, bytes: usize, len: usize) -> Result<(), Status> {
+        match (bytes / COPIES).saturating_sub(len) {
+            0 => Ok(()),
+            more => self.charge(more).await,
+        }
+    }
+
+    async fn charge(&self, bytes: usize) -> Result<(), Status> {
+        let held = self.held.units();
+        let charge = match self.admission.try_beside(held, bytes) {
+            Some(charge) => charge,
+            None => self.admission.clone().beside(held, bytes, None).await?,
+        };
+        self.held.push(charge);
+        Ok(())
+    }
+
     /// Takes room for what will come and returns its bytes.
     async fn take(&self, expected: Expected) -> Result<usize, Status> {
         if expected.least > self.max_message {
@@ -66,12 +84,7 @@ impl AnswerRoom {
         }
         // What is only a guess refuses nothing, but no answer that can be sent is longer.
         let bytes = expected.likely.min(self.max_message);
-        let held = self.held.units();
-        let charge = match self.admission.try_beside(held, bytes) {
-            Some(charge) => charge,
-            None => self.admission.clone().beside(held, bytes, None).await?,
-        };
-        self.held.push(charge);
+        self.charge(bytes).await?;
         Ok(bytes)
     }
 
