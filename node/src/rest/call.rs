@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use engram_query::limits::{MAX_TIMEOUT, MAX_TOKEN_BYTES};
-use engram_query::request::{Principal, ReadOptions, Selection, WriteOptions};
+use engram_query::request::{AnswerBudget, Principal, ReadOptions, Selection, WriteOptions};
 use engram_query::token::ConsistencyToken;
 use engram_storage::schema::CollectionSchema;
 use parking_lot::Mutex;
@@ -27,6 +27,8 @@ const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 const MAX_NAME_BYTES: usize = 255;
 /// No read returns more: one that asks for more is refused, and must not take all room before that.
 const MAX_EXPECTED: usize = 10_000;
+/// No answer has more values, such as pairs of a matrix.
+const MAX_VALUES: usize = 1_000_000;
 /// Bytes of a file that are in memory while it is sent.
 const FILE_BYTES: usize = 1 << 20;
 
@@ -183,6 +185,17 @@ impl Call {
             Some(expected_bytes(&schema, selection, count.min(MAX_EXPECTED)))
         };
         let expected = parts.filter_map(part).fold(Expected::default(), Expected::and);
+        Ok(Charged::take(self.room.clone(), expected).await?)
+    }
+
+    /// Bytes that the points of the answer may have together.
+    pub(crate) fn budget(&self) -> AnswerBudget {
+        AnswerBudget::new(self.context.config.limits.message_bytes)
+    }
+
+    /// Room for an answer of so many values.
+    pub(crate) async fn values_room(&self, count: usize, each: usize) -> Result<Charged, RestError> {
+        let expected = Expected { least: 0, likely: count.min(MAX_VALUES).saturating_mul(each) };
         Ok(Charged::take(self.room.clone(), expected).await?)
     }
 

@@ -21,6 +21,11 @@ const DEFAULT_NEIGHBOURS: usize = 3;
 /// Most pairs of one answer: some 40 MB of it.
 const MAX_PAIRS: usize = 1_000_000;
 
+/// Bytes of a value of a facet that nobody has seen yet.
+const VALUE_GUESS: usize = 128;
+/// Bytes of a pair of a matrix.
+const PAIR_BYTES: usize = 24;
+
 /// How often the values of a payload field occur.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -64,7 +69,10 @@ pub(crate) async fn facet(call: Call) -> Result<Answer, RestError> {
         exact: body.exact.unwrap_or(false),
         read: call.read_options()?,
     };
+    let charged = call.values_room(request.limit, VALUE_GUESS).await?;
     let values = call.context.database.facet(call.principal, request).await?;
+    let bytes = values.iter().map(|found| found.value.as_str().map_or(0, str::len)).sum();
+    charged.settle_bytes(bytes, values.len())?;
     let hits = values.into_iter().map(|found| FacetHit { value: found.value, count: found.count });
     call.answer(&FacetHits { hits: hits.collect() })
 }
@@ -129,6 +137,7 @@ async fn matrix(call: &Call) -> Result<Matrix, RestError> {
         limit: limit(body.limit, DEFAULT_NEIGHBOURS)?,
         read: call.read_options()?,
     };
+    call.values_room(pairs, PAIR_BYTES).await?;
     Ok(call.context.database.matrix(call.principal, request).await?)
 }
 

@@ -131,14 +131,19 @@ impl GroupsBody {
 }
 
 pub(crate) async fn groups(call: Call) -> Result<Answer, RestError> {
-    let request = call.json::<GroupsBody>(Shape::Query).await?.request(&call)?;
-    let selection = request.query.selection.clone();
-    let lookup_selection =
-        request.lookup.as_ref().map(|(_, selection)| selection.clone()).unwrap_or_default();
-    let count = request.query.stage.limit.saturating_mul(request.group_size);
-    let charged = call.room(std::iter::once((call.collection(), &selection, count))).await?;
+    let mut request = call.json::<GroupsBody>(Shape::Query).await?.request(&call)?;
+    let budget = call.budget();
+    request.query.selection.budget = budget.clone();
+    request.lookup.iter_mut().for_each(|(_, selection)| selection.budget = budget.clone());
+    let (selection, lookup) = (request.query.selection.clone(), request.lookup.clone());
+    let groups = request.query.stage.limit;
+    let parts = [(call.collection(), &selection, groups.saturating_mul(request.group_size))];
+    let looked_up = lookup.iter().map(|(collection, selection)| (collection.as_str(), selection, groups));
+    let charged = call.room(parts.into_iter().chain(looked_up)).await?;
     let found = call.context.database.query_groups(call.principal, request).await?;
-    charged.settle(found.iter().flat_map(|group| &group.hits).map(|hit| &hit.point))?;
+    let hits = found.iter().flat_map(|group| &group.hits).map(|hit| &hit.point);
+    charged.settle(hits.chain(found.iter().filter_map(|group| group.lookup.as_ref())))?;
+    let lookup_selection = lookup.map(|(_, selection)| selection).unwrap_or_default();
     call.context.metrics.searches.inc();
     let groups = found.iter().map(|group| GroupOut {
         hits: scored(&group.hits, &selection),

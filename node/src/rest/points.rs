@@ -79,7 +79,8 @@ impl PointsSelector {
 
 pub(crate) async fn retrieve(call: Call) -> Result<Answer, RestError> {
     let body: RetrievePoints = call.json(Shape::Query).await?;
-    let selection = selection(body.with_payload, body.with_vector, true);
+    let mut selection = selection(body.with_payload, body.with_vector, true);
+    selection.budget = call.budget();
     let ids = ids(body.ids.list("ids")?);
     let read = call.read_options()?;
     let charged = call.room(std::iter::once((call.collection(), &selection, ids.len()))).await?;

@@ -12,6 +12,7 @@ use super::call::Call;
 use super::error::RestError;
 use super::filter;
 use super::given::Given;
+use super::plain::Plain;
 use super::point::{ScoredOut, scored};
 use super::query_input::{OneOrMany, QueryInput};
 use super::selection::{WithPayload, WithVector, selection};
@@ -109,9 +110,9 @@ pub(crate) struct SearchParams {
     #[schema(value_type = Option<Object>)]
     #[serde(rename = "acorn")]
     _acorn: Option<IgnoredAny>,
-    /// Not supported: frequencies are those of the whole collection.
-    #[schema(value_type = Option<Object>)]
-    idf: Option<IgnoredAny>,
+    /// `global`, which is what frequencies of words and terms always are here.
+    #[schema(value_type = Option<super::openapi::AnyJson>)]
+    idf: Option<Plain>,
 }
 
 /// Where the vectors of points that are named as examples come from.
@@ -142,8 +143,8 @@ struct Points<'a> {
 
 impl SearchParams {
     pub(crate) fn stage(self) -> Result<StageParams, RestError> {
-        if self.idf.is_some() {
-            return Err(RestError::not_supported("`params.idf`"));
+        if self.idf.is_some_and(|scope| scope.0 != "global") {
+            return Err(RestError::not_supported("`params.idf` other than `global`"));
         }
         Ok(StageParams {
             ef: self.hnsw_ef,
@@ -233,7 +234,11 @@ pub(crate) async fn query(call: Call) -> Result<Answer, RestError> {
 }
 
 /// Runs one query.
-pub(crate) async fn run(call: &Call, request: QueryRequest) -> Result<(Vec<Scored>, Selection), RestError> {
+pub(crate) async fn run(
+    call: &Call,
+    mut request: QueryRequest,
+) -> Result<(Vec<Scored>, Selection), RestError> {
+    request.selection.budget = call.budget();
     let selection = request.selection.clone();
     let charged = call.room(std::iter::once((call.collection(), &selection, request.stage.limit))).await?;
     let answer = call.context.database.query(call.principal, request).await?;
@@ -245,8 +250,10 @@ pub(crate) async fn run(call: &Call, request: QueryRequest) -> Result<(Vec<Score
 /// Runs queries together.
 pub(crate) async fn run_all(
     call: &Call,
-    requests: Vec<QueryRequest>,
+    mut requests: Vec<QueryRequest>,
 ) -> Result<Vec<(Vec<Scored>, Selection)>, RestError> {
+    let budget = call.budget();
+    requests.iter_mut().for_each(|request| request.selection.budget = budget.clone());
     let results = requests.iter().map(|request| request.stage.limit).fold(0, usize::saturating_add);
     at_most("the number of results of all searches", results, MAX_SEARCH_BATCH_RESULTS, "split the batch")?;
     let selections: Vec<Selection> = requests.iter().map(|request| request.selection.clone()).collect();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use engram_index::text::bm25::{B, K1};
 use engram_index::vector::VectorValue;
 use engram_query::request::query::{
     ContextPair, Expression, Fusion, OrderBy, Query, RecommendStrategy, TextQuery, VectorInput,
@@ -192,7 +193,29 @@ enum SampleKind {
 pub(crate) struct TextObject {
     query: String,
     #[serde(default)]
-    scoring: Option<IgnoredAny>,
+    scoring: Option<Scoring>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scoring {
+    bm25: Bm25,
+}
+
+/// Parameters that cannot be others here.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bm25 {
+    #[serde(default, alias = "k1")]
+    k: Option<f64>,
+    #[serde(default)]
+    b: Option<f64>,
+}
+
+impl Bm25 {
+    fn is_ours(&self) -> bool {
+        self.k.is_none_or(|k| k == K1) && self.b.is_none_or(|b| b == B)
+    }
 }
 
 impl<'de> Deserialize<'de> for QueryInput {
@@ -340,8 +363,12 @@ impl QueryObject {
 fn words(given: NameOr<TextObject>) -> Result<String, RestError> {
     match given {
         NameOr::Name(text) => Ok(text),
-        NameOr::Full(TextObject { query, scoring: None }) => Ok(query),
-        NameOr::Full(_) => Err(RestError::not_supported("`scoring` of a text query")),
+        NameOr::Full(TextObject { query, scoring }) => match scoring {
+            Some(Scoring { bm25 }) if !bm25.is_ours() => Err(RestError::not_supported(&format!(
+                "`scoring` of a text query by other numbers than k {K1} and b {B}"
+            ))),
+            _ => Ok(query),
+        },
     }
 }
 

@@ -59,7 +59,8 @@ struct Page<T> {
 pub(crate) async fn scroll(call: Call) -> Result<Answer, RestError> {
     let body: ScrollBody = call.json_or_default(Shape::Query).await?;
     let limit = limit(body.limit, DEFAULT_LIMIT)?;
-    let selection = selection(body.with_payload, body.with_vector, true);
+    let mut selection = selection(body.with_payload, body.with_vector, true);
+    selection.budget = call.budget();
     let (filter, read) = (filter::filter(body.filter)?, call.read_options()?);
     if body.order_by.is_some() && body.offset.is_some() {
         return Err(RestError::wrong("`offset` does not go with `order_by`: use `start_from`"));
