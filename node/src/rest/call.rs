@@ -109,7 +109,8 @@ impl Call {
     where
         T: DeserializeOwned + Send + 'static,
     {
-        let bytes = weigh(&self.body, shape, &self.context.config.limits)?;
+        let (body, context) = (self.body.clone(), self.context.clone());
+        let bytes = aside(&self.body, move || weigh(&body, shape, &context.config.limits)).await?;
         if let Some(room) = &self.room {
             room.take_read(bytes, self.body.len()).await?;
         }
