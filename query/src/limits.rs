@@ -39,6 +39,8 @@ pub const MAX_GROUP_HITS: usize = 10_000;
 pub const MAX_FACET_LIMIT: usize = 10_000;
 /// Most different values of a facet that are counted, in one shard.
 pub const MAX_FACET_VALUES: usize = 1_000_000;
+/// Most bytes of the different values of a facet that are counted, in one shard.
+pub const MAX_FACET_BYTES: usize = 64 << 20;
 /// Most points that a matrix samples.
 pub const MAX_MATRIX_SAMPLE: usize = 4_096;
 /// Most components of the vectors that one query holds at once, to compare points with each other: 64 MiB.

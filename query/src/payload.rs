@@ -6,9 +6,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use bytes::Bytes;
-use engram_index::payload::Segment;
+use engram_index::payload::{Entries, LazyJson, Segment};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
 
 use crate::error::{QueryError, Result};
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS};
@@ -277,63 +276,69 @@ impl Projection {
             return Ok(payload);
         }
         let corrupt = |e: serde_json::Error| engram_storage::StorageError::corrupt("payload", e.to_string());
-        let mut object: Map<String, Value> = serde_json::from_slice(&payload).map_err(corrupt)?;
+        let mut object = Entries::read(&payload).map_err(corrupt)?;
         if let Some(tree) = &self.include {
-            keep_keys(&mut object, tree);
+            keep_keys(&mut object, tree).map_err(corrupt)?;
         }
         if let Some(tree) = &self.exclude {
-            remove_keys(&mut object, tree);
+            remove_keys(&mut object, tree).map_err(corrupt)?;
         }
         Ok(serde_json::to_vec(&object).map_err(corrupt)?.into())
     }
 }
 
-fn keep_keys(object: &mut Map<String, Value>, tree: &PathTree) {
-    object.retain(|key, value| match tree.keys.get(key) {
-        Some(child) => {
-            keep(value, child);
-            true
+fn keep_keys(object: &mut Entries<'_>, tree: &PathTree) -> serde_json::Result<()> {
+    object.0.retain(|(key, _)| tree.keys.contains_key(key));
+    for (key, value) in &mut object.0 {
+        if let Some(child) = tree.keys.get(key) {
+            keep(value, child)?;
         }
-        None => false,
-    });
+    }
+    Ok(())
 }
 
 /// Cuts `value` down to the paths of `tree`.
-fn keep(value: &mut Value, tree: &PathTree) {
+fn keep(value: &mut LazyJson<'_>, tree: &PathTree) -> serde_json::Result<()> {
     if tree.leaf {
-        return;
+        return Ok(());
     }
-    match value {
-        Value::Object(object) => keep_keys(object, tree),
-        Value::Array(items) => match &tree.each {
-            Some(each) => items.iter_mut().for_each(|item| keep(item, each)),
+    match value.open()? {
+        LazyJson::Object(object) => keep_keys(object, tree),
+        LazyJson::Array(items) => match &tree.each {
+            Some(each) => items.iter_mut().try_for_each(|item| keep(item, each)),
             // A path that goes on with a key is one into the elements.
-            None if tree.keys.is_empty() => items.clear(),
-            None => items.iter_mut().for_each(|item| keep(item, tree)),
+            None if tree.keys.is_empty() => {
+                items.clear();
+                Ok(())
+            }
+            None => items.iter_mut().try_for_each(|item| keep(item, tree)),
         },
-        _ => {}
+        LazyJson::Text(_) => Ok(()),
     }
 }
 
-fn remove_keys(object: &mut Map<String, Value>, tree: &PathTree) {
-    object.retain(|key, value| {
-        let Some(child) = tree.keys.get(key) else { return true };
-        if !child.leaf {
-            remove(value, child);
+fn remove_keys(object: &mut Entries<'_>, tree: &PathTree) -> serde_json::Result<()> {
+    object.0.retain(|(key, _)| tree.keys.get(key).is_none_or(|child| !child.leaf));
+    for (key, value) in &mut object.0 {
+        if let Some(child) = tree.keys.get(key) {
+            remove(value, child)?;
         }
-        !child.leaf
-    });
+    }
+    Ok(())
 }
 
-fn remove(value: &mut Value, tree: &PathTree) {
-    match value {
-        Value::Object(object) => remove_keys(object, tree),
-        Value::Array(items) => match &tree.each {
-            Some(each) if each.leaf => items.clear(),
-            Some(each) => items.iter_mut().for_each(|item| remove(item, each)),
-            None => items.iter_mut().for_each(|item| remove(item, tree)),
+fn remove(value: &mut LazyJson<'_>, tree: &PathTree) -> serde_json::Result<()> {
+    match value.open()? {
+        LazyJson::Object(object) => remove_keys(object, tree),
+        LazyJson::Array(items) => match &tree.each {
+            Some(each) if each.leaf => {
+                items.clear();
+                Ok(())
+            }
+            Some(each) => items.iter_mut().try_for_each(|item| remove(item, each)),
+            None => items.iter_mut().try_for_each(|item| remove(item, tree)),
         },
-        _ => {}
+        LazyJson::Text(_) => Ok(()),
     }
 }
 
@@ -417,6 +422,14 @@ mod tests {
         let without_d = r#"{"a":{"b":[{"c":1},{"c":3}],"e":4},"n":null}"#;
         assert_eq!(projected(&[], &["a.b.d", "z", "absent.x"]), without_d);
         assert_eq!(projected(&["absent"], &[]), "{}");
+    }
+
+    #[test]
+    fn what_is_left_keeps_its_text() {
+        let payload = br#"{"n":123456789012345678901234567890,"a":{"x":1.50,"y":18446744073709551616}}"#;
+        let out =
+            Projection::new(&[], &["a.x".to_owned()]).unwrap().apply(Bytes::from_static(payload)).unwrap();
+        assert_eq!(out, r#"{"n":123456789012345678901234567890,"a":{"y":18446744073709551616}}"#);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Setting keys at a path of a payload.
 
-use serde_json::{Map, Value};
+use serde_json::{Result, Value};
 
+use super::lazy::{Entries, LazyJson};
 use super::path::{PayloadPath, Segment};
 
 /// Sets the keys of `update` in an object; as in a merge patch (RFC 7396), null takes a key out.
-pub fn merge_keys(object: &mut Map<String, Value>, update: Map<String, Value>) {
-    for (key, value) in update {
+pub fn merge_keys<'a>(object: &mut Entries<'a>, update: Entries<'a>) {
+    for (key, value) in update.0 {
         if value.is_null() {
-            object.shift_remove(&key);
+            object.remove(&key);
         } else {
             object.insert(key, value);
         }
@@ -21,10 +22,13 @@ impl PayloadPath {
     /// array has not is not made.
     ///
     /// False once more than `budget` bytes were added: `[]` may name many elements. Nothing of use is left then.
-    pub fn merge(&self, payload: &mut Value, update: &Map<String, Value>, budget: usize) -> bool {
+    ///
+    /// # Errors
+    /// For a payload that is not JSON.
+    pub fn merge<'a>(&self, payload: &mut LazyJson<'a>, update: &Entries<'a>, budget: usize) -> Result<bool> {
         let names: usize =
             self.segments().iter().map(|s| if let Segment::Key(key) = s { key.len() + 5 } else { 1 }).sum();
-        let cost = names + Value::Object(update.clone()).to_string().len();
+        let cost = names + serde_json::to_string(update)?.len();
         let mut merge = Merge { update, cost, left: budget };
         merge.at(payload, self.segments())
     }
@@ -46,43 +50,55 @@ impl PayloadPath {
     }
 }
 
-struct Merge<'a> {
-    update: &'a Map<String, Value>,
+struct Merge<'m, 'a> {
+    update: &'m Entries<'a>,
     /// Bytes that each place takes.
     cost: usize,
     left: usize,
 }
 
-impl Merge<'_> {
-    fn at(&mut self, value: &mut Value, path: &[Segment]) -> bool {
+impl<'a> Merge<'_, 'a> {
+    fn at(&mut self, value: &mut LazyJson<'a>, path: &[Segment]) -> Result<bool> {
         let Some((head, rest)) = path.split_first() else { return self.here(value) };
-        match (head, value) {
-            (Segment::Key(key), Value::Object(object)) => {
-                self.at(object.entry(key.clone()).or_insert_with(|| Value::Object(Map::new())), rest)
+        match (head, value.open()?) {
+            (Segment::Key(key), LazyJson::Object(object)) => {
+                if object.get_mut(key).is_none() {
+                    object.0.push((key.clone(), LazyJson::Object(Entries::default())));
+                }
+                object.get_mut(key).map_or(Ok(true), |inner| self.at(inner, rest))
             }
             (Segment::Key(key), other) => {
-                *other = Value::Object(Map::from_iter([(key.clone(), Value::Object(Map::new()))]));
+                *other = LazyJson::Object(Entries(vec![(key.clone(), LazyJson::Object(Entries::default()))]));
                 self.at(other, path)
             }
-            (Segment::Each, Value::Array(items)) => items.iter_mut().all(|item| self.at(item, rest)),
-            (Segment::At(n), Value::Array(items)) => items.get_mut(*n).is_none_or(|item| self.at(item, rest)),
+            (Segment::Each, LazyJson::Array(items)) => {
+                for item in items {
+                    if !self.at(item, rest)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            (Segment::At(n), LazyJson::Array(items)) => {
+                items.get_mut(*n).map_or(Ok(true), |item| self.at(item, rest))
+            }
             (Segment::Each | Segment::At(_), other) => {
-                *other = Value::Array(Vec::new());
-                true
+                *other = LazyJson::Array(Vec::new());
+                Ok(true)
             }
         }
     }
 
-    fn here(&mut self, value: &mut Value) -> bool {
-        let Some(left) = self.left.checked_sub(self.cost) else { return false };
+    fn here(&mut self, value: &mut LazyJson<'a>) -> Result<bool> {
+        let Some(left) = self.left.checked_sub(self.cost) else { return Ok(false) };
         self.left = left;
-        if !value.is_object() {
-            *value = Value::Object(Map::new());
+        if !matches!(value.open()?, LazyJson::Object(_)) {
+            *value = LazyJson::Object(Entries::default());
         }
-        if let Value::Object(object) = value {
+        if let LazyJson::Object(object) = value {
             merge_keys(object, self.update.clone());
         }
-        true
+        Ok(true)
     }
 }
 
@@ -90,9 +106,16 @@ impl Merge<'_> {
 mod tests {
     use super::*;
 
+    /// `payload` after the merge; `None` where it is too large.
+    fn merged(path: &str, payload: &str, update: &str, budget: usize) -> Option<String> {
+        let mut whole = LazyJson::Object(Entries::read(payload.as_bytes()).unwrap());
+        let update = Entries::read(update.as_bytes()).unwrap();
+        let fits = PayloadPath::parse(path).unwrap().merge(&mut whole, &update, budget).unwrap();
+        fits.then(|| serde_json::to_string(&whole).unwrap())
+    }
+
     #[test]
     fn keys_are_set_where_the_path_leads() {
-        let update = Map::from_iter([("x".to_owned(), Value::from(1))]);
         for (path, before, after) in [
             ("a", r#"{}"#, r#"{"a":{"x":1}}"#),
             ("a", r#"{"a":{"x":0,"y":2},"b":3}"#, r#"{"a":{"x":1,"y":2},"b":3}"#),
@@ -106,23 +129,17 @@ mod tests {
             ("a[]", r#"{"a":5}"#, r#"{"a":[]}"#),
             ("a[0][]", r#"{"a":[5]}"#, r#"{"a":[[]]}"#),
         ] {
-            let mut payload: Value = serde_json::from_str(before).unwrap();
-            let path = PayloadPath::parse(path).unwrap();
-            assert!(path.merge(&mut payload, &update, 1_000), "{path}");
-            assert_eq!(payload.to_string(), after, "{path} of {before}");
+            assert_eq!(merged(path, before, r#"{"x":1}"#, 1_000).unwrap(), after, "{path} of {before}");
         }
-        let update = Map::from_iter([("x".to_owned(), Value::Null), ("y".to_owned(), Value::from(1))]);
-        let mut payload = serde_json::json!({ "a": { "x": 1 } });
-        assert!(PayloadPath::parse("a").unwrap().merge(&mut payload, &update, 1_000));
-        assert_eq!(payload, serde_json::json!({ "a": { "y": 1 } }), "null takes a key out");
+        let without = merged("a", r#"{"a":{"x":1}}"#, r#"{"x":null,"y":1}"#, 1_000).unwrap();
+        assert_eq!(without, r#"{"a":{"y":1}}"#, "null takes a key out");
         assert_eq!(PayloadPath::parse("a[].\"b\\\".c").unwrap().around("{}"), r#"{"a":[{"b\\":{"c":{}}}]}"#);
     }
 
     #[test]
     fn a_merge_into_many_elements_is_bounded() {
-        let update = Map::from_iter([("x".to_owned(), Value::from("x".repeat(1_000)))]);
-        let mut payload = serde_json::json!({ "a": vec![0; 100_000] });
-        assert!(!PayloadPath::parse("a[]").unwrap().merge(&mut payload, &update, 1 << 20));
-        assert!(payload.to_string().len() < 2 << 20);
+        let update = format!(r#"{{"x":"{}"}}"#, "x".repeat(1_000));
+        let payload = format!(r#"{{"a":[{}]}}"#, vec!["0"; 100_000].join(","));
+        assert!(merged("a[]", &payload, &update, 1 << 20).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engram_proto::v1;
-use engram_query::request::{ReadOptions, Selection, StoredPoint, WriteAnswer, WriteOptions};
+use engram_query::request::{AnswerBudget, ReadOptions, Selection, StoredPoint, WriteAnswer, WriteOptions};
 use engram_query::token::ConsistencyToken;
 use engram_storage::op::OpOutcome;
 use engram_storage::point::PointId;
@@ -74,6 +74,7 @@ pub(crate) fn selection(wire: Option<v1::Selection>) -> Selection {
         payload_exclude: wire.payload_exclude,
         vectors: wire.with_vectors,
         vector_names: wire.vector_names,
+        budget: AnswerBudget::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answer;
 use super::call::{Call, finish};
 use super::error::RestError;
+use super::weight::Shape;
 
 /// Most changes of one request.
 const MAX_ACTIONS: usize = 1_000;
@@ -57,7 +58,7 @@ pub(crate) struct AliasOut {
 }
 
 pub(crate) async fn change(call: Call) -> Result<Answer, RestError> {
-    let body: ChangeAliases = call.json()?;
+    let body: ChangeAliases = call.json(Shape::Tree).await?;
     at_most("the number of actions", body.actions.len(), MAX_ACTIONS, "split the request")?;
     let (context, principal) = (call.context.clone(), call.principal);
     let changes = body.actions.into_iter().map(AliasChange::from).collect();

@@ -1,6 +1,6 @@
 //! `POST /collections/{collection_name}/points/batch`: several writes, one after the other.
 
-use engram_query::limits::at_most;
+use engram_query::limits::{MAX_IDEMPOTENCY_KEY_BYTES, check_idempotency_key};
 use engram_query::request::{Change, WriteAnswer};
 use engram_query::token::ConsistencyToken;
 use engram_storage::op::PayloadChange;
@@ -12,8 +12,10 @@ use super::error::RestError;
 use super::payload::{DeletePayload, SetPayload};
 use super::point_vectors::{self, DeleteVectors, UpdateVectors};
 use super::points::{PointsSelector, apply};
+use super::up_to::UpTo;
 use super::update_result::UpdateResult;
 use super::upsert::{self, UpsertPoints};
+use super::weight::Shape;
 
 /// Most operations of one request.
 const MAX_OPERATIONS: usize = 1_000;
@@ -22,7 +24,8 @@ const MAX_OPERATIONS: usize = 1_000;
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateOperations {
-    operations: Vec<UpdateOperation>,
+    #[schema(value_type = Vec<UpdateOperation>)]
+    operations: UpTo<UpdateOperation, MAX_OPERATIONS>,
 }
 
 /// One write.
@@ -40,12 +43,12 @@ pub(crate) enum UpdateOperation {
 }
 
 pub(crate) async fn batch(call: Call) -> Result<Answer, RestError> {
-    let body: UpdateOperations = call.json()?;
-    at_most("the number of operations", body.operations.len(), MAX_OPERATIONS, "split the batch")?;
+    let body: UpdateOperations = call.json(Shape::Points).await?;
+    let operations = body.operations.list("operations")?;
     let wait = call.wait()?;
-    let mut results = Vec::with_capacity(body.operations.len());
+    let mut results = Vec::with_capacity(operations.len());
     let mut token = ConsistencyToken::default();
-    for (number, operation) in body.operations.into_iter().enumerate() {
+    for (number, operation) in operations.into_iter().enumerate() {
         let answer = run(&call, number, operation).await?;
         token.merge(&answer.token);
         results.push(UpdateResult::of(&answer, wait)?);
@@ -53,10 +56,19 @@ pub(crate) async fn batch(call: Call) -> Result<Answer, RestError> {
     call.answer(&results).map(|a| a.with_token(&token))
 }
 
+/// Each operation is a write of its own.
+fn key_of(key: &str, number: usize) -> Result<String, RestError> {
+    check_idempotency_key(key)?;
+    let own = format!("{key}#{number}");
+    if own.len() <= MAX_IDEMPOTENCY_KEY_BYTES {
+        return Ok(own);
+    }
+    Ok(format!("{}#{number}", blake3::hash(key.as_bytes()).to_hex()))
+}
+
 async fn run(call: &Call, number: usize, operation: UpdateOperation) -> Result<WriteAnswer, RestError> {
     let mut options = call.write_options()?;
-    // Each operation is a write of its own.
-    options.idempotency_key = options.idempotency_key.map(|key| format!("{key}#{number}"));
+    options.idempotency_key = options.idempotency_key.map(|key| key_of(&key, number)).transpose()?;
     let (points, change) = match operation {
         UpdateOperation::Upsert(body) => return upsert::write(call, body, options).await,
         UpdateOperation::UpdateVectors(body) => return point_vectors::set(call, body, options).await,
@@ -68,4 +80,21 @@ async fn run(call: &Call, number: usize, operation: UpdateOperation) -> Result<W
         UpdateOperation::ClearPayload(body) => (body.selector()?, Change::Payload(PayloadChange::Clear)),
     };
     apply(call, points, change, options).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_any_length_that_may_be_is_good_for_all_operations() {
+        assert_eq!(key_of("k", 7).unwrap(), "k#7");
+        let longest = "k".repeat(MAX_IDEMPOTENCY_KEY_BYTES);
+        let (first, last) = (key_of(&longest, 0).unwrap(), key_of(&longest, MAX_OPERATIONS - 1).unwrap());
+        assert!(first != last && last.len() <= MAX_IDEMPOTENCY_KEY_BYTES);
+        assert_eq!(first, key_of(&longest, 0).unwrap());
+        let other = format!("{}x", &longest[1..]);
+        assert_ne!(first, key_of(&other, 0).unwrap());
+        assert!(key_of(&format!("{longest}k"), 0).is_err() && key_of("", 0).is_err());
+    }
 }

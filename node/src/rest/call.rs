@@ -7,16 +7,17 @@ use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use engram_query::limits::{MAX_TIMEOUT, MAX_TOKEN_BYTES};
-use engram_query::request::{Principal, ReadOptions, Selection, WriteOptions};
+use engram_query::request::{AnswerBudget, Principal, ReadOptions, Selection, WriteOptions};
 use engram_query::token::ConsistencyToken;
 use engram_storage::schema::CollectionSchema;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
 
 use super::answer::{Answer, TOKEN_HEADER};
 use super::error::RestError;
+use super::reading::{aside, read, weigh};
+use super::weight::Shape;
 use crate::grpc::{Context, to_the_end};
 use crate::serve::answer_room::{AnswerRoom, Charged, Expected, expected_bytes};
 
@@ -26,6 +27,8 @@ const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 const MAX_NAME_BYTES: usize = 255;
 /// No read returns more: one that asks for more is refused, and must not take all room before that.
 const MAX_EXPECTED: usize = 10_000;
+/// No answer has more values, such as pairs of a matrix.
+const MAX_VALUES: usize = 1_000_000;
 /// Bytes of a file that are in memory while it is sent.
 const FILE_BYTES: usize = 1 << 20;
 
@@ -101,14 +104,34 @@ impl Call {
         self.stream.lock().take().unwrap_or_default()
     }
 
-    /// The body as `T`.
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, RestError> {
-        read(&self.body)
+    /// The body as `T`; what it takes in memory is charged before it is read.
+    pub(crate) async fn json<T>(&self, shape: Shape) -> Result<T, RestError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let (body, context) = (self.body.clone(), self.context.clone());
+        let bytes = aside(&self.body, move || weigh(&body, shape, &context.config.limits)).await?;
+        if let Some(room) = &self.room {
+            room.take_read(bytes, self.body.len()).await?;
+        }
+        let body = self.body.clone();
+        aside(&self.body, move || read(&body)).await
     }
 
     /// As [`Call::json`], where no body stands for the default.
-    pub(crate) fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, RestError> {
-        if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+    pub(crate) async fn json_or_default<T>(&self, shape: Shape) -> Result<T, RestError>
+    where
+        T: DeserializeOwned + Default + Send + 'static,
+    {
+        if self.body.is_empty() { Ok(T::default()) } else { self.json(shape).await }
+    }
+
+    /// Does work that takes as long as the body is long.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, RestError> + Send + 'static,
+    ) -> Result<T, RestError> {
+        aside(&self.body, work).await
     }
 
     /// Whether a write is to be answered after it is applied.
@@ -171,6 +194,17 @@ impl Call {
         Ok(Charged::take(self.room.clone(), expected).await?)
     }
 
+    /// Bytes that the points of the answer may have together.
+    pub(crate) fn budget(&self) -> AnswerBudget {
+        AnswerBudget::new(self.context.config.limits.message_bytes)
+    }
+
+    /// Room for an answer of so many values.
+    pub(crate) async fn values_room(&self, count: usize, each: usize) -> Result<Charged, RestError> {
+        let expected = Expected { least: 0, likely: count.min(MAX_VALUES).saturating_mul(each) };
+        Ok(Charged::take(self.room.clone(), expected).await?)
+    }
+
     /// Room for the parts of a file that is sent.
     pub(crate) async fn file_room(&self) -> Result<Charged, RestError> {
         let expected = Expected { least: 0, likely: FILE_BYTES };
@@ -188,14 +222,6 @@ pub(crate) async fn finish<T: Send + 'static>(
     work: impl Future<Output = Result<T, RestError>> + Send + 'static,
 ) -> Result<T, RestError> {
     to_the_end(async move { Ok(work.await) }).await?
-}
-
-/// Reads JSON. Every refusal is the caller's to mend.
-pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RestError> {
-    serde_json::from_slice(body).map_err(|e| match e.classify() {
-        Category::Eof if body.is_empty() => RestError::format("the body is empty: send a JSON object"),
-        _ => RestError::format(e),
-    })
 }
 
 /// Names of paths are bounded before anything is done with them.

@@ -14,6 +14,7 @@ use super::metadata::{EngramMetadata, engram_over, region};
 use super::vector_params::{
     self, HnswConfigDiff, SparseVectorParams, VECTORS_BY_NAME, VectorParams, Vectors,
 };
+use super::weight::Shape;
 use crate::convert::collection::DEFAULT_REGION;
 
 /// Options of a collection that are kept to be told again.
@@ -188,7 +189,7 @@ impl CreateCollection {
 }
 
 pub(crate) async fn create(call: Call) -> Result<Answer, RestError> {
-    let new = call.json::<CreateCollection>()?.collection(&call)?;
+    let new = call.json::<CreateCollection>(Shape::Tree).await?.collection(&call)?;
     let (context, principal, name) = (call.context.clone(), call.principal, new.name.clone());
     let made = finish(async move {
         let made = context.database.create_collection(principal, new, false).await;
@@ -274,7 +275,7 @@ fn graph_change(name: &str, dimension: usize, config: &HnswConfigDiff) -> GraphC
 }
 
 pub(crate) async fn update(call: Call) -> Result<Answer, RestError> {
-    let change = call.json::<UpdateCollection>()?.change(&call)?;
+    let change = call.json::<UpdateCollection>(Shape::Tree).await?.change(&call)?;
     edit(&call, change).await?;
     call.answer(&true)
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::answer::Answer;
 use super::call::{Call, finish};
 use super::error::RestError;
+use super::weight::Shape;
 use crate::VERSION;
 use crate::grpc::admin::shards;
 use crate::metrics::{open_files, resident_bytes};
@@ -43,7 +44,7 @@ pub(crate) struct PurgePlanOut {
 }
 
 pub(crate) async fn purge(call: Call) -> Result<Answer, RestError> {
-    let body: PurgeBody = call.json_or_default()?;
+    let body: PurgeBody = call.json_or_default(Shape::Tree).await?;
     let age = body.older_than_s.map(|s| s.checked_mul(1000).and_then(|ms| i64::try_from(ms).ok()));
     let age_ms = match age {
         Some(None) => return Err(RestError::validation("older_than_s: is too large")),
@@ -130,7 +131,7 @@ pub(crate) async fn stats(call: Call) -> Result<Answer, RestError> {
 }
 
 pub(crate) async fn flush(call: Call) -> Result<Answer, RestError> {
-    let body: CollectionScope = call.json_or_default()?;
+    let body: CollectionScope = call.json_or_default(Shape::Tree).await?;
     let (schemas, context) = (named(&call, body.collection.as_deref())?, call.context.clone());
     let flushed = finish(async move {
         let mut flushed = 0u64;
@@ -147,7 +148,7 @@ pub(crate) async fn flush(call: Call) -> Result<Answer, RestError> {
 }
 
 pub(crate) async fn compact(call: Call) -> Result<Answer, RestError> {
-    let body: CollectionScope = call.json_or_default()?;
+    let body: CollectionScope = call.json_or_default(Shape::Tree).await?;
     let (schemas, context) = (named(&call, body.collection.as_deref())?, call.context.clone());
     let done = finish(async move {
         let (mut before, mut after) = (0, 0);

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::error::RestError;
 use super::filter;
+use super::given::{Given, OfTree};
 
 /// Most parts of a formula.
 const MAX_PARTS: usize = 1_024;
@@ -12,9 +13,18 @@ const MAX_PARTS: usize = 1_024;
 const MAX_DEPTH: usize = 32;
 
 /// A formula with values for what points have not.
-pub(crate) fn formula(json: &Value, defaults: Option<Map<String, Value>>) -> Result<Formula, RestError> {
-    let expression = Reader { parts: 0 }.expression(json, 1)?;
-    Ok(Formula { expression, defaults: defaults.unwrap_or_default().into_iter().collect() })
+pub(crate) fn formula(
+    given: Given<Expression>,
+    defaults: Option<Given<Map<String, Value>>>,
+) -> Result<Formula, RestError> {
+    let defaults = defaults.map(Given::get).transpose()?.unwrap_or_default();
+    Ok(Formula { expression: given.get()?, defaults: defaults.into_iter().collect() })
+}
+
+impl OfTree for Expression {
+    fn of_tree(json: Value) -> Result<Self, RestError> {
+        Reader { parts: 0 }.expression(&json, 1)
+    }
 }
 
 struct Reader {
@@ -165,12 +175,16 @@ mod tests {
 
     use super::*;
 
+    fn read(json: &Value, defaults: Option<&str>) -> Result<Formula, RestError> {
+        let given = serde_json::from_str(&json.to_string()).unwrap();
+        formula(given, defaults.map(|json| serde_json::from_str(json).unwrap()))
+    }
+
     #[test]
     fn formulas_of_the_dialect_are_read() {
         let json = json!({"sum": ["$score", {"mult": [0.5, {"key": "tag", "match": {"any": ["h1"]}}]},
             {"gauss_decay": {"x": {"geo_distance": {"origin": {"lon": 1, "lat": 2}, "to": "geo"}}, "scale": 5000}}]});
-        let Formula { expression, defaults } =
-            formula(&json, json!({"geo": 1}).as_object().cloned()).unwrap();
+        let Formula { expression, defaults } = read(&json, Some(r#"{"geo": 1}"#)).unwrap();
         assert_eq!(defaults.len(), 1);
         let Expression::Sum(parts) = expression else { panic!("{expression:?}") };
         assert_eq!(parts[0], Expression::Variable("$score".into()));
@@ -184,8 +198,8 @@ mod tests {
         for _ in 0..MAX_DEPTH {
             deep = json!({ "neg": deep });
         }
-        formula(&deep, None).unwrap_err();
-        formula(&json!({ "sum": vec![1; MAX_PARTS] }), None).unwrap_err();
+        read(&deep, None).unwrap_err();
+        read(&json!({ "sum": vec![1; MAX_PARTS] }), None).unwrap_err();
         for bad in [
             json!([]),
             json!(null),
@@ -193,7 +207,7 @@ mod tests {
             json!({"nope": 1}),
             json!({"div": {"x": 1}}),
         ] {
-            formula(&bad, None).unwrap_err();
+            read(&bad, None).unwrap_err();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `facet`, and the two forms of a distance matrix.
 
+use engram_query::filter::Filter;
 use engram_query::limits::at_most;
 use engram_query::request::query::{FacetRequest, Matrix, MatrixRequest};
 use engram_storage::point::PointId;
@@ -10,13 +11,20 @@ use super::answer::Answer;
 use super::call::Call;
 use super::error::RestError;
 use super::filter;
+use super::given::Given;
 use super::query::{DEFAULT_LIMIT, limit};
 use super::shard_key::NoShardKey;
+use super::weight::Shape;
 
 const DEFAULT_SAMPLE: usize = 10;
 const DEFAULT_NEIGHBOURS: usize = 3;
 /// Most pairs of one answer: some 40 MB of it.
 const MAX_PAIRS: usize = 1_000_000;
+
+/// Bytes of a value of a facet that nobody has seen yet.
+const VALUE_GUESS: usize = 128;
+/// Bytes of a pair of a matrix.
+const PAIR_BYTES: usize = 24;
 
 /// How often the values of a payload field occur.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -29,7 +37,7 @@ pub(crate) struct FacetBody {
     limit: Option<usize>,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     #[serde(default)]
     exact: Option<bool>,
     #[serde(default, rename = "shard_key")]
@@ -52,7 +60,7 @@ pub(crate) struct FacetHit {
 }
 
 pub(crate) async fn facet(call: Call) -> Result<Answer, RestError> {
-    let body: FacetBody = call.json()?;
+    let body: FacetBody = call.json(Shape::Query).await?;
     let request = FacetRequest {
         collection: call.collection().to_owned(),
         key: body.key,
@@ -61,7 +69,10 @@ pub(crate) async fn facet(call: Call) -> Result<Answer, RestError> {
         exact: body.exact.unwrap_or(false),
         read: call.read_options()?,
     };
+    let charged = call.values_room(request.limit, VALUE_GUESS).await?;
     let values = call.context.database.facet(call.principal, request).await?;
+    let bytes = values.iter().map(|found| found.value.as_str().map_or(0, str::len)).sum();
+    charged.settle_bytes(bytes, values.len())?;
     let hits = values.into_iter().map(|found| FacetHit { value: found.value, count: found.count });
     call.answer(&FacetHits { hits: hits.collect() })
 }
@@ -76,7 +87,7 @@ pub(crate) struct MatrixBody {
     /// Neighbours of each; 3 where absent.
     limit: Option<usize>,
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     /// Vector field.
     using: Option<String>,
     #[serde(rename = "shard_key")]
@@ -111,7 +122,7 @@ pub(crate) struct MatrixOffsets {
 }
 
 async fn matrix(call: &Call) -> Result<Matrix, RestError> {
-    let body: MatrixBody = call.json_or_default()?;
+    let body: MatrixBody = call.json_or_default(Shape::Query).await?;
     let pairs =
         body.sample.unwrap_or(DEFAULT_SAMPLE).saturating_mul(body.limit.unwrap_or(DEFAULT_NEIGHBOURS));
     at_most("sample x limit", pairs, MAX_PAIRS, "ask for a smaller sample or fewer neighbours")?;
@@ -126,6 +137,7 @@ async fn matrix(call: &Call) -> Result<Matrix, RestError> {
         limit: limit(body.limit, DEFAULT_NEIGHBOURS)?,
         read: call.read_options()?,
     };
+    call.values_room(pairs, PAIR_BYTES).await?;
     Ok(call.context.database.matrix(call.principal, request).await?)
 }
 

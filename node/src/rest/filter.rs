@@ -5,14 +5,20 @@ use engram_query::filter::{Condition, Filter};
 use serde_json::{Value, json};
 
 use super::error::RestError;
+use super::given::{Given, OfTree};
 
 /// A filter, if there is one.
-pub(crate) fn filter(json: Option<Value>) -> Result<Option<Filter>, RestError> {
-    json.filter(|json| !json.is_null()).map(|json| required(&json)).transpose()
+pub(crate) fn filter(given: Option<Given<Filter>>) -> Result<Option<Filter>, RestError> {
+    given.map(Given::get).transpose()
 }
 
-/// A filter that must be there.
-pub(crate) fn required(json: &Value) -> Result<Filter, RestError> {
+impl OfTree for Filter {
+    fn of_tree(json: Value) -> Result<Self, RestError> {
+        read(&json)
+    }
+}
+
+fn read(json: &Value) -> Result<Filter, RestError> {
     let filter = Filter::from_json(json).map_err(QueryError::from)?;
     if counts_nothing(&filter) {
         return Err(RestError::validation(
@@ -35,6 +41,6 @@ fn counts_nothing(filter: &Filter) -> bool {
 
 /// One condition outside of a filter.
 pub(crate) fn condition(json: &Value) -> Result<Condition, RestError> {
-    let filter = required(&json!({ "must": [json] }))?;
+    let filter = read(&json!({ "must": [json] }))?;
     filter.must.into_iter().next().ok_or_else(|| RestError::wrong("a condition is expected"))
 }

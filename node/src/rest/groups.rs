@@ -1,5 +1,6 @@
 //! `points/query/groups`.
 
+use engram_query::filter::Filter;
 use engram_query::request::Selection;
 use engram_query::request::query::{GroupsRequest, QueryRequest, Stage};
 use serde::{Deserialize, Serialize};
@@ -9,11 +10,14 @@ use super::answer::Answer;
 use super::call::Call;
 use super::error::RestError;
 use super::filter;
+use super::given::Given;
+use super::name_or::NameOr;
 use super::point::{RecordOut, ScoredOut, scored};
 use super::query::{DEFAULT_LIMIT, LookupFrom, Prefetch, SearchParams, check_fits, limit, lookup, stages};
 use super::query_input::{OneOrMany, QueryInput};
 use super::selection::{WithPayload, WithVector, selection};
 use super::shard_key::NoShardKey;
+use super::weight::Shape;
 
 /// Results of a group that says no size.
 const DEFAULT_GROUP_SIZE: usize = 3;
@@ -33,7 +37,7 @@ pub(crate) struct GroupsBody {
     /// Collection whose points have the groups' values as ids.
     #[serde(default)]
     #[schema(value_type = Option<super::openapi::AnyJson>)]
-    with_lookup: Option<WithLookup>,
+    with_lookup: Option<NameOr<LookupBody>>,
     #[serde(default)]
     #[schema(value_type = Option<Vec<Prefetch>>)]
     prefetch: Option<OneOrMany<Prefetch>>,
@@ -44,7 +48,7 @@ pub(crate) struct GroupsBody {
     using: Option<String>,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     #[serde(default)]
     params: Option<SearchParams>,
     #[serde(default)]
@@ -60,13 +64,6 @@ pub(crate) struct GroupsBody {
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
     _shard_key: NoShardKey,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WithLookup {
-    Collection(String),
-    Full(LookupBody),
 }
 
 #[derive(Deserialize)]
@@ -92,14 +89,13 @@ struct GroupOut<'a> {
     lookup: Option<RecordOut<'a>>,
 }
 
-impl WithLookup {
-    fn parts(self) -> (String, Selection) {
-        let body = match self {
-            Self::Collection(collection) => LookupBody { collection, with_payload: None, with_vectors: None },
-            Self::Full(body) => body,
-        };
-        (body.collection, selection(body.with_payload, body.with_vectors, true))
-    }
+/// The collection to look points up in, and what to return of them.
+fn lookup_of(given: NameOr<LookupBody>) -> (String, Selection) {
+    let body = match given {
+        NameOr::Name(collection) => LookupBody { collection, with_payload: None, with_vectors: None },
+        NameOr::Full(body) => body,
+    };
+    (body.collection, selection(body.with_payload, body.with_vectors, true))
 }
 
 impl GroupsBody {
@@ -111,7 +107,7 @@ impl GroupsBody {
             prefetch: stages(self.prefetch)?,
             query,
             filter: filter::filter(self.filter)?,
-            params: self.params.unwrap_or_default().stage(),
+            params: self.params.unwrap_or_default().stage()?,
             score_threshold: self.score_threshold,
             limit: limit(self.limit, DEFAULT_LIMIT)?,
             lookup: self.lookup_from.map(lookup),
@@ -129,20 +125,25 @@ impl GroupsBody {
             0 => return Err(RestError::validation("group_size: value 0 invalid, must be 1 or larger")),
             size => size,
         };
-        let lookup = self.with_lookup.map(WithLookup::parts);
+        let lookup = self.with_lookup.map(lookup_of);
         Ok(GroupsRequest { query, group_by: self.group_by, group_size, lookup })
     }
 }
 
 pub(crate) async fn groups(call: Call) -> Result<Answer, RestError> {
-    let request = call.json::<GroupsBody>()?.request(&call)?;
-    let selection = request.query.selection.clone();
-    let lookup_selection =
-        request.lookup.as_ref().map(|(_, selection)| selection.clone()).unwrap_or_default();
-    let count = request.query.stage.limit.saturating_mul(request.group_size);
-    let charged = call.room(std::iter::once((call.collection(), &selection, count))).await?;
+    let mut request = call.json::<GroupsBody>(Shape::Query).await?.request(&call)?;
+    let budget = call.budget();
+    request.query.selection.budget = budget.clone();
+    request.lookup.iter_mut().for_each(|(_, selection)| selection.budget = budget.clone());
+    let (selection, lookup) = (request.query.selection.clone(), request.lookup.clone());
+    let groups = request.query.stage.limit;
+    let parts = [(call.collection(), &selection, groups.saturating_mul(request.group_size))];
+    let looked_up = lookup.iter().map(|(collection, selection)| (collection.as_str(), selection, groups));
+    let charged = call.room(parts.into_iter().chain(looked_up)).await?;
     let found = call.context.database.query_groups(call.principal, request).await?;
-    charged.settle(found.iter().flat_map(|group| &group.hits).map(|hit| &hit.point))?;
+    let hits = found.iter().flat_map(|group| &group.hits).map(|hit| &hit.point);
+    charged.settle(hits.chain(found.iter().filter_map(|group| group.lookup.as_ref())))?;
+    let lookup_selection = lookup.map(|(_, selection)| selection).unwrap_or_default();
     call.context.metrics.searches.inc();
     let groups = found.iter().map(|group| GroupOut {
         hits: scored(&group.hits, &selection),

@@ -13,6 +13,7 @@ use super::error::RestError;
 use super::text_index;
 use super::update_result::UpdateResult;
 use super::vector_params::{self, HnswConfigDiff, SparseVectorParams, VectorParams};
+use super::weight::Shape;
 
 /// A payload index.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -50,9 +51,43 @@ fn kind(schema: Option<&Value>) -> Result<PayloadIndexKind, RestError> {
     })
 }
 
+/// Options that say where an index lies or whom it serves, which means nothing here; all indexes look up, find ranges and
+/// rank by words.
+const COMMON: [&str; 4] = ["type", "on_disk", "memory", "enable_hnsw"];
+
+/// Refuses options that would be passed over.
+fn check_options(kind: PayloadIndexKind, params: &Map<String, Value>) -> Result<(), RestError> {
+    use PayloadIndexKind as K;
+    let own: &[&str] = match kind {
+        K::Keyword => &["is_tenant", "prefix"],
+        K::Uuid => &["is_tenant"],
+        K::Integer => &["is_principal", "lookup", "range"],
+        K::Float | K::Datetime => &["is_principal"],
+        K::Text => &text_index::KEYS,
+        K::Bool | K::Geo => &[],
+    };
+    for (key, value) in params.iter().filter(|(_, value)| !value.is_null()) {
+        match key.as_str() {
+            "nested" => return Err(RestError::not_supported("`field_schema.nested`")),
+            "prefix" if value == true => return Err(RestError::not_supported("`field_schema.prefix`")),
+            key if COMMON.contains(&key) || own.contains(&key) => {}
+            key => {
+                let key: String = key.chars().take(64).collect();
+                return Err(RestError::format(format!(
+                    "field_schema: there is no option `{key}`; leave it out"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(crate) async fn create(call: Call) -> Result<Answer, RestError> {
-    let body: CreateIndex = call.json()?;
+    let body: CreateIndex = call.json(Shape::Tree).await?;
     let kind = kind(body.field_schema.as_ref())?;
+    if let Some(Value::Object(params)) = &body.field_schema {
+        check_options(kind, params)?;
+    }
     let text = match (kind, &body.field_schema) {
         (PayloadIndexKind::Text, Some(Value::Object(params))) => Some(text_index::options(params)?),
         _ => None,
@@ -100,7 +135,7 @@ pub(crate) enum CreateVector {
 pub(crate) async fn create_vector(call: Call) -> Result<Answer, RestError> {
     let (name, schema) = (call.segment("vector_name"), call.schema()?);
     let (none, defaults) = (HnswConfigDiff::default(), &call.context.config.index);
-    let field = match call.json()? {
+    let field = match call.json(Shape::Tree).await? {
         CreateVector::Dense(params) => vector_params::field(name, &params, &none, (defaults, None))?,
         CreateVector::Sparse(params) => vector_params::sparse_field(name, &params, defaults)?,
     };

@@ -13,6 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::error::RestError;
+use super::plain::Plain;
 
 const KEY: &str = "engram";
 /// Payload field of the region, where a collection has several and names none.
@@ -176,7 +177,7 @@ impl PointFields {
         }
         let mut reader = serde_json::Deserializer::from_str(payload);
         let found = Wanted(self).deserialize(&mut reader).map_err(RestError::format)?;
-        match found.region {
+        match found.region.map(|value| value.0) {
             None | Some(Value::Null) => {}
             Some(Value::String(name)) => point.region = Some(name),
             Some(other) => {
@@ -184,10 +185,10 @@ impl PointFields {
             }
         }
         if let (Some((field, strict)), Some(value)) = (&self.created_at, &found.created_at) {
-            point.created_at = time(field, value, *strict)?;
+            point.created_at = time(field, &value.0, *strict)?;
         }
         if let (Some(field), Some(value)) = (&self.expires_at, &found.expires_at) {
-            point.expires_at = time(field, value, true)?;
+            point.expires_at = time(field, &value.0, true)?;
         }
         Ok(())
     }
@@ -211,9 +212,9 @@ fn time(field: &str, value: &Value, strict: bool) -> Result<Option<i64>, RestErr
 
 #[derive(Default)]
 struct Found {
-    region: Option<Value>,
-    created_at: Option<Value>,
-    expires_at: Option<Value>,
+    region: Option<Plain>,
+    created_at: Option<Plain>,
+    expires_at: Option<Plain>,
 }
 
 /// Reads the wanted keys of an object and skips all others.

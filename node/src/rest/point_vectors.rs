@@ -1,31 +1,36 @@
 //! Changes of vectors of points.
 
+use engram_query::filter::Filter;
+use engram_query::limits::{MAX_BATCH, MAX_VECTOR_FIELDS};
 use engram_query::request::{Change, VectorUpdate, WriteAnswer, WriteOptions};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::{Call, finish};
 use super::error::RestError;
 use super::filter;
+use super::given::Given;
 use super::point_id::Id;
-use super::points::{apply, selector};
+use super::points::{Ids, apply, selector};
 use super::shard_key::NoShardKey;
+use super::up_to::UpTo;
 use super::update_result::UpdateResult;
 use super::vector::{self, JsonVectors};
+use super::weight::Shape;
 
 /// New vectors of points.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateVectors {
-    points: Vec<PointVectors>,
+    #[schema(value_type = Vec<PointVectors>)]
+    points: UpTo<PointVectors, MAX_BATCH>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
     _shard_key: NoShardKey,
     /// Only points that match.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    update_filter: Option<Value>,
+    update_filter: Option<Given<Filter>>,
 }
 
 /// New vectors of one point.
@@ -45,20 +50,21 @@ pub(crate) struct PointVectors {
 pub(crate) struct DeleteVectors {
     /// Names of vector fields.
     #[serde(alias = "vectors")]
-    vector: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    vector: UpTo<String, MAX_VECTOR_FIELDS>,
     #[serde(default)]
     #[schema(value_type = Option<Vec<super::openapi::PointIdSchema>>)]
-    points: Option<Vec<Id>>,
+    points: Option<Ids>,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
     _shard_key: NoShardKey,
 }
 
 pub(crate) async fn update(call: Call) -> Result<Answer, RestError> {
-    let body: UpdateVectors = call.json()?;
+    let body: UpdateVectors = call.json(Shape::Points).await?;
     let options = call.write_options()?;
     let wait = options.wait;
     let answer = set(&call, body, options).await?;
@@ -66,7 +72,7 @@ pub(crate) async fn update(call: Call) -> Result<Answer, RestError> {
 }
 
 pub(crate) async fn delete(call: Call) -> Result<Answer, RestError> {
-    let body: DeleteVectors = call.json()?;
+    let body: DeleteVectors = call.json(Shape::Points).await?;
     let options = call.write_options()?;
     let wait = options.wait;
     let answer = remove(&call, body, options).await?;
@@ -79,16 +85,15 @@ pub(crate) async fn set(
     body: UpdateVectors,
     options: WriteOptions,
 ) -> Result<WriteAnswer, RestError> {
-    let filter = body.update_filter.filter(|json| !json.is_null());
-    let filter = filter.as_ref().map(filter::required).transpose()?;
-    if body.points.is_empty() {
+    let (filter, points) = (filter::filter(body.update_filter)?, body.points.list("points")?);
+    if points.is_empty() {
         return Err(RestError::validation("points: there is no point to update: give at least one"));
     }
     let one = |point: PointVectors| {
         let set = vector::all_checked(point.vector)?;
         Ok(VectorUpdate { id: point.id.0, set, remove: Vec::new(), if_version: None })
     };
-    let updates = body.points.into_iter().map(one).collect::<Result<Vec<_>, RestError>>()?;
+    let updates = points.into_iter().map(one).collect::<Result<Vec<_>, RestError>>()?;
     let named: Vec<_> = updates.iter().map(|update| update.id).collect();
     let (context, principal) = (call.context.clone(), call.principal);
     let collection = call.collection().to_owned();
@@ -116,5 +121,6 @@ pub(crate) async fn remove(
     options: WriteOptions,
 ) -> Result<WriteAnswer, RestError> {
     let points = selector(body.points, body.filter)?;
-    apply(call, points, Change::RemoveVectors(body.vector), options).await
+    let names = body.vector.list("vector names")?;
+    apply(call, points, Change::RemoveVectors(names), options).await
 }

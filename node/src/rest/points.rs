@@ -1,28 +1,30 @@
 //! Points by id, and deletions.
 
+use engram_query::filter::Filter;
 use engram_query::limits::{MAX_BATCH, at_most};
 use engram_query::request::{Change, PointSelector, WriteAnswer, WriteOptions};
 use engram_storage::point::PointId;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::{Call, finish};
 use super::error::RestError;
-use super::filter;
+use super::given::Given;
 use super::metadata::PointFields;
 use super::point::{RecordOut, records};
 use super::point_id::{Id, ids, uuid};
 use super::selection::{WithPayload, WithVector, selection};
 use super::shard_key::NoShardKey;
+use super::up_to::UpTo;
 use super::update_result::UpdateResult;
+use super::weight::Shape;
 
 /// Points to read.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetrievePoints {
     #[schema(value_type = Vec<super::openapi::PointIdSchema>)]
-    ids: Vec<Id>,
+    ids: UpTo<Id, MAX_BATCH>,
     /// `true` (the default), a list of paths, `{"include": [..]}` or `{"exclude": [..]}`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -42,25 +44,31 @@ pub(crate) struct RetrievePoints {
 pub(crate) struct PointsSelector {
     #[serde(default)]
     #[schema(value_type = Option<Vec<super::openapi::PointIdSchema>>)]
-    points: Option<Vec<Id>>,
+    points: Option<Ids>,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
     _shard_key: NoShardKey,
 }
 
+/// Ids of the points of one write.
+pub(crate) type Ids = UpTo<Id, MAX_BATCH>;
+
 /// Exactly one of ids and a filter.
-pub(crate) fn selector(points: Option<Vec<Id>>, filter: Option<Value>) -> Result<PointSelector, RestError> {
-    match (points, filter.filter(|json| !json.is_null())) {
+pub(crate) fn selector(
+    points: Option<Ids>,
+    filter: Option<Given<Filter>>,
+) -> Result<PointSelector, RestError> {
+    match (points, filter) {
         (Some(points), None) if points.is_empty() => {
             Err(RestError::wrong("Empty update request: name at least one of the `points`"))
         }
         (Some(points), None) => {
-            Ok(PointSelector::Ids(ids(points).into_iter().map(|id| (id, None)).collect()))
+            Ok(PointSelector::Ids(points.list("points")?.into_iter().map(|id| (id.0, None)).collect()))
         }
-        (None, Some(json)) => Ok(PointSelector::Filter(filter::required(&json)?)),
+        (None, Some(filter)) => Ok(PointSelector::Filter(filter.get()?)),
         (Some(_), Some(_)) => Err(RestError::format("`filter` is given beside `points`: give one of them")),
         (None, None) => Err(RestError::format("give `points`, or a `filter`")),
     }
@@ -73,9 +81,10 @@ impl PointsSelector {
 }
 
 pub(crate) async fn retrieve(call: Call) -> Result<Answer, RestError> {
-    let body: RetrievePoints = call.json()?;
-    let selection = selection(body.with_payload, body.with_vector, true);
-    let ids = ids(body.ids);
+    let body: RetrievePoints = call.json(Shape::Query).await?;
+    let mut selection = selection(body.with_payload, body.with_vector, true);
+    selection.budget = call.budget();
+    let ids = ids(body.ids.list("ids")?);
     let read = call.read_options()?;
     let charged = call.room(std::iter::once((call.collection(), &selection, ids.len()))).await?;
     let database = &call.context.database;
@@ -104,7 +113,7 @@ pub(crate) async fn get_one(call: Call) -> Result<Answer, RestError> {
 }
 
 pub(crate) async fn delete(call: Call) -> Result<Answer, RestError> {
-    let body: PointsSelector = call.json()?;
+    let body: PointsSelector = call.json(Shape::Query).await?;
     changed(&call, body.selector()?, Change::Delete).await
 }
 

@@ -1,19 +1,24 @@
 //! `points/query` and its batch.
 
+use engram_query::filter::Filter;
 use engram_query::limits::{MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most};
 use engram_query::request::query::{Lookup, Query, QueryRequest, Scored, Stage, StageParams};
 use engram_query::request::{ReadOptions, Selection};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::Call;
 use super::error::RestError;
 use super::filter;
+use super::given::Given;
+use super::plain::Plain;
 use super::point::{ScoredOut, scored};
 use super::query_input::{OneOrMany, QueryInput};
 use super::selection::{WithPayload, WithVector, selection};
 use super::shard_key::NoShardKey;
+use super::up_to::UpTo;
+use super::weight::Shape;
 
 /// Results of a query that says no limit.
 pub(crate) const DEFAULT_LIMIT: usize = 10;
@@ -36,7 +41,7 @@ pub(crate) struct QueryBody {
     using: Option<String>,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     #[serde(default)]
     params: Option<SearchParams>,
     /// Leave out what scores worse.
@@ -74,7 +79,7 @@ pub(crate) struct Prefetch {
     using: Option<String>,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     #[serde(default)]
     params: Option<SearchParams>,
     #[serde(default)]
@@ -99,13 +104,15 @@ pub(crate) struct SearchParams {
     indexed_only: Option<bool>,
     /// Taken and not needed: codes are always re-scored.
     #[schema(value_type = Option<Object>)]
-    quantization: Option<Value>,
+    #[serde(rename = "quantization")]
+    _quantization: Option<IgnoredAny>,
     /// Taken and not needed: walks are always aware of the filter.
     #[schema(value_type = Option<Object>)]
-    acorn: Option<Value>,
-    /// Taken and not used.
-    #[schema(value_type = Option<Object>)]
-    idf: Option<Value>,
+    #[serde(rename = "acorn")]
+    _acorn: Option<IgnoredAny>,
+    /// `global`, which is what frequencies of words and terms always are here.
+    #[schema(value_type = Option<super::openapi::AnyJson>)]
+    idf: Option<Plain>,
 }
 
 /// Where the vectors of points that are named as examples come from.
@@ -124,7 +131,8 @@ pub(crate) struct LookupFrom {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QueryBatch {
-    searches: Vec<QueryBody>,
+    #[schema(value_type = Vec<QueryBody>)]
+    searches: UpTo<QueryBody, MAX_SEARCH_BATCH>,
 }
 
 /// Results of one query.
@@ -134,13 +142,16 @@ struct Points<'a> {
 }
 
 impl SearchParams {
-    pub(crate) fn stage(self) -> StageParams {
-        StageParams {
+    pub(crate) fn stage(self) -> Result<StageParams, RestError> {
+        if self.idf.is_some_and(|scope| scope.0 != "global") {
+            return Err(RestError::not_supported("`params.idf` other than `global`"));
+        }
+        Ok(StageParams {
             ef: self.hnsw_ef,
             recall: self.recall,
             exact: self.exact.unwrap_or(false),
             indexed_only: self.indexed_only.unwrap_or(false),
-        }
+        })
     }
 }
 
@@ -179,7 +190,7 @@ impl Prefetch {
             prefetch: stages(self.prefetch)?,
             query,
             filter: filter::filter(self.filter)?,
-            params: self.params.unwrap_or_default().stage(),
+            params: self.params.unwrap_or_default().stage()?,
             score_threshold: self.score_threshold,
             limit: limit(self.limit, DEFAULT_LIMIT)?,
             lookup: self.lookup_from.map(lookup),
@@ -216,14 +227,18 @@ impl QueryBody {
 }
 
 pub(crate) async fn query(call: Call) -> Result<Answer, RestError> {
-    let body: QueryBody = call.json()?;
+    let body: QueryBody = call.json(Shape::Query).await?;
     let request = body.request(call.collection(), call.read_options()?)?;
     let (hits, selection) = run(&call, request).await?;
     call.answer(&Points { points: scored(&hits, &selection) })
 }
 
 /// Runs one query.
-pub(crate) async fn run(call: &Call, request: QueryRequest) -> Result<(Vec<Scored>, Selection), RestError> {
+pub(crate) async fn run(
+    call: &Call,
+    mut request: QueryRequest,
+) -> Result<(Vec<Scored>, Selection), RestError> {
+    request.selection.budget = call.budget();
     let selection = request.selection.clone();
     let charged = call.room(std::iter::once((call.collection(), &selection, request.stage.limit))).await?;
     let answer = call.context.database.query(call.principal, request).await?;
@@ -235,8 +250,10 @@ pub(crate) async fn run(call: &Call, request: QueryRequest) -> Result<(Vec<Score
 /// Runs queries together.
 pub(crate) async fn run_all(
     call: &Call,
-    requests: Vec<QueryRequest>,
+    mut requests: Vec<QueryRequest>,
 ) -> Result<Vec<(Vec<Scored>, Selection)>, RestError> {
+    let budget = call.budget();
+    requests.iter_mut().for_each(|request| request.selection.budget = budget.clone());
     let results = requests.iter().map(|request| request.stage.limit).fold(0, usize::saturating_add);
     at_most("the number of results of all searches", results, MAX_SEARCH_BATCH_RESULTS, "split the batch")?;
     let selections: Vec<Selection> = requests.iter().map(|request| request.selection.clone()).collect();
@@ -248,16 +265,10 @@ pub(crate) async fn run_all(
     Ok(answers.into_iter().map(|answer| answer.hits).zip(selections).collect())
 }
 
-/// Refuses batches that are too long, before anything is made of them.
-pub(crate) fn check_batch(searches: usize) -> Result<(), RestError> {
-    Ok(at_most("the number of searches", searches, MAX_SEARCH_BATCH, "split the batch")?)
-}
-
 pub(crate) async fn batch(call: Call) -> Result<Answer, RestError> {
-    let body: QueryBatch = call.json()?;
-    check_batch(body.searches.len())?;
-    let read = call.read_options()?;
-    let requests = body.searches.into_iter().map(|query| query.request(call.collection(), read.clone()));
+    let body: QueryBatch = call.json(Shape::Query).await?;
+    let (searches, read) = (body.searches.list("searches")?, call.read_options()?);
+    let requests = searches.into_iter().map(|query| query.request(call.collection(), read.clone()));
     let results = run_all(&call, requests.collect::<Result<_, _>>()?).await?;
     let points: Vec<Points<'_>> =
         results.iter().map(|(hits, selection)| Points { points: scored(hits, selection) }).collect();

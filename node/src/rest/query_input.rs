@@ -3,17 +3,21 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use engram_index::text::bm25::{B, K1};
 use engram_index::vector::VectorValue;
 use engram_query::request::query::{
-    ContextPair, Fusion, OrderBy, Query, RecommendStrategy, TextQuery, VectorInput,
+    ContextPair, Expression, Fusion, OrderBy, Query, RecommendStrategy, TextQuery, VectorInput,
 };
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::error::RestError;
 use super::expression;
+use super::given::Given;
+use super::name_or::NameOr;
+use super::plain::Plain;
 use super::point_id::Id;
 use super::vector::{self, SparseParts, from_list};
 
@@ -39,21 +43,21 @@ pub(crate) struct QueryObject {
     recommend: Option<Recommend>,
     discover: Option<Discover>,
     context: Option<OneOrMany<Pair>>,
-    order_by: Option<OrderByInput>,
+    order_by: Option<NameOr<OrderByObject>>,
     fusion: Option<FusionKind>,
     rrf: Option<Rrf>,
-    formula: Option<Value>,
-    defaults: Option<serde_json::Map<String, Value>>,
+    formula: Option<Given<Expression>>,
+    defaults: Option<Given<serde_json::Map<String, Value>>>,
     sample: Option<SampleKind>,
-    text: Option<TextInput>,
+    text: Option<NameOr<TextObject>>,
     indices: Option<Vec<u32>>,
     values: Option<Vec<f32>>,
-    relevance_feedback: Option<Value>,
+    relevance_feedback: Option<IgnoredAny>,
     /// Texts and pictures in place of vectors.
-    model: Option<Value>,
-    options: Option<Value>,
-    image: Option<Value>,
-    object: Option<Value>,
+    model: Option<IgnoredAny>,
+    options: Option<IgnoredAny>,
+    image: Option<IgnoredAny>,
+    object: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -132,14 +136,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
-/// A path, or a path with a direction.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum OrderByInput {
-    Key(String),
-    Full(OrderByObject),
-}
-
+/// A path with a direction.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderByObject {
@@ -147,7 +144,7 @@ pub(crate) struct OrderByObject {
     #[serde(default)]
     direction: Option<Direction>,
     #[serde(default)]
-    start_from: Option<Value>,
+    start_from: Option<Plain>,
 }
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
@@ -157,13 +154,13 @@ enum Direction {
     Desc,
 }
 
-impl OrderByInput {
-    pub(crate) fn order(self) -> OrderBy {
-        match self {
-            Self::Key(key) => OrderBy { key, descending: false, start_from: None },
-            Self::Full(OrderByObject { key, direction, start_from }) => {
-                OrderBy { key, descending: direction == Some(Direction::Desc), start_from }
-            }
+/// An order by a path, or by a path with a direction.
+pub(crate) fn order(given: NameOr<OrderByObject>) -> OrderBy {
+    match given {
+        NameOr::Name(key) => OrderBy { key, descending: false, start_from: None },
+        NameOr::Full(OrderByObject { key, direction, start_from }) => {
+            let start_from = start_from.map(|start| start.0);
+            OrderBy { key, descending: direction == Some(Direction::Desc), start_from }
         }
     }
 }
@@ -190,11 +187,35 @@ enum SampleKind {
     Random,
 }
 
+/// Words, and how points are scored by them.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum TextInput {
-    Words(String),
-    Query { query: String },
+#[serde(deny_unknown_fields)]
+pub(crate) struct TextObject {
+    query: String,
+    #[serde(default)]
+    scoring: Option<Scoring>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scoring {
+    bm25: Bm25,
+}
+
+/// Parameters that cannot be others here.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bm25 {
+    #[serde(default, alias = "k1")]
+    k: Option<f64>,
+    #[serde(default)]
+    b: Option<f64>,
+}
+
+impl Bm25 {
+    fn is_ours(&self) -> bool {
+        self.k.is_none_or(|k| k == K1) && self.b.is_none_or(|b| b == B)
+    }
 }
 
 impl<'de> Deserialize<'de> for QueryInput {
@@ -309,7 +330,7 @@ impl QueryObject {
         if let Some(body) = self.context {
             found.push(Query::Context(pairs(body)?));
         }
-        found.extend(self.order_by.map(|order| Query::OrderBy(order.order())));
+        found.extend(self.order_by.map(|by| Query::OrderBy(order(by))));
         found.extend(self.fusion.map(|kind| {
             Query::Fusion(match kind {
                 FusionKind::Rrf => Fusion::Rrf { k: None, weights: Vec::new() },
@@ -321,15 +342,14 @@ impl QueryObject {
                 Query::Fusion(Fusion::Rrf { k: rrf.k, weights: rrf.weights.unwrap_or_default() })
             }));
         if let Some(formula) = self.formula {
-            found.push(Query::Formula(expression::formula(&formula, defaults)?));
+            found.push(Query::Formula(expression::formula(formula, defaults)?));
         } else {
             alone(has_defaults, "defaults")?;
         }
         found.extend(self.sample.map(|SampleKind::Random| Query::Sample));
-        found.extend(self.text.map(|text| {
-            let (TextInput::Words(text) | TextInput::Query { query: text }) = text;
-            Query::Text(TextQuery { field: using.to_owned(), text })
-        }));
+        if let Some(text) = self.text {
+            found.push(Query::Text(TextQuery { field: using.to_owned(), text: words(text)? }));
+        }
         match (found.pop(), found.is_empty()) {
             (Some(query), true) => Ok(query),
             (None, _) => Err(RestError::format("query: give a vector, a point ID or one kind of query")),
@@ -337,6 +357,18 @@ impl QueryObject {
                 Err(RestError::format("query: more than one kind of query: give one of them"))
             }
         }
+    }
+}
+
+fn words(given: NameOr<TextObject>) -> Result<String, RestError> {
+    match given {
+        NameOr::Name(text) => Ok(text),
+        NameOr::Full(TextObject { query, scoring }) => match scoring {
+            Some(Scoring { bm25 }) if !bm25.is_ours() => Err(RestError::not_supported(&format!(
+                "`scoring` of a text query by other numbers than k {K1} and b {B}"
+            ))),
+            _ => Ok(query),
+        },
     }
 }
 

@@ -1,5 +1,6 @@
 //! `points/scroll` and `points/count`.
 
+use engram_query::filter::Filter;
 use engram_query::request::ScrollRequest;
 use engram_storage::point::PointId;
 use serde::{Deserialize, Serialize};
@@ -9,12 +10,15 @@ use super::answer::Answer;
 use super::call::Call;
 use super::error::RestError;
 use super::filter;
+use super::given::Given;
+use super::name_or::NameOr;
 use super::point::{RecordOut, records};
 use super::point_id::Id;
 use super::query::{DEFAULT_LIMIT, limit};
-use super::query_input::OrderByInput;
+use super::query_input::{OrderByObject, order};
 use super::selection::{WithPayload, WithVector, selection};
 use super::shard_key::NoShardKey;
+use super::weight::Shape;
 
 /// A page of points.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -30,7 +34,7 @@ pub(crate) struct ScrollBody {
     limit: Option<usize>,
     #[schema(value_type = Option<Object>)]
     #[serde(default)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     #[schema(value_type = Option<super::openapi::AnyJson>)]
     #[serde(default)]
     with_payload: Option<WithPayload>,
@@ -40,7 +44,7 @@ pub(crate) struct ScrollBody {
     /// A payload field to order by, in place of the ids; then there is no next page.
     #[schema(value_type = Option<super::openapi::AnyJson>)]
     #[serde(default)]
-    order_by: Option<OrderByInput>,
+    order_by: Option<NameOr<OrderByObject>>,
     #[serde(default, rename = "shard_key")]
     #[schema(value_type = Option<Object>)]
     _shard_key: NoShardKey,
@@ -53,9 +57,10 @@ struct Page<T> {
 }
 
 pub(crate) async fn scroll(call: Call) -> Result<Answer, RestError> {
-    let body: ScrollBody = call.json_or_default()?;
+    let body: ScrollBody = call.json_or_default(Shape::Query).await?;
     let limit = limit(body.limit, DEFAULT_LIMIT)?;
-    let selection = selection(body.with_payload, body.with_vector, true);
+    let mut selection = selection(body.with_payload, body.with_vector, true);
+    selection.budget = call.budget();
     let (filter, read) = (filter::filter(body.filter)?, call.read_options()?);
     if body.order_by.is_some() && body.offset.is_some() {
         return Err(RestError::wrong("`offset` does not go with `order_by`: use `start_from`"));
@@ -68,7 +73,7 @@ pub(crate) async fn scroll(call: Call) -> Result<Answer, RestError> {
         limit,
         selection: selection.clone(),
         read,
-        order_by: body.order_by.map(OrderByInput::order),
+        order_by: body.order_by.map(order),
     };
     let page = call.context.database.scroll(call.principal, request).await?;
     charged.settle(page.points.iter())?;
@@ -94,7 +99,7 @@ struct Ordered<'a> {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CountBody {
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     /// Counts are always exact.
     #[serde(rename = "exact")]
     _exact: Option<bool>,
@@ -110,7 +115,7 @@ pub(crate) struct CountResult {
 }
 
 pub(crate) async fn count(call: Call) -> Result<Answer, RestError> {
-    let body: CountBody = call.json_or_default()?;
+    let body: CountBody = call.json_or_default(Shape::Query).await?;
     let (filter, read) = (filter::filter(body.filter)?, call.read_options()?);
     let count = call.context.database.count(call.principal, call.collection(), filter, &read).await?;
     call.answer(&CountResult { count })

@@ -1,20 +1,24 @@
 //! The searches that `points/query` took the place of; older clients still send them.
 
+use engram_query::filter::Filter;
+use engram_query::limits::MAX_SEARCH_BATCH;
 use engram_query::request::ReadOptions;
 use engram_query::request::query::{Query, QueryRequest, Stage, VectorInput};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::Call;
 use super::error::RestError;
 use super::filter;
+use super::given::Given;
 use super::point::{ScoredOut, scored};
-use super::query::{DEFAULT_LIMIT, SearchParams, check_batch, limit, run, run_all};
+use super::query::{DEFAULT_LIMIT, SearchParams, limit, run, run_all};
 use super::selection::{WithPayload, WithVector, selection};
 use super::shard_key::NoShardKey;
+use super::up_to::UpTo;
 use super::vector::{self, JsonVector, from_list};
+use super::weight::Shape;
 
 /// A search for the nearest points.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -25,7 +29,7 @@ pub(crate) struct SearchBody {
     vector: Named,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
+    filter: Option<Given<Filter>>,
     #[serde(default)]
     params: Option<SearchParams>,
     #[serde(default)]
@@ -49,7 +53,8 @@ pub(crate) struct SearchBody {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchBatch {
-    searches: Vec<SearchBody>,
+    #[schema(value_type = Vec<SearchBody>)]
+    searches: UpTo<SearchBody, MAX_SEARCH_BATCH>,
 }
 
 /// A vector and the field it is for.
@@ -91,7 +96,7 @@ impl SearchBody {
             query: Some(nearest),
             field: self.vector.name,
             filter: filter::filter(self.filter)?,
-            params: self.params.unwrap_or_default().stage(),
+            params: self.params.unwrap_or_default().stage()?,
             score_threshold: self.score_threshold,
             limit: limit(self.limit, DEFAULT_LIMIT)?,
             ..Stage::default()
@@ -108,17 +113,16 @@ impl SearchBody {
 }
 
 pub(crate) async fn search(call: Call) -> Result<Answer, RestError> {
-    let body: SearchBody = call.json()?;
+    let body: SearchBody = call.json(Shape::Query).await?;
     let request = body.request(call.collection(), call.read_options()?)?;
     let (hits, selection) = run(&call, request).await?;
     call.answer(&scored(&hits, &selection))
 }
 
 pub(crate) async fn batch(call: Call) -> Result<Answer, RestError> {
-    let body: SearchBatch = call.json()?;
-    check_batch(body.searches.len())?;
-    let read = call.read_options()?;
-    let requests = body.searches.into_iter().map(|search| search.request(call.collection(), read.clone()));
+    let body: SearchBatch = call.json(Shape::Query).await?;
+    let (searches, read) = (body.searches.list("searches")?, call.read_options()?);
+    let requests = searches.into_iter().map(|search| search.request(call.collection(), read.clone()));
     let results = run_all(&call, requests.collect::<Result<_, _>>()?).await?;
     let lists: Vec<Vec<ScoredOut<'_>>> =
         results.iter().map(|(hits, selection)| scored(hits, selection)).collect();

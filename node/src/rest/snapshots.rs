@@ -9,6 +9,7 @@ use super::call::Call;
 use super::error::RestError;
 use super::snapshot_checksum::Checksum;
 use super::snapshot_location::wanted;
+use super::weight::Shape;
 
 /// A snapshot of the listing.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -85,7 +86,7 @@ pub(crate) async fn delete(call: Call) -> Result<Answer, RestError> {
 }
 
 pub(crate) async fn recover(call: Call) -> Result<Answer, RestError> {
-    let body: RecoverBody = call.json()?;
+    let body: RecoverBody = call.json(Shape::Tree).await?;
     let checksum = body.checksum.as_deref().map(Checksum::parse).transpose()?;
     let snapshot = wanted(&body.location, &call.context.config.data_dir.join("objects").join("snapshots"))?;
     let (collection, file) = find(&call, &snapshot).await?;

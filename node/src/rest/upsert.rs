@@ -2,21 +2,25 @@
 
 use axum::body::Bytes;
 use engram_index::vector::VectorValue;
+use engram_query::filter::Filter;
+use engram_query::limits::MAX_BATCH;
 use engram_query::request::{NewPoint, Reach, WriteAnswer, WriteCondition, WriteOptions};
 use engram_storage::schema::CollectionSchema;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::Answer;
 use super::call::{Call, finish};
 use super::error::RestError;
 use super::filter;
+use super::given::Given;
 use super::metadata::PointFields;
 use super::point_id::Id;
 use super::shard_key::NoShardKey;
+use super::up_to::UpTo;
 use super::update_result::UpdateResult;
 use super::vector::{self, JsonVectors, VectorColumns};
+use super::weight::Shape;
 
 /// Points to write.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -25,7 +29,7 @@ pub(crate) struct UpsertPoints {
     /// Points; this or `batch`.
     #[serde(default)]
     #[schema(value_type = Option<Vec<PointStruct>>)]
-    points: Option<Vec<PointStruct>>,
+    points: Option<UpTo<PointStruct, MAX_BATCH>>,
     /// The same in columns.
     #[serde(default)]
     #[schema(value_type = Option<PointColumns>)]
@@ -37,7 +41,7 @@ pub(crate) struct UpsertPoints {
     /// Points that are there are left alone where they do not match.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    update_filter: Option<Value>,
+    update_filter: Option<Given<Filter>>,
     /// `upsert`, `insert_only` to leave points alone that are there, or `update_only` to make none.
     #[serde(default)]
     update_mode: Option<UpdateMode>,
@@ -75,12 +79,12 @@ pub(crate) struct PointStruct {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PointColumns {
     #[schema(value_type = Vec<super::openapi::PointIdSchema>)]
-    ids: Vec<Id>,
+    ids: UpTo<Id, MAX_BATCH>,
     #[schema(value_type = Object)]
     vectors: VectorColumns,
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
-    payloads: Option<Vec<Option<Box<RawValue>>>>,
+    payloads: Option<UpTo<Option<Box<RawValue>>, MAX_BATCH>>,
 }
 
 impl UpsertPoints {
@@ -89,9 +93,8 @@ impl UpsertPoints {
     }
 
     /// What is to be looked up before the write.
-    fn condition(&self) -> Result<Option<WriteCondition>, RestError> {
-        let filter = self.update_filter.as_ref().filter(|json| !json.is_null());
-        let filter = filter.map(filter::required).transpose()?;
+    fn condition(&mut self) -> Result<Option<WriteCondition>, RestError> {
+        let filter = filter::filter(self.update_filter.take())?;
         Ok(match self.update_mode.unwrap_or_default() {
             UpdateMode::InsertOnly => None,
             UpdateMode::Upsert if filter.is_none() => None,
@@ -102,7 +105,7 @@ impl UpsertPoints {
 }
 
 pub(crate) async fn upsert(call: Call) -> Result<Answer, RestError> {
-    let body: UpsertPoints = call.json()?;
+    let body: UpsertPoints = call.json(Shape::Points).await?;
     let options = call.write_options()?;
     let wait = options.wait;
     let answer = write(&call, body, options).await?;
@@ -112,11 +115,11 @@ pub(crate) async fn upsert(call: Call) -> Result<Answer, RestError> {
 /// Writes points and counts them.
 pub(crate) async fn write(
     call: &Call,
-    body: UpsertPoints,
+    mut body: UpsertPoints,
     options: WriteOptions,
 ) -> Result<WriteAnswer, RestError> {
-    let condition = body.condition()?;
-    let points = new_points(&*call.schema()?, body)?;
+    let (condition, schema) = (body.condition()?, call.schema()?);
+    let points = call.aside(move || new_points(&schema, body)).await?;
     let (context, principal) = (call.context.clone(), call.principal);
     let collection = call.collection().to_owned();
     finish(async move {
@@ -137,7 +140,7 @@ fn new_points(schema: &CollectionSchema, body: UpsertPoints) -> Result<Vec<NewPo
     // Without a look at what is there, so that such a write can be repeated under a key.
     let if_version = body.inserts_only().then_some(0);
     let points = match (body.points, body.batch) {
-        (Some(points), None) => points.into_iter().map(row).collect::<Result<Vec<_>, _>>()?,
+        (Some(points), None) => points.list("points")?.into_iter().map(row).collect::<Result<Vec<_>, _>>()?,
         (None, Some(columns)) => rows(columns)?,
         (None, None) => return Err(RestError::format("give `points`, or `batch`")),
         (Some(_), Some(_)) => {
@@ -168,7 +171,8 @@ fn row(point: PointStruct) -> Result<Row, RestError> {
 }
 
 fn rows(columns: PointColumns) -> Result<Vec<Row>, RestError> {
-    let count = columns.ids.len();
+    let ids = columns.ids.list("points")?;
+    let count = ids.len();
     let fits = |what: &str, len: usize| match len == count {
         true => Ok(()),
         false => {
@@ -177,6 +181,7 @@ fn rows(columns: PointColumns) -> Result<Vec<Row>, RestError> {
     };
     let payloads = match columns.payloads {
         Some(payloads) => {
+            let payloads = payloads.list("payloads")?;
             fits("payloads", payloads.len())?;
             payloads
         }
@@ -191,8 +196,9 @@ fn rows(columns: PointColumns) -> Result<Vec<Row>, RestError> {
         VectorColumns::Named(named) => named,
     };
     let mut rows: Vec<Row> =
-        columns.ids.into_iter().zip(payloads).map(|(id, payload)| (id, Vec::new(), payload)).collect();
+        ids.into_iter().zip(payloads).map(|(id, payload)| (id, Vec::new(), payload)).collect();
     for (name, list) in named {
+        let list = list.list("vectors")?;
         fits("vectors", list.len())?;
         for (row, one) in rows.iter_mut().zip(list) {
             row.1.push((name.clone(), vector::checked(one.0)?));

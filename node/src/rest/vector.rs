@@ -5,12 +5,14 @@
 use std::fmt;
 
 use engram_index::vector::{MultiVector, SparseVector, VectorValue};
-use serde::de::value::MapAccessDeserializer;
+use engram_query::limits::{MAX_BATCH, MAX_VECTOR_FIELDS};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::error::RestError;
+use super::up_to::UpTo;
 
 /// Said to those who send texts in place of vectors.
 const NO_INFERENCE: &str = "this server makes no embeddings: send the vector itself";
@@ -23,11 +25,14 @@ pub(crate) struct JsonVector(pub(crate) VectorValue);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct JsonVectors(pub(crate) Vec<(String, VectorValue)>);
 
+/// Vectors of one field.
+pub(crate) type Column = UpTo<JsonVector, MAX_BATCH>;
+
 /// Vectors of many points in columns: a list of vectors, or such lists by name.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum VectorColumns {
-    Default(Vec<JsonVector>),
-    Named(Vec<(String, Vec<JsonVector>)>),
+    Default(Column),
+    Named(Vec<(String, Column)>),
 }
 
 /// `{"indices": [..], "values": [..]}`, or what other servers make a vector of.
@@ -124,6 +129,14 @@ impl<'de> Deserialize<'de> for JsonVector {
     }
 }
 
+/// Refuses more names of vector fields than a collection may have.
+fn few<E: serde::de::Error>(there: usize) -> Result<(), E> {
+    match there < MAX_VECTOR_FIELDS {
+        true => Ok(()),
+        false => Err(E::custom(format_args!("more than {MAX_VECTOR_FIELDS} names of vector fields"))),
+    }
+}
+
 impl<'de> Deserialize<'de> for JsonVectors {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct ByName;
@@ -141,6 +154,7 @@ impl<'de> Deserialize<'de> for JsonVectors {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonVectors, A::Error> {
                 let mut vectors = Vec::new();
                 while let Some((name, JsonVector(vector))) = map.next_entry::<String, JsonVector>()? {
+                    few(vectors.len())?;
                     vectors.push((name, vector));
                 }
                 Ok(JsonVectors(vectors))
@@ -161,16 +175,13 @@ impl<'de> Deserialize<'de> for VectorColumns {
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<VectorColumns, E> {
                 Err(E::invalid_type(Unexpected::Str(text), &self))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<VectorColumns, A::Error> {
-                let mut all = Vec::new();
-                while let Some(vector) = seq.next_element()? {
-                    all.push(vector);
-                }
-                Ok(VectorColumns::Default(all))
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<VectorColumns, A::Error> {
+                Column::deserialize(SeqAccessDeserializer::new(seq)).map(VectorColumns::Default)
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VectorColumns, A::Error> {
                 let mut all = Vec::new();
                 while let Some(column) = map.next_entry()? {
+                    few(all.len())?;
                     all.push(column);
                 }
                 Ok(VectorColumns::Named(all))

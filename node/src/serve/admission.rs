@@ -18,7 +18,7 @@ use crate::status::exhausted;
 const UNIT: usize = 1024;
 
 /// A message in work is held about this many times: as received, as vectors, as a log record, compressed.
-const COPIES: usize = 4;
+pub(crate) const COPIES: usize = 4;
 
 /// The bound.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use engram_storage::ErrorKind;
 use engram_storage::schema::{CollectionSchema, VectorField, VectorKind};
 use tonic::Status;
 
-use super::admission::{Admission, InFlight};
+use super::admission::{Admission, COPIES, InFlight};
 use crate::status::{exhausted, status};
 
 /// Bytes of a point beside vectors and payload, in an answer.
@@ -59,6 +59,24 @@ impl AnswerRoom {
         Self { admission, held, max_message }
     }
 
+    /// Takes room for what a message of `len` bytes becomes once it is read, where that is more than it was charged.
+    pub(crate) async fn take_read(&self, bytes: usize, len: usize) -> Result<(), Status> {
+        match (bytes / COPIES).saturating_sub(len) {
+            0 => Ok(()),
+            more => self.charge(more).await,
+        }
+    }
+
+    async fn charge(&self, bytes: usize) -> Result<(), Status> {
+        let held = self.held.units();
+        let charge = match self.admission.try_beside(held, bytes) {
+            Some(charge) => charge,
+            None => self.admission.clone().beside(held, bytes, None).await?,
+        };
+        self.held.push(charge);
+        Ok(())
+    }
+
     /// Takes room for what will come and returns its bytes.
     async fn take(&self, expected: Expected) -> Result<usize, Status> {
         if expected.least > self.max_message {
@@ -66,12 +84,7 @@ impl AnswerRoom {
         }
         // What is only a guess refuses nothing, but no answer that can be sent is longer.
         let bytes = expected.likely.min(self.max_message);
-        let held = self.held.units();
-        let charge = match self.admission.try_beside(held, bytes) {
-            Some(charge) => charge,
-            None => self.admission.clone().beside(held, bytes, None).await?,
-        };
-        self.held.push(charge);
+        self.charge(bytes).await?;
         Ok(bytes)
     }
 
@@ -91,8 +104,8 @@ fn too_large(bytes: usize, max: usize) -> Status {
         ErrorKind::Invalid,
         "answer_too_large",
         format!(
-            "an answer of {bytes} bytes is larger than {max} (limits.message_bytes); ask for fewer points or without \
-             vectors"
+            "an answer of {bytes} bytes is larger than {max} (limits.message_bytes); ask for fewer points at once, or \
+             leave vectors and payload out"
         ),
     )
 }
@@ -109,16 +122,23 @@ impl Charged {
 
     /// Takes the rest, where the points turned out to be larger.
     pub(crate) fn settle<'a>(self, points: impl Iterator<Item = &'a StoredPoint>) -> Result<(), Status> {
-        let bytes = points.map(point_bytes).sum::<usize>();
-        match &self.room {
-            Some(room) if bytes > self.bytes => room.try_take(bytes - self.bytes),
-            _ => Ok(()),
+        let (count, bytes) =
+            points.fold((0usize, 0usize), |(count, bytes), point| (count + 1, bytes + point.bytes()));
+        self.settle_bytes(bytes, count)
+    }
+
+    /// As [`Charged::settle`], for an answer of `count` parts with `bytes` in them. One that cannot be sent is refused
+    /// before it is written.
+    pub(crate) fn settle_bytes(self, bytes: usize, count: usize) -> Result<(), Status> {
+        let Some(room) = &self.room else { return Ok(()) };
+        if bytes > room.max_message {
+            return Err(too_large(bytes, room.max_message));
+        }
+        match (bytes + count * POINT_BYTES).saturating_sub(self.bytes) {
+            0 => Ok(()),
+            more => room.try_take(more),
         }
     }
-}
-
-fn point_bytes(point: &StoredPoint) -> usize {
-    POINT_BYTES + point.payload.len() + point.vectors.iter().map(|(_, v)| v.bytes()).sum::<usize>()
 }
 
 /// What `count` points of this collection will take, roughly.
@@ -196,6 +216,31 @@ mod tests {
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         assert_eq!(detail_of(&refused).unwrap().code, "answer_too_large");
         assert!(admission.bytes_held().1 <= before.1, "nothing was charged");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_turns_out_too_large_to_be_sent_is_refused() {
+        let (_, room) = beside(10);
+        let room = AnswerRoom { max_message: BUDGET / 8, ..room };
+        let settle = async |bytes| {
+            let charged = Charged::take(Some(room.clone()), likely(100)).await.unwrap();
+            charged.settle([point(bytes / 2), point(bytes - bytes / 2)].iter())
+        };
+        let refused = settle(BUDGET / 8 + 1).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert_eq!(detail_of(&refused).unwrap().code, "answer_too_large");
+        assert!(refused.message().contains("leave vectors and payload out"));
+        settle(BUDGET / 8).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_message_becomes_is_charged_where_it_is_more_than_its_copies() {
+        let (admission, room) = beside(1024);
+        let before = admission.bytes_held().1;
+        room.take_read(4 * 1024, 1024).await.unwrap();
+        assert_eq!(admission.bytes_held().1, before);
+        room.take_read(100 * 1024, 1024).await.unwrap();
+        assert!(admission.bytes_held().1 >= before + 96 * 1024);
     }
 
     #[tokio::test]

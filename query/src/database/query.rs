@@ -226,7 +226,7 @@ fn point_id(value: &serde_json::Value) -> Option<PointId> {
 
 /// The groups with their points.
 async fn filled(fan: &Fan, found: Vec<Members>, selection: Selection) -> Result<Vec<Group>> {
-    let sizes: Vec<(Scalar, usize)> = found.iter().map(|g| (g.key.clone(), g.list.len())).collect();
+    let sizes: Vec<(Scalar, usize)> = found.iter().map(|g| (g.told.clone(), g.list.len())).collect();
     let all: Vec<_> = found.into_iter().flat_map(|group| group.list).collect();
     let wanted = all.len();
     let (hits, late) = scored(fan, all, &Arc::new(selection)).await?;

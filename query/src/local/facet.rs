@@ -13,7 +13,7 @@ use super::read::{PROJECT_WORK, ROWS_PER_DEADLINE_CHECK};
 use super::rows::{Rows, Visibility};
 use super::search::FILTER_WORK;
 use crate::error::Result;
-use crate::limits::{MAX_FACET_VALUES, at_most};
+use crate::limits::{MAX_FACET_BYTES, MAX_FACET_VALUES, at_most};
 use crate::searcher::ShardFacetRequest;
 
 /// A count of values.
@@ -33,7 +33,7 @@ impl FacetJob {
 
     /// Values and points that have them, exactly, in no order.
     pub fn run(&self) -> Result<Vec<(Scalar, u64)>> {
-        let mut counts = HashMap::new();
+        let mut counts = Counts::default();
         for view in self.snapshot.runs.iter() {
             check_deadline(self.request.scope.deadline)?;
             let rows = Rows::of(view, &self.shown, self.request.filter.as_deref())?.all(view.run.len());
@@ -44,7 +44,7 @@ impl FacetJob {
                 None => self.by_payload(view, &rows, &mut counts)?,
             }
         }
-        Ok(counts.into_iter().collect())
+        Ok(counts.by_value.into_iter().collect())
     }
 
     /// Rows with values that the index does not hold are read with all their values, the others are counted by it.
@@ -53,7 +53,7 @@ impl FacetJob {
         (index, values): (&FieldIndex, Values<'_>),
         view: &RunView,
         rows: RoaringBitmap,
-        counts: &mut HashMap<Scalar, u64>,
+        counts: &mut Counts,
     ) -> Result<()> {
         let others = index.others() & &rows;
         self.by_payload(view, &others, counts)?;
@@ -66,24 +66,19 @@ impl FacetJob {
             if count > 0
                 && let Some(IndexedValue::Scalar(value)) = values.value(rank)
             {
-                add(counts, value, count)?;
+                counts.add(value, count)?;
             }
         }
         Ok(())
     }
 
-    fn by_payload(
-        &self,
-        view: &RunView,
-        rows: &RoaringBitmap,
-        counts: &mut HashMap<Scalar, u64>,
-    ) -> Result<()> {
+    fn by_payload(&self, view: &RunView, rows: &RoaringBitmap, counts: &mut Counts) -> Result<()> {
         for (i, ordinal) in rows.iter().enumerate() {
             if i.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
                 check_deadline(self.request.scope.deadline)?;
             }
             for value in scalars(&payload(view, ordinal)?, &self.request.path) {
-                add(counts, value, 1)?;
+                counts.add(value, 1)?;
             }
         }
         Ok(())
@@ -96,8 +91,51 @@ fn countable(index: &FieldIndex) -> bool {
     matches!(index.kind(), K::Keyword | K::Integer | K::Bool | K::Uuid)
 }
 
-fn add(counts: &mut HashMap<Scalar, u64>, value: Scalar, count: u64) -> Result<()> {
-    *counts.entry(value).or_default() += count;
-    let advice = "narrow the facet with a filter, or take a field with fewer values";
-    at_most("the number of different values of the field", counts.len(), MAX_FACET_VALUES, advice)
+/// Points by value.
+#[derive(Default)]
+struct Counts {
+    by_value: HashMap<Scalar, u64>,
+    /// Of all values.
+    bytes: usize,
+}
+
+impl Counts {
+    fn add(&mut self, value: Scalar, count: u64) -> Result<()> {
+        if let Some(there) = self.by_value.get_mut(&value) {
+            *there += count;
+            return Ok(());
+        }
+        self.bytes += if let Scalar::Keyword(text) = &value { text.len() } else { 0 };
+        self.by_value.insert(value, count);
+        let advice = "narrow the facet with a filter, or take a field with fewer values";
+        at_most(
+            "the number of different values of the field",
+            self.by_value.len(),
+            MAX_FACET_VALUES,
+            advice,
+        )?;
+        let advice = "narrow the facet with a filter, or take a field with shorter values";
+        at_most(
+            "the length of the different values of the field in bytes",
+            self.bytes,
+            MAX_FACET_BYTES,
+            advice,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_bounded_by_their_length() {
+        let mut counts = Counts::default();
+        let text = |i: usize| Scalar::Keyword(format!("{i:0>1048576}"));
+        for i in 0..64 {
+            counts.add(text(i), 1).unwrap();
+            counts.add(text(i), 1).unwrap();
+        }
+        assert!(counts.add(text(64), 1).unwrap_err().to_string().contains("shorter values"));
+    }
 }

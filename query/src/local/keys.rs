@@ -28,7 +28,7 @@ impl KeysJob {
         Work(self.request.ids.len().saturating_mul(each))
     }
 
-    /// The points that are there with their values, each value once.
+    /// The points that are there with their values as they are stored, each value once.
     pub fn run(&self) -> Result<Vec<(PointId, Vec<Scalar>)>> {
         let mut found = Vec::with_capacity(self.request.ids.len());
         for (i, id) in self.request.ids.iter().enumerate() {
@@ -38,8 +38,11 @@ impl KeysJob {
             let Some(Place { run, ordinal }) = locate(&self.snapshot, id) else { continue };
             let view = &self.snapshot.runs[run];
             if self.shown.shows(&view.run.meta(ordinal)) {
-                let mut keys = scalars(&payload(view, ordinal)?, &self.request.path);
+                let mut keys = stored(&payload(view, ordinal)?, &self.request.path);
                 keys.retain(|key| !matches!(key, Scalar::Bool(_)));
+                // Spellings of one UUID are one value.
+                keys.sort_by_cached_key(canonical);
+                keys.dedup_by_key(|key| canonical(key));
                 found.push((*id, keys));
             }
         }
@@ -56,15 +59,28 @@ pub(super) fn payload(view: &RunView, ordinal: u32) -> Result<Value> {
     Ok(serde_json::from_slice(bytes).map_err(|e| StorageError::corrupt("payload", e.to_string()))?)
 }
 
-/// The values at `path` that can be matched exactly, ascending, each once; UUIDs in their dashed form.
-pub(super) fn scalars(payload: &Value, path: &PayloadPath) -> Vec<Scalar> {
+/// The value as it is compared: UUIDs in their dashed form.
+pub(crate) fn canonical(value: &Scalar) -> Scalar {
+    match value {
+        Scalar::Keyword(s) => Scalar::Keyword(canonical_keyword(s).into_owned()),
+        other => other.clone(),
+    }
+}
+
+/// The values at `path` that can be matched exactly.
+fn stored(payload: &Value, path: &PayloadPath) -> Vec<Scalar> {
     let scalar = |value: &Value| match value {
         Value::Bool(b) => Some(Scalar::Bool(*b)),
         Value::Number(n) => n.as_i64().map(Scalar::Integer),
-        Value::String(s) => Some(Scalar::Keyword(canonical_keyword(s).into_owned())),
+        Value::String(s) => Some(Scalar::Keyword(s.clone())),
         _ => None,
     };
-    let mut found: Vec<Scalar> = path.values(payload).into_iter().filter_map(scalar).collect();
+    path.values(payload).into_iter().filter_map(scalar).collect()
+}
+
+/// The values at `path` that can be matched exactly, ascending, each once; UUIDs in their dashed form.
+pub(super) fn scalars(payload: &Value, path: &PayloadPath) -> Vec<Scalar> {
+    let mut found: Vec<Scalar> = stored(payload, path).iter().map(canonical).collect();
     found.sort_unstable();
     found.dedup();
     found

@@ -37,6 +37,7 @@ mod text;
 pub(crate) use compute::{Compute, Work, check_deadline};
 use facet::FacetJob;
 use keys::KeysJob;
+pub(crate) use keys::canonical;
 use rank::RankJob;
 use read::{CountJob, FetchJob, ScrollJob, VersionsJob};
 use recheck::RecheckJob;

@@ -13,7 +13,7 @@ use super::search::FILTER_WORK;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::payload::Projection;
-use crate::request::{Selection, StoredPoint};
+use crate::request::{AnswerBudget, Selection, StoredPoint};
 use crate::searcher::ShardScope;
 
 /// What finding one point in one run costs, in multiply-adds.
@@ -30,6 +30,7 @@ struct Shape {
     payload: Option<Projection>,
     vectors: Vec<(FieldId, String)>,
     region: RegionName,
+    budget: AnswerBudget,
 }
 
 impl Shape {
@@ -45,6 +46,7 @@ impl Shape {
                 .transpose()?,
             vectors: fields.map(|f| (f.id, f.name.clone())).collect(),
             region: scope.shard.region.clone(),
+            budget: selection.budget.clone(),
         })
     }
 
@@ -52,7 +54,7 @@ impl Shape {
         let meta = run.meta(ordinal);
         let vector =
             |(field, name): &(FieldId, String)| Some((name.clone(), run.vector_value(*field, ordinal)?));
-        Ok(StoredPoint {
+        let point = StoredPoint {
             id: run.id(ordinal),
             vectors: self.vectors.iter().filter_map(vector).collect(),
             payload: self
@@ -66,7 +68,9 @@ impl Shape {
             ingested_at: meta.ingested_at,
             expires_at: meta.expires_at,
             version: meta.version,
-        })
+        };
+        self.budget.take(point.bytes())?;
+        Ok(point)
     }
 }
 
@@ -144,7 +148,9 @@ impl ScrollJob {
 
     /// The first points from `from` on.
     pub fn run(&self) -> Result<Vec<StoredPoint>> {
-        let shape = Shape::new(&self.scope, &self.selection)?;
+        let mut shape = Shape::new(&self.scope, &self.selection)?;
+        // The pages of all shards make one.
+        shape.budget = shape.budget.anew();
         let mut rows: Vec<(PointId, usize, u32)> = Vec::new();
         for (at, view) in self.snapshot.runs.iter().enumerate() {
             check_deadline(self.scope.deadline)?;

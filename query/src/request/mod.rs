@@ -13,8 +13,10 @@ use crate::token::ConsistencyToken;
 
 pub mod query;
 
+mod budget;
 mod principal;
 
+pub use budget::AnswerBudget;
 pub use principal::Principal;
 
 /// A point as a client writes it: vectors by name, region by name.
@@ -131,6 +133,8 @@ pub struct Selection {
     pub vectors: bool,
     /// Field names; empty for all.
     pub vector_names: Vec<String>,
+    /// How many bytes the points may have together.
+    pub budget: AnswerBudget,
 }
 
 /// A point as a client reads it.
@@ -152,6 +156,13 @@ pub struct StoredPoint {
     pub expires_at: Option<i64>,
     /// Offset of the write that made this version.
     pub version: u64,
+}
+
+impl StoredPoint {
+    /// Bytes of its vectors and payload.
+    pub fn bytes(&self) -> usize {
+        self.payload.len() + self.vectors.iter().map(|(_, vector)| vector.bytes()).sum::<usize>()
+    }
 }
 
 /// What a search looks for.

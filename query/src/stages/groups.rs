@@ -21,6 +21,7 @@ use crate::coordinator::{Fan, scatter};
 use crate::error::Result;
 use crate::filter::{Condition, Filter};
 use crate::limits::MAX_K;
+use crate::local::canonical;
 use crate::searcher::ShardKeysRequest;
 
 /// Rankings that fill several groups at once, before the rest is done group by group.
@@ -40,6 +41,8 @@ pub(crate) struct Grouping {
 #[derive(Clone, Debug)]
 pub(crate) struct Members {
     pub key: Scalar,
+    /// The value as its best point has it stored.
+    pub told: Scalar,
     /// Best first.
     pub list: Vec<Candidate>,
     /// No other point belongs here.
@@ -103,13 +106,14 @@ impl Grouper<'_> {
         let older = groups.len();
         let mut number: HashMap<Scalar, usize> = HashMap::new();
         for (candidate, keys) in round.list {
-            for key in keys {
+            for told in keys {
+                let key = canonical(&told);
                 if !number.contains_key(&key)
                     && groups.len() < self.grouping.groups
                     && seen.insert(key.clone())
                 {
                     number.insert(key.clone(), groups.len());
-                    groups.push(Members { key: key.clone(), list: Vec::new(), complete: false });
+                    groups.push(Members { key: key.clone(), told, list: Vec::new(), complete: false });
                 }
                 if let Some(group) = number.get(&key).and_then(|at| groups.get_mut(*at)) {
                     self.add(group, candidate);
@@ -156,7 +160,7 @@ impl Grouper<'_> {
             groups[*at].list.clear();
         }
         for (candidate, keys) in round.list {
-            for at in keys.iter().filter_map(|key| number.get(key)) {
+            for at in keys.iter().filter_map(|told| number.get(&canonical(told))) {
                 self.add(&mut groups[*at], candidate);
             }
         }

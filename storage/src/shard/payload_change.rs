@@ -1,8 +1,8 @@
-//! Changing a stored payload.
+//! Changing a stored payload. What a change does not touch keeps its text.
 
 use bytes::Bytes;
-use engram_index::payload::{PayloadPath, Segment, merge_keys};
-use serde_json::{Map, Value};
+use engram_index::payload::{Entries, LazyJson, PayloadPath, Segment, merge_keys};
+use serde::Serialize;
 
 use crate::error::{Result, StorageError};
 use crate::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, PayloadChange};
@@ -13,15 +13,16 @@ use crate::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, PayloadC
 /// # Errors
 /// `Corrupt` where a stored payload is no JSON object; the ways in refuse such payloads.
 pub(super) fn changed(payload: &[u8], change: &PayloadChange, bytes_only: bool) -> Result<Option<Bytes>> {
-    let fits = |merged: &Value| bytes_only || fits(merged);
+    let merges = matches!(change, PayloadChange::Merge(_) | PayloadChange::MergeAt { .. });
+    let fits = |json: &[u8]| json.len() <= MAX_PAYLOAD_BYTES && (bytes_only || !merges || fits(json));
     let after = match change {
         PayloadChange::Overwrite(new) => Ok(new.clone()),
         PayloadChange::Clear => Ok(Bytes::from_static(b"{}")),
         PayloadChange::MergeAt { path, update } => {
             let path =
                 PayloadPath::parse(path).map_err(|e| StorageError::corrupt("payload path", e.to_string()))?;
-            let mut whole = Value::Object(parse(payload)?);
-            if !path.merge(&mut whole, &parse(update)?, MAX_PAYLOAD_BYTES) || !fits(&whole) {
+            let mut whole = LazyJson::Object(parse(payload)?);
+            if !path.merge(&mut whole, &parse(update)?, MAX_PAYLOAD_BYTES).map_err(corrupt)? {
                 return Ok(None);
             }
             print(&whole)
@@ -29,88 +30,91 @@ pub(super) fn changed(payload: &[u8], change: &PayloadChange, bytes_only: bool) 
         PayloadChange::Merge(update) => {
             let mut object = parse(payload)?;
             merge_keys(&mut object, parse(update)?);
-            let whole = Value::Object(object);
-            if !fits(&whole) {
-                return Ok(None);
-            }
-            print(&whole)
+            print(&object)
         }
         PayloadChange::DeleteKeys(paths) => {
             let mut object = parse(payload)?;
             for path in paths {
-                remove(&mut object, path);
+                remove(&mut object, path).map_err(corrupt)?;
             }
-            print(&Value::Object(object))
+            print(&object)
         }
     };
-    after.map(|json| (json.len() <= MAX_PAYLOAD_BYTES).then_some(json))
+    after.map(|json| fits(&json).then_some(json))
 }
 
 /// Whether a payload has no more keys, and is no deeper, than one that is written whole may be.
-fn fits(payload: &Value) -> bool {
-    fn look(value: &Value, depth: usize, keys: &mut usize) -> bool {
-        match value {
-            Value::Object(object) => {
-                *keys += object.len();
-                depth < MAX_PAYLOAD_DEPTH
-                    && *keys <= MAX_PAYLOAD_KEYS
-                    && object.values().all(|value| look(value, depth + 1, keys))
-            }
-            Value::Array(items) => {
-                depth < MAX_PAYLOAD_DEPTH && items.iter().all(|item| look(item, depth + 1, keys))
-            }
-            _ => true,
+fn fits(json: &[u8]) -> bool {
+    let (mut depth, mut keys) = (0, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for &byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b':' => keys += 1,
+            _ => {}
+        }
+        if depth > MAX_PAYLOAD_DEPTH || keys > MAX_PAYLOAD_KEYS {
+            return false;
         }
     }
-    look(payload, 0, &mut 0)
+    true
 }
 
-fn parse(json: &[u8]) -> Result<Map<String, Value>> {
-    if json.is_empty() {
-        return Ok(Map::new());
-    }
-    serde_json::from_slice(json).map_err(|e| StorageError::corrupt("payload", e.to_string()))
+fn corrupt(e: serde_json::Error) -> StorageError {
+    StorageError::corrupt("payload", e.to_string())
 }
 
-fn print(object: &Value) -> Result<Bytes> {
+fn parse(json: &[u8]) -> Result<Entries<'_>> {
+    Entries::read(json).map_err(corrupt)
+}
+
+fn print(object: &impl Serialize) -> Result<Bytes> {
     serde_json::to_vec(object).map(Bytes::from).map_err(|e| StorageError::Internal(e.to_string()))
 }
 
 /// Removes what stands at a path; a literal key that contains its dots goes first. `a[].b` is removed from each element of
 /// `a`, `a[]` empties it. One element alone stays, since those after it would take its place: a repeat would remove more.
-fn remove(object: &mut Map<String, Value>, path: &str) {
-    if object.shift_remove(path).is_some() {
-        return;
+fn remove(object: &mut Entries<'_>, path: &str) -> serde_json::Result<()> {
+    if object.remove(path) {
+        return Ok(());
     }
     if let Ok(path) = PayloadPath::parse(path)
         && let Some((Segment::Key(key), rest)) = path.segments().split_first()
     {
-        remove_key(object, key, rest);
+        return remove_key(object, key, rest);
     }
+    Ok(())
 }
 
 /// As deep as a path may be.
-fn remove_key(object: &mut Map<String, Value>, key: &str, rest: &[Segment]) {
+fn remove_key(object: &mut Entries<'_>, key: &str, rest: &[Segment]) -> serde_json::Result<()> {
     if rest.is_empty() {
-        object.shift_remove(key);
+        object.remove(key);
     } else if let Some(value) = object.get_mut(key) {
-        remove_inside(value, rest);
+        remove_inside(value, rest)?;
     }
+    Ok(())
 }
 
-fn remove_inside(value: &mut Value, path: &[Segment]) {
-    match (path.split_first(), value) {
-        (Some((Segment::Key(key), rest)), Value::Object(object)) => remove_key(object, key, rest),
-        (Some((Segment::Each, [])), Value::Array(items)) => items.clear(),
-        (Some((Segment::Each, rest)), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| remove_inside(item, rest));
+fn remove_inside(value: &mut LazyJson<'_>, path: &[Segment]) -> serde_json::Result<()> {
+    match (path.split_first(), value.open()?) {
+        (Some((Segment::Key(key), rest)), LazyJson::Object(object)) => remove_key(object, key, rest),
+        (Some((Segment::Each, [])), LazyJson::Array(items)) => {
+            items.clear();
+            Ok(())
         }
-        (Some((Segment::At(n), rest)), Value::Array(items)) if !rest.is_empty() => {
-            if let Some(item) = items.get_mut(*n) {
-                remove_inside(item, rest);
-            }
+        (Some((Segment::Each, rest)), LazyJson::Array(items)) => {
+            items.iter_mut().try_for_each(|item| remove_inside(item, rest))
         }
-        _ => {}
+        (Some((Segment::At(n), rest)), LazyJson::Array(items)) if !rest.is_empty() => {
+            items.get_mut(*n).map_or(Ok(()), |item| remove_inside(item, rest))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -164,6 +168,23 @@ mod tests {
         let delete = PayloadChange::DeleteKeys(vec!["b.c".into(), "absent".into()]);
         assert_eq!(after(payload, &delete), r#"{"a":1,"b":{"d":3}}"#);
         assert_eq!(after(payload, &PayloadChange::Clear), "{}");
+    }
+
+    #[test]
+    fn what_a_change_does_not_touch_keeps_its_text() {
+        let payload = r#"{"n":123456789012345678901234567890,"o":{"x":18446744073709551616,"y":1.50},"z":1}"#;
+        let merge = PayloadChange::Merge(Bytes::from_static(br#"{"z":-9223372036854775809}"#));
+        let wanted = r#"{"n":123456789012345678901234567890,"o":{"x":18446744073709551616,"y":1.50},"z":-9223372036854775809}"#;
+        assert_eq!(after(payload, &merge), wanted);
+        let at = PayloadChange::MergeAt {
+            path: "o".into(),
+            update: Bytes::from_static(br#"{"y":99999999999999999999}"#),
+        };
+        let wanted = r#"{"n":123456789012345678901234567890,"o":{"x":18446744073709551616,"y":99999999999999999999},"z":1}"#;
+        assert_eq!(after(payload, &at), wanted);
+        let delete = PayloadChange::DeleteKeys(vec!["o.y".into(), "z".into()]);
+        let wanted = r#"{"n":123456789012345678901234567890,"o":{"x":18446744073709551616}}"#;
+        assert_eq!(after(payload, &delete), wanted);
     }
 
     #[test]

@@ -105,6 +105,9 @@ impl Checked {
             Builder { stages, defaults: HashMap::new(), conditions: Vec::new(), payload: false };
         for (name, value) in &formula.defaults {
             let key = match score_index(name)? {
+                Some(_) if !value.is_number() => {
+                    return refuse(format!("the default of `{name}` is no number: give one"));
+                }
                 Some(stage) => Key::Score(stage),
                 None => Key::Payload(path("formula: defaults", name)?.to_string()),
             };

@@ -46,8 +46,14 @@ impl<'a> Scorer<'a> {
         if score.is_finite() { Ok(score) } else { Err(not_finite(&point, format!("the result is {value}"))) }
     }
 
-    /// Recursion is as deep as the formula was allowed to be.
+    /// Refused where it is no number: a part around it might pick another one, and hide it.
     fn value(&self, node: &Node, point: &Point<'_>) -> Result<f64> {
+        let value = self.any_value(node, point)?;
+        if value.is_nan() { Err(not_finite(point, "a part of it is NaN".to_owned())) } else { Ok(value) }
+    }
+
+    /// Recursion is as deep as the formula was allowed to be.
+    fn any_value(&self, node: &Node, point: &Point<'_>) -> Result<f64> {
         let of = |node: &Node| self.value(node, point);
         let finite = |value: f64, what: &str, of: f64| {
             if value.is_finite() {
@@ -131,7 +137,11 @@ impl<'a> Scorer<'a> {
 /// 1 at a difference of 0, `midpoint` at one of `scale`.
 fn decay(shape: DecayShape, difference: f64, lambda: f64) -> f64 {
     match shape {
-        DecayShape::Linear => (1.0 - lambda * difference.abs()).max(0.0),
+        // What is no number stays that, where `max` would pick the 0.
+        DecayShape::Linear => match 1.0 - lambda * difference.abs() {
+            below if below < 0.0 => 0.0,
+            rest => rest,
+        },
         DecayShape::Exponential => (lambda * difference.abs()).exp(),
         DecayShape::Gauss => (lambda * difference * difference).exp(),
     }
@@ -252,6 +262,10 @@ mod tests {
         for (name, wanted) in [("$score[1]", 9.0), ("absent", 8.0), ("n", 4.0), ("other", 6.0)] {
             assert_eq!(evaluate_with(var(name), defaults.clone()).unwrap(), wanted, "{name}");
         }
+        for bad in [json!("x"), json!(null), json!([1]), json!({})] {
+            let e = evaluate_with(var("$score[1]"), json!({ "$score[1]": bad })).unwrap_err();
+            assert!(e.to_string().contains("the default of `$score[1]` is no number"), "{e}");
+        }
         fails(var("absent"), "`absent` of point 1 has no value");
         fails(var("many"), "has 2 values");
         fails(var("null"), "is null, not a number");
@@ -301,6 +315,20 @@ mod tests {
         fails(E::Mult(vec![E::Constant(1e30), E::Constant(1e30)]), "the result is ");
         fails(E::Constant(f64::NAN), "a constant is NaN");
         fails(E::Max(vec![]), "`max` of nothing");
+        let huge = || E::Mult(vec![E::Constant(1e300), E::Constant(1e300)]);
+        let nan = || E::Sum(vec![huge(), E::Neg(Box::new(huge()))]);
+        fails(nan(), "a part of it is NaN");
+        // Operations that would pick, or answer without, what is no number.
+        fails(E::Max(vec![E::Constant(1.0), nan()]), "a part of it is NaN");
+        fails(E::Min(vec![nan(), E::Constant(1.0)]), "a part of it is NaN");
+        fails(E::Pow { base: Box::new(nan()), exponent: number(0.0) }, "a part of it is NaN");
+        fails(
+            E::Div { left: Box::new(nan()), right: number(0.0), by_zero_default: Some(5.0) },
+            "a part of it is NaN",
+        );
+        let decay =
+            |x| E::Decay { shape: DecayShape::Linear, x, target: None, scale: None, midpoint: Some(1.0) };
+        fails(decay(Box::new(huge())), "a part of it is NaN");
     }
 
     #[test]
