@@ -13,7 +13,7 @@ use crate::coordinator::{self, Fan};
 use crate::error::{QueryError, Result};
 use crate::limits::{
     MAX_FACET_LIMIT, MAX_GROUP_HITS, MAX_GROUP_SIZE, MAX_GROUPS, MAX_MATRIX_SAMPLE, MAX_SEARCH_BATCH,
-    MAX_SEARCH_BATCH_RESULTS, at_most, check_k, check_offset, check_page, check_timeout,
+    MAX_SEARCH_BATCH_RESULTS, at_most, check_k, check_offset, check_page,
 };
 use crate::request::query::{
     FacetRequest, FacetValue, Group, GroupsRequest, Matrix, MatrixRequest, OrderBy, Query, QueryAnswer,
@@ -37,22 +37,36 @@ impl Database {
     /// # Errors
     /// As [`Database::search`], and `invalid_argument`, `invalid_formula` and `unsupported` for stages that cannot be.
     pub async fn query(&self, principal: Principal, request: QueryRequest) -> Result<QueryAnswer> {
+        let deadline = self.deadline(Instant::now(), &request.read)?;
+        self.query_until(principal, request, deadline).await
+    }
+
+    async fn query_until(
+        &self,
+        principal: Principal,
+        request: QueryRequest,
+        deadline: Instant,
+    ) -> Result<QueryAnswer> {
         if let Some(search) = as_search(&request) {
-            let found = self.search(principal, search).await?;
+            let found = self.search_until(principal, search, deadline).await?;
             let hits = found.hits.into_iter();
             let hits =
                 hits.map(|hit| Scored { point: hit.point, score: hit.score, order_value: None }).collect();
             return Ok(QueryAnswer { hits, partial: found.partial });
         }
         check_offset(request.offset)?;
-        let fan = self.fan(principal, &request.collection, &request.read)?;
+        let mut fan = self.fan_until(principal, &request.collection, &request.read, deadline)?;
         check_selection(&fan.schema, &request.selection)?;
-        let plan = self.stages(principal, &request, &request.stage, fan.deadline).await?;
+        let plan = self.stages(principal, &request, &request.stage, deadline).await?;
+        if plan.counts_words() {
+            fan = fan.counting(&request.read);
+        }
         let runner = self.runner(request.allow_partial);
         answer(&runner, fan, &plan, (request.offset, Arc::new(request.selection))).await
     }
 
-    /// Many queries over the processor's cores; answers in the order of the requests.
+    /// Many queries over the processor's cores; answers in the order of the requests. The time of each counts from now, not
+    /// from its turn.
     ///
     /// # Errors
     /// That of the first query that failed, and limits over all of them.
@@ -65,13 +79,13 @@ impl Database {
         at_most("the number of queries", requests.len(), MAX_SEARCH_BATCH, split)?;
         let results = requests.iter().map(|r| r.stage.limit).fold(0, usize::saturating_add);
         at_most("the number of results of all queries", results, MAX_SEARCH_BATCH_RESULTS, split)?;
-        for request in &requests {
-            check_timeout(request.read.timeout, self.inner.options.default_timeout)?;
-        }
+        let started = Instant::now();
+        let until = |request: QueryRequest| Ok((self.deadline(started, &request.read)?, request));
+        let requests = requests.into_iter().map(until).collect::<Result<Vec<_>>>()?;
         let database = self.clone();
-        let run = move |request| {
+        let run = move |(deadline, request)| {
             let database = database.clone();
-            async move { database.query(principal, request).await }
+            async move { database.query_until(principal, request, deadline).await }
         };
         spread(requests, self.inner.options.search_threads, run).await
     }
@@ -105,6 +119,7 @@ impl Database {
         check_selection(&fan.schema, &query.selection)?;
         let stage = Stage { limit: hits, ..query.stage.clone() };
         let plan = self.stages(principal, &query, &stage, fan.deadline).await?;
+        let fan = if plan.counts_words() { fan.counting(&query.read) } else { fan };
         let fan = fan.hold().await?;
         let grouping = Grouping { path, groups, size: group_size };
         let grouper = Grouper { runner: self.runner(false), fan: &fan, plan: &plan, grouping };
@@ -126,7 +141,7 @@ impl Database {
         at_most("the limit of the facet", request.limit, MAX_FACET_LIMIT, "ask for fewer values")?;
         let path = Arc::new(order::path("key", &request.key)?);
         let fan = self.fan(principal, &request.collection, &request.read)?;
-        let filter = checked_filter(request.filter)?;
+        let filter = checked_filter(request.filter, &fan.schema)?;
         facet::facet(&fan, path, filter, request.limit).await
     }
 
@@ -140,7 +155,7 @@ impl Database {
         check_k(request.sample)?;
         at_most("the sample of the matrix", request.sample, MAX_MATRIX_SAMPLE, "sample fewer points")?;
         let fan = self.fan(principal, &request.collection, &request.read)?;
-        let filter = checked_filter(request.filter)?;
+        let filter = checked_filter(request.filter, &fan.schema)?;
         let field = vector_field(&fan.schema, &request.field)?.clone();
         check_compared("the sample of the matrix", request.sample, &field)?;
         let fan = fan.hold().await?;
@@ -166,7 +181,7 @@ impl Database {
         let by = Arc::new(RankBy::Order(order::Order::new(order_by)?));
         let fan = self.fan(principal, &request.collection, &request.read)?;
         check_selection(&fan.schema, &request.selection)?;
-        let filter = checked_filter(request.filter)?;
+        let filter = checked_filter(request.filter, &fan.schema)?;
         let fan = fan.hold().await?;
         let found = rank(&fan, &by, vec![filter; fan.scopes.len()], request.limit).await?;
         let wanted = found.list.len();
@@ -206,7 +221,7 @@ impl Database {
         (collection, selection): (String, Selection),
         deadline: Instant,
     ) -> Result<Vec<Group>> {
-        let fan = self.fan(principal, &collection, &ReadOptions::default())?.until(deadline);
+        let fan = self.fan_until(principal, &collection, &ReadOptions::default(), deadline)?;
         check_selection(&fan.schema, &selection)?;
         let ids: Vec<PointId> = groups.iter().filter_map(|group| point_id(&group.id)).collect();
         let points = coordinator::get(&fan, &ids, Arc::new(selection)).await?;

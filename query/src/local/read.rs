@@ -11,7 +11,7 @@ use super::compute::{Work, check_deadline};
 use super::rows::{Place, Rows, Visibility, locate, page};
 use super::search::FILTER_WORK;
 use crate::error::Result;
-use crate::filter::Filter;
+use crate::filter::Bound;
 use crate::payload::Projection;
 use crate::request::{Selection, StoredPoint};
 use crate::searcher::ShardScope;
@@ -127,7 +127,7 @@ pub(super) struct ScrollJob {
     pub snapshot: Arc<ShardSnapshot>,
     pub shown: Visibility,
     pub scope: ShardScope,
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     pub from: Option<PointId>,
     pub limit: usize,
     pub selection: Arc<Selection>,
@@ -169,7 +169,7 @@ pub(super) struct CountJob {
     pub snapshot: Arc<ShardSnapshot>,
     pub shown: Visibility,
     pub scope: ShardScope,
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
 }
 
 impl CountJob {
@@ -195,7 +195,7 @@ pub(super) struct VersionsJob {
     pub snapshot: Arc<ShardSnapshot>,
     pub shown: Visibility,
     pub scope: ShardScope,
-    pub filter: Arc<Filter>,
+    pub filter: Bound,
 }
 
 impl VersionsJob {

@@ -42,7 +42,7 @@ impl<'a> Library<'a> {
     ) -> Result<Self> {
         // The regions of a request say where to search, not where its examples live.
         let everywhere = ReadOptions { regions: Vec::new(), ..read.clone() };
-        let own = database.fan(principal, collection, &everywhere)?.until(deadline);
+        let own = database.fan_until(principal, collection, &everywhere, deadline)?;
         Ok(Self { database, principal, own })
     }
 
@@ -70,7 +70,7 @@ impl<'a> Library<'a> {
             // The token of the request is one of its own collection.
             Some(lookup) => {
                 let read = ReadOptions::default();
-                self.database.fan(self.principal, &lookup.collection, &read)?.until(self.own.deadline)
+                self.database.fan_until(self.principal, &lookup.collection, &read, self.own.deadline)?
             }
         };
         let name = lookup.and_then(|lookup| lookup.field.as_deref()).unwrap_or(&field.name);

@@ -19,7 +19,7 @@ use super::plan::{By, StagePlan};
 use super::run::Runner;
 use crate::coordinator::{Fan, scatter};
 use crate::error::Result;
-use crate::filter::{Condition, Filter};
+use crate::filter::{Bound, Condition, Filter};
 use crate::limits::MAX_K;
 use crate::searcher::ShardKeysRequest;
 
@@ -92,7 +92,7 @@ impl Grouper<'_> {
                 break;
             }
             limit = if groups.is_empty() { MAX_K } else { limit.saturating_mul(4).min(MAX_K) };
-            (plan, narrowed) = (StagePlan { limit, ..self.without_groups(&seen) }, true);
+            (plan, narrowed) = (StagePlan { limit, ..self.without_groups(&seen)? }, true);
         }
         self.fill(&mut groups).await?;
         Ok(groups)
@@ -149,8 +149,8 @@ impl Grouper<'_> {
 
     async fn fill_some(&self, groups: &mut [Members], open: &[usize], limit: usize) -> Result<()> {
         let number: HashMap<Scalar, usize> = open.iter().map(|at| (groups[*at].key.clone(), *at)).collect();
-        let filter = self.having(FieldPredicate::Any(number.keys().cloned().collect()));
-        let plan = StagePlan { limit, ..self.plan.narrowed(&Arc::new(filter)) };
+        let filter = self.having(FieldPredicate::Any(number.keys().cloned().collect()))?;
+        let plan = StagePlan { limit, ..self.plan.narrowed(&filter) };
         let round = self.round(&plan).await?;
         for at in open {
             groups[*at].list.clear();
@@ -168,15 +168,16 @@ impl Grouper<'_> {
     }
 
     /// The plan over points that have a value which is not `seen` and may make a group.
-    fn without_groups(&self, seen: &HashSet<Scalar>) -> StagePlan {
+    fn without_groups(&self, seen: &HashSet<Scalar>) -> Result<StagePlan> {
         let others = [Scalar::Bool(false), Scalar::Bool(true)];
         let known = seen.iter().cloned().chain(others).collect();
-        let filter = self.having(FieldPredicate::Except(known));
-        self.plan.narrowed(&Arc::new(filter))
+        Ok(self.plan.narrowed(&self.having(FieldPredicate::Except(known))?))
     }
 
-    fn having(&self, predicate: FieldPredicate) -> Filter {
-        Filter::only(Condition::Field { path: self.grouping.path.as_ref().clone(), predicate })
+    /// Points whose values in the field are as `predicate` wants them.
+    fn having(&self, predicate: FieldPredicate) -> Result<Bound> {
+        let filter = Filter::only(Condition::Field { path: self.grouping.path.as_ref().clone(), predicate });
+        Ok(Bound::new(Arc::new(filter), &self.fan.schema)?)
     }
 
     /// The plan with longer lists.

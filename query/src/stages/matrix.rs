@@ -15,7 +15,7 @@ use super::rank_by::RankBy;
 use super::run::rank;
 use crate::coordinator::{Fan, weigh_all};
 use crate::error::Result;
-use crate::filter::Filter;
+use crate::filter::Bound;
 use crate::local::{Compute, Work};
 use crate::request::query::Matrix;
 
@@ -30,7 +30,7 @@ pub(crate) struct Sampled {
 pub(crate) async fn sample(
     fan: &Fan,
     field: &VectorField,
-    filter: Option<Arc<Filter>>,
+    filter: Option<Bound>,
     (seed, size): (u64, usize),
 ) -> Result<Vec<Sampled>> {
     let by = Arc::new(RankBy::Sample { seed, field: Some(field.id) });
@@ -73,7 +73,7 @@ pub(crate) async fn matrix(
         let ids = sampled.iter().map(|point| point.id).collect();
         Ok(Matrix { ids, pairs: rows.concat() })
     };
-    compute.run(Work(work), 1, job).await
+    compute.run(Work(work), (1, deadline), job).await
 }
 
 fn neighbours(metric: Metric, sampled: &[Sampled], row: usize, limit: usize) -> Vec<(usize, usize, f32)> {

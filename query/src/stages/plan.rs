@@ -14,9 +14,9 @@ use super::rank_by::{Pair, Preference, RankBy};
 use super::sample::Seeds;
 use super::{diverse, fusion, recommend};
 use crate::coordinator::{self, TextWords};
-use crate::database::text_words;
+use crate::database::{checked_filter, text_words};
 use crate::error::{QueryError, Result};
-use crate::filter::{Condition, Filter};
+use crate::filter::Bound;
 use crate::limits::{
     MAX_COMPARED_COMPONENTS, MAX_EXAMPLES, MAX_PREFETCH_DEPTH, MAX_STAGES, at_most, check_effort, check_k,
 };
@@ -30,7 +30,7 @@ pub(crate) struct StagePlan {
     pub prefetch: Vec<StagePlan>,
     pub by: By,
     /// Its own filter and those of the stages above it: what leaves are searched with.
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     /// Results wanted, skipped ones included.
     pub limit: usize,
     pub threshold: Option<f32>,
@@ -93,7 +93,7 @@ impl Planner<'_> {
     fn stage<'b>(
         &'b self,
         stage: &'b Stage,
-        above: Option<Arc<Filter>>,
+        above: Option<Bound>,
         offset: usize,
     ) -> BoxFuture<'b, Result<StagePlan>> {
         async move {
@@ -102,11 +102,9 @@ impl Planner<'_> {
                 let message = "the score threshold is not a finite number: give one, or leave it out";
                 return Err(QueryError::invalid("not_finite", message));
             }
-            if let Some(filter) = &stage.filter {
-                filter.validate()?;
-            }
+            let own = checked_filter(stage.filter.clone(), &self.library.own.schema)?;
             let (by, excluded) = self.by(stage, stage.limit + offset).await?;
-            let filter = both(above, stage.filter.clone().map(Arc::new));
+            let filter = both(above, own);
             let filter = both(filter, without(excluded));
             let mut prefetch = Vec::with_capacity(stage.prefetch.len());
             for inner in &stage.prefetch {
@@ -314,20 +312,16 @@ fn measure(stage: &Stage, depth: usize, counts: &mut Counts) -> Result<()> {
 }
 
 /// A filter that holds where both do.
-pub(crate) fn both(a: Option<Arc<Filter>>, b: Option<Arc<Filter>>) -> Option<Arc<Filter>> {
-    let constrains = |filter: &Arc<Filter>| !filter.is_unconstrained();
-    match (a.filter(constrains), b.filter(constrains)) {
-        (Some(a), Some(b)) => Some(Arc::new(a.as_ref().clone().and(b.as_ref().clone()))),
+pub(crate) fn both(a: Option<Bound>, b: Option<Bound>) -> Option<Bound> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.and(&b)),
         (a, b) => a.or(b),
     }
 }
 
 /// A filter that leaves points out.
-fn without(ids: Vec<PointId>) -> Option<Arc<Filter>> {
-    if ids.is_empty() {
-        return None;
-    }
-    Some(Arc::new(Filter { must_not: vec![Condition::HasId(ids)], ..Filter::default() }))
+fn without(ids: Vec<PointId>) -> Option<Bound> {
+    (!ids.is_empty()).then(|| Bound::without_ids(ids))
 }
 
 impl StagePlan {
@@ -348,8 +342,13 @@ impl StagePlan {
         }
     }
 
+    /// Whether words are counted for it.
+    pub fn counts_words(&self) -> bool {
+        matches!(self.by, By::Text(_)) || self.prefetch.iter().any(Self::counts_words)
+    }
+
     /// The same over fewer points.
-    pub fn narrowed(&self, filter: &Arc<Filter>) -> Self {
+    pub fn narrowed(&self, filter: &Bound) -> Self {
         Self {
             prefetch: self.prefetch.iter().map(|inner| inner.narrowed(filter)).collect(),
             filter: both(self.filter.clone(), Some(filter.clone())),

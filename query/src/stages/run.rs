@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use engram_index::vector::{Metric, VectorValue};
 use engram_storage::point::PointId;
-use futures::future::{BoxFuture, FutureExt, try_join_all};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::examples::values_by_shard;
 use super::formula::{Checked, Rescoring};
@@ -16,11 +17,14 @@ use super::rank_by::RankBy;
 use super::{diverse, fusion};
 use crate::coordinator::{Fan, TextWords, rank_deadline, rank_text, scatter};
 use crate::error::Result;
-use crate::filter::{Condition, Filter};
+use crate::filter::Bound;
 use crate::local::{Compute, Work};
 use crate::merge::{Merged, merge_hits};
 use crate::searcher::{RankedRow, ShardHits, ShardRankRequest, ShardRanked, ShardScope, ShardSearchRequest};
 use crate::write::vector_field;
+
+/// Prefetch stages of one stage that run side by side.
+const STAGES_AT_ONCE: usize = 8;
 
 /// Runs plans.
 #[derive(Clone, Copy)]
@@ -72,12 +76,13 @@ impl Runner<'_> {
             return Ok(Vec::new());
         }
         let inner = fan.until(rank_deadline(fan, self.allow_partial));
-        try_join_all(plan.prefetch.iter().map(|stage| self.run(&inner, stage))).await
+        let stages: Vec<_> = plan.prefetch.iter().map(|stage| self.run(&inner, stage)).collect();
+        stream::iter(stages).buffered(STAGES_AT_ONCE).try_collect().await
     }
 
     /// The best points by the words of a text.
     async fn text(&self, fan: &Fan, plan: &StagePlan, text: &TextWords, among: Among) -> Result<Found> {
-        let only = among.map(|ids| Arc::new(Filter::only(Condition::HasId(ids.concat()))));
+        let only = among.map(|ids| Bound::ids(ids.concat()));
         let filter = both(only, plan.filter.clone());
         let (shards, late) = rank_text(fan, text, (filter, plan.limit), self.allow_partial).await?;
         Ok(Found { list: merged(&shards, Metric::Dot, plan.limit), late })
@@ -106,7 +111,7 @@ impl Runner<'_> {
             let chosen = diverse::choose(&relevance, diversity, limit, alike, deadline)?;
             Ok(chosen.into_iter().map(|at| both[at].0).collect())
         };
-        let list = self.compute.run(Work(work), 1, job).await?;
+        let list = self.compute.run(Work(work), (1, deadline), job).await?;
         Ok(Found { list, late: near.late.or(late) })
     }
 }
@@ -128,13 +133,10 @@ fn among(fan: &Fan, plan: &StagePlan, lists: &[Vec<Candidate>]) -> Among {
 }
 
 /// The filter of each shard: that of the stage, and the points it ranks where that are not all.
-fn filters(fan: &Fan, plan: &StagePlan, among: Among) -> Vec<Option<Arc<Filter>>> {
+fn filters(fan: &Fan, plan: &StagePlan, among: Among) -> Vec<Option<Bound>> {
     match among {
         None => vec![plan.filter.clone(); fan.scopes.len()],
-        Some(ids) => {
-            let only = |ids| Some(Arc::new(Filter::only(Condition::HasId(ids))));
-            ids.into_iter().map(|ids| both(only(ids), plan.filter.clone())).collect()
-        }
+        Some(ids) => ids.into_iter().map(|ids| both(Some(Bound::ids(ids)), plan.filter.clone())).collect(),
     }
 }
 
@@ -183,7 +185,7 @@ async fn ranked(fan: &Fan, plan: &StagePlan, by: &Arc<RankBy>, among: Among) -> 
 pub(crate) async fn rank(
     fan: &Fan,
     by: &Arc<RankBy>,
-    filters: Vec<Option<Arc<Filter>>>,
+    filters: Vec<Option<Bound>>,
     k: usize,
 ) -> Result<Found> {
     let shards = fan.scopes.len();
