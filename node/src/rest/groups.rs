@@ -140,7 +140,9 @@ pub(crate) async fn groups(call: Call) -> Result<Answer, RestError> {
     let lookup_selection =
         request.lookup.as_ref().map(|(_, selection)| selection.clone()).unwrap_or_default();
     let count = request.query.stage.limit.saturating_mul(request.group_size);
-    let charged = call.room(std::iter::once((call.collection(), &selection, count))).await?;
+    let compared = call.context.database.compared_bytes(call.principal, [(&request.query, count)]);
+    let part = (call.collection(), &selection, count);
+    let charged = call.room_beside(std::iter::once(part), compared).await?;
     let found = call.context.database.query_groups(call.principal, request).await?;
     charged.settle(found.iter().flat_map(|group| &group.hits).map(|hit| &hit.point))?;
     call.context.metrics.searches.inc();

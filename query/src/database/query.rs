@@ -23,9 +23,10 @@ use crate::request::{
     Principal, QueryVector, ReadOptions, ScrollRequest, SearchRequest, Selection, StoredPoint,
 };
 use crate::stages::answer::{answer, scored};
+use crate::stages::budget::{Budget, expected_bytes};
 use crate::stages::examples::Library;
 use crate::stages::groups::{Grouper, Grouping, Members};
-use crate::stages::plan::{Planner, StagePlan, check_compared};
+use crate::stages::plan::{Planner, StagePlan};
 use crate::stages::rank_by::RankBy;
 use crate::stages::run::{Runner, rank};
 use crate::stages::{facet, matrix, order};
@@ -57,11 +58,11 @@ impl Database {
         check_offset(request.offset)?;
         let mut fan = self.fan_until(principal, &request.collection, &request.read, deadline)?;
         check_selection(&fan.schema, &request.selection)?;
-        let plan = self.stages(principal, &request, &request.stage, deadline).await?;
+        let (plan, held) = self.stages(principal, &request, &request.stage, deadline).await?;
         if plan.counts_words() {
             fan = fan.counting(&request.read);
         }
-        let runner = self.runner(request.allow_partial);
+        let runner = self.runner(request.allow_partial, held);
         answer(&runner, fan, &plan, (request.offset, Arc::new(request.selection))).await
     }
 
@@ -118,11 +119,11 @@ impl Database {
         let fan = self.fan(principal, &query.collection, &query.read)?;
         check_selection(&fan.schema, &query.selection)?;
         let stage = Stage { limit: hits, ..query.stage.clone() };
-        let plan = self.stages(principal, &query, &stage, fan.deadline).await?;
+        let (plan, held) = self.stages(principal, &query, &stage, fan.deadline).await?;
         let fan = if plan.counts_words() { fan.counting(&query.read) } else { fan };
         let fan = fan.hold().await?;
         let grouping = Grouping { path, groups, size: group_size };
-        let grouper = Grouper { runner: self.runner(false), fan: &fan, plan: &plan, grouping };
+        let grouper = Grouper { runner: self.runner(false, held), fan: &fan, plan: &plan, grouping };
         let found = grouper.run().await?;
         let groups = filled(&fan, found, query.selection).await?;
         match lookup {
@@ -157,7 +158,6 @@ impl Database {
         let fan = self.fan(principal, &request.collection, &request.read)?;
         let filter = checked_filter(request.filter, &fan.schema)?;
         let field = vector_field(&fan.schema, &request.field)?.clone();
-        check_compared("the sample of the matrix", request.sample, &field)?;
         let fan = fan.hold().await?;
         let sample = (self.inner.seeds.next(), request.sample);
         let sampled = matrix::sample(&fan, &field, filter, sample).await?;
@@ -195,22 +195,43 @@ impl Database {
         Ok(page)
     }
 
-    fn runner(&self, allow_partial: bool) -> Runner<'_> {
-        Runner { compute: self.inner.local.compute(), allow_partial }
+    /// Bytes of stored vectors that these queries hold at once to compare points with each other, about: what a server
+    /// sets aside before it runs them. 0 for most, and for collections that are not there.
+    pub fn compared_bytes<'a>(
+        &self,
+        principal: Principal,
+        requests: impl IntoIterator<Item = (&'a QueryRequest, usize)>,
+    ) -> usize {
+        let (mut largest, mut count) = (0, 0usize);
+        for (request, results) in requests {
+            count += 1;
+            // One that is not there is told by the query itself.
+            let schema = self.schema(principal, &request.collection).ok();
+            let bytes = schema.map_or(0, |schema| expected_bytes(&schema, &request.stage, results));
+            largest = largest.max(bytes);
+        }
+        largest.saturating_mul(count.min(self.inner.options.search_threads))
     }
 
+    fn runner(&self, allow_partial: bool, held: usize) -> Runner<'_> {
+        Runner { compute: self.inner.local.compute(), allow_partial, held }
+    }
+
+    /// A plan, and the components of stored vectors that were read for it.
     async fn stages(
         &self,
         principal: Principal,
         request: &QueryRequest,
         stage: &Stage,
         deadline: Instant,
-    ) -> Result<StagePlan> {
+    ) -> Result<(StagePlan, usize)> {
         let library = Library::new(self, principal, &request.collection, (&request.read, deadline))?;
         let default_recall = self.inner.options.default_recall;
         let allow_partial = request.allow_partial;
-        let planner = Planner { library, seeds: &self.inner.seeds, default_recall, allow_partial };
-        planner.plan(stage, request.offset).await
+        let (seeds, budget) = (&self.inner.seeds, &Budget::default());
+        let planner = Planner { library, seeds, default_recall, allow_partial, budget };
+        let plan = planner.plan(stage, request.offset).await?;
+        Ok((plan, budget.read()))
     }
 
     /// Adds to each group the point whose id is the group's value.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use engram_index::Pace;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::coordinator::CALLS_AT_ONCE;
@@ -120,11 +121,22 @@ fn overloaded() -> QueryError {
 
 /// Refuses to go on after the deadline.
 pub(crate) fn check_deadline(deadline: Instant) -> Result<()> {
-    if Instant::now() < deadline {
-        return Ok(());
-    }
+    if Instant::now() < deadline { Ok(()) } else { Err(late()) }
+}
+
+/// What a [`Pace`] asks.
+pub(crate) fn after(deadline: Instant) -> impl Fn() -> bool {
+    move || Instant::now() >= deadline
+}
+
+/// Refuses to begin `work` after the deadline.
+pub(crate) fn spend(pace: &Pace<'_>, work: usize) -> Result<()> {
+    if pace.go_on(work) { Ok(()) } else { Err(late()) }
+}
+
+fn late() -> QueryError {
     let message = "the deadline passed while the shard was searched; allow more time or ask for less";
-    Err(QueryError::DeadlineExceeded(message.to_owned()))
+    QueryError::DeadlineExceeded(message.to_owned())
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ mod search;
 mod sparse;
 mod text;
 
-pub(crate) use compute::{Compute, Work, check_deadline};
+pub(crate) use compute::{Compute, Work, after, spend};
 use facet::FacetJob;
 use keys::KeysJob;
 use rank::RankJob;

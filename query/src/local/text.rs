@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use engram_index::Pace;
 use engram_index::text::{TextIndex, TextStatistics, WordCounts};
 use engram_storage::StorageError;
 use engram_storage::segment::run::Run;
@@ -12,7 +13,7 @@ use engram_storage::shard::{RunView, ShardSnapshot};
 use roaring::RoaringBitmap;
 use serde_json::Value;
 
-use super::compute::{Work, check_deadline};
+use super::compute::{Work, after, check_deadline, spend};
 use super::rows::{Place, Rows, Visibility, gone};
 use super::search::{FILTER_WORK, Placed, hit};
 use crate::error::Result;
@@ -26,8 +27,9 @@ use engram_index::vector::Neighbor;
 const POSTING_WORK: usize = 16;
 /// What parsing one payload and splitting its text costs.
 const READ_WORK: usize = 20_000;
-/// Rows that are read between two looks at the clock.
-const ROWS_PER_DEADLINE_CHECK: usize = 256;
+/// What reading one row costs, and each byte of its payload, in nanoseconds or so.
+const ROW_WORK: usize = 500;
+const BYTE_WORK: usize = 16;
 
 /// How a field is searched.
 impl TextField {
@@ -51,11 +53,11 @@ impl TextField {
         counts: &mut WordCounts,
         mut each: impl FnMut(u32, &WordCounts),
     ) -> Result<()> {
-        for (seen, row) in rows.iter().enumerate() {
-            if seen % ROWS_PER_DEADLINE_CHECK == 0 {
-                check_deadline(shown.deadline)?;
-            }
+        let late = after(shown.deadline);
+        let pace = Pace::new(&late);
+        for row in rows {
             let payload = run.payload(row);
+            spend(&pace, payload.len().saturating_mul(BYTE_WORK).saturating_add(ROW_WORK))?;
             if payload.is_empty() {
                 continue;
             }
@@ -79,9 +81,17 @@ pub(super) struct TextStatisticsJob {
 impl TextStatisticsJob {
     /// Estimated work.
     pub fn work(&self) -> Work {
-        // With an index only rows that are gone are looked up.
         let of = |view: &RunView| match self.field.index(&view.run) {
-            Some(_) => (view.dead.len() as usize).saturating_mul(self.words.len() * POSTING_WORK),
+            // Only rows that are gone are looked up; to know which ones are hidden all rows may have to be looked at.
+            Some(_) => {
+                let hidden = if view.run.may_hide(self.shown.created_before, self.shown.now) {
+                    view.run.len()
+                } else {
+                    0
+                };
+                let gone = hidden.max(view.dead.len() as usize);
+                gone.saturating_mul(self.words.len() * POSTING_WORK)
+            }
             None => self.field.work(view, 0),
         };
         Work(self.snapshot.runs.iter().map(of).fold(0, usize::saturating_add))

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use engram_index::Pace;
 use engram_index::vector::{Metric, VectorValue};
 use engram_storage::point::PointId;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::budget::Budget;
 use super::examples::values_by_shard;
 use super::formula::{Checked, Rescoring};
 use super::likeness::Likeness;
@@ -18,7 +20,7 @@ use super::{diverse, fusion};
 use crate::coordinator::{Fan, TextWords, rank_deadline, rank_text, scatter};
 use crate::error::Result;
 use crate::filter::Bound;
-use crate::local::{Compute, Work};
+use crate::local::{Compute, Work, after};
 use crate::merge::{Merged, merge_hits};
 use crate::searcher::{RankedRow, ShardHits, ShardRankRequest, ShardRanked, ShardScope, ShardSearchRequest};
 use crate::write::vector_field;
@@ -33,6 +35,8 @@ pub(crate) struct Runner<'a> {
     pub compute: &'a Compute,
     /// Answer with what arrived in time.
     pub allow_partial: bool,
+    /// Components of stored vectors that were read for the plan.
+    pub held: usize,
 }
 
 /// Points that a stage ranks, by the number of their shard; all points where absent.
@@ -40,9 +44,19 @@ type Among = Option<Vec<Vec<PointId>>>;
 
 impl Runner<'_> {
     /// What `plan` finds, best first.
-    pub fn run<'b>(&'b self, fan: &'b Fan, plan: &'b StagePlan) -> BoxFuture<'b, Result<Found>> {
+    pub async fn run(&self, fan: &Fan, plan: &StagePlan) -> Result<Found> {
+        // What an earlier run held is let go.
+        self.stage(fan, plan, &Budget::used(self.held)).await
+    }
+
+    fn stage<'b>(
+        &'b self,
+        fan: &'b Fan,
+        plan: &'b StagePlan,
+        budget: &'b Budget,
+    ) -> BoxFuture<'b, Result<Found>> {
         async move {
-            let sources = self.sources(fan, plan).await?;
+            let sources = self.sources(fan, plan, budget).await?;
             let mut late = sources.iter().find_map(|source| source.late.clone());
             let lists: Vec<Vec<Candidate>> = sources.into_iter().map(|source| source.list).collect();
             let mut found = match &plan.by {
@@ -57,7 +71,7 @@ impl Runner<'_> {
                     let among = among(fan, plan, &lists);
                     let mut near = near(fan, plan, nearest, (among, *candidates)).await?;
                     near.list.retain(|candidate| plan.passes(candidate.score));
-                    self.diversify(fan, (nearest, like, *diversity), plan.limit, near).await?
+                    self.diversify(fan, (nearest, like, *diversity), plan.limit, (near, budget)).await?
                 }
                 By::Text(text) => self.text(fan, plan, text, among(fan, plan, &lists)).await?,
                 By::Ranked(by) => ranked(fan, plan, by, among(fan, plan, &lists)).await?,
@@ -71,12 +85,12 @@ impl Runner<'_> {
     }
 
     /// What the prefetch stages find, side by side.
-    async fn sources(&self, fan: &Fan, plan: &StagePlan) -> Result<Vec<Found>> {
+    async fn sources(&self, fan: &Fan, plan: &StagePlan, budget: &Budget) -> Result<Vec<Found>> {
         if plan.prefetch.is_empty() {
             return Ok(Vec::new());
         }
         let inner = fan.until(rank_deadline(fan, self.allow_partial));
-        let stages: Vec<_> = plan.prefetch.iter().map(|stage| self.run(&inner, stage)).collect();
+        let stages: Vec<_> = plan.prefetch.iter().map(|stage| self.stage(&inner, stage, budget)).collect();
         stream::iter(stages).buffered(STAGES_AT_ONCE).try_collect().await
     }
 
@@ -94,11 +108,11 @@ impl Runner<'_> {
         fan: &Fan,
         (nearest, query, diversity): (&Nearest, &Arc<VectorValue>, f32),
         limit: usize,
-        near: Found,
+        (near, budget): (Found, &Budget),
     ) -> Result<Found> {
         let ids: Vec<_> = near.list.iter().map(|c| (c.shard, c.id)).collect();
         let field = vector_field(&fan.schema, &nearest.name)?;
-        let (mut values, late) = values_by_shard(fan, &ids, field, "the candidates of mmr").await?;
+        let (mut values, late) = values_by_shard(fan, &ids, field, ("the candidates of mmr", budget)).await?;
         let both: Vec<(Candidate, VectorValue)> =
             near.list.into_iter().filter_map(|c| Some((c, values.remove(&c.id)?))).collect();
         let components: usize = both.iter().map(|(_, value)| value.bytes() / size_of::<f32>()).sum();
@@ -106,9 +120,12 @@ impl Runner<'_> {
         let (metric, query, deadline) = (nearest.metric, query.clone(), fan.deadline);
         let job = move |_| {
             let likeness = Likeness::new(metric);
-            let relevance: Vec<f32> = both.iter().map(|(_, value)| likeness.of(&query, value)).collect();
-            let alike = |a: usize, b: usize| likeness.of(&both[a].1, &both[b].1);
-            let chosen = diverse::choose(&relevance, diversity, limit, alike, deadline)?;
+            let late = after(deadline);
+            let pace = Pace::new(&late);
+            let relevance: Vec<f32> =
+                both.iter().map(|(_, value)| likeness.of(&query, value, &pace)).collect();
+            let alike = |a: usize, b: usize| likeness.of(&both[a].1, &both[b].1, &pace);
+            let chosen = diverse::choose(&relevance, diversity, limit, alike, &pace)?;
             Ok(chosen.into_iter().map(|at| both[at].0).collect())
         };
         let list = self.compute.run(Work(work), (1, deadline), job).await?;
