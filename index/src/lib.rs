@@ -9,6 +9,7 @@
 pub mod column;
 pub mod error;
 pub mod mask;
+pub mod pace;
 pub mod payload;
 pub mod text;
 pub mod vector;
@@ -16,3 +17,4 @@ pub mod vector;
 pub use column::Column;
 pub use error::{IndexError, Result};
 pub use mask::Mask;
+pub use pace::Pace;

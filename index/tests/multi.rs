@@ -1,7 +1,7 @@
 //! Multi vectors: the max-sim scan against brute force.
 
 use engram_index::vector::{Metric, MultiSet, MultiVector, multi};
-use engram_index::{IndexError, Mask};
+use engram_index::{IndexError, Mask, Pace};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use roaring::RoaringBitmap;
@@ -58,9 +58,9 @@ proptest! {
             let masked: RoaringBitmap = (0..next + 5).filter(|_| rng.random_bool(0.4)).collect();
             let split = rng.random_range(0..=set.len());
             for mask in [Mask::All, Mask::Allow(&masked), Mask::Deny(&masked)] {
-                let found = set.scan(&query, k, mask, 0..usize::MAX).unwrap();
-                let mut parts = set.scan(&query, k, mask, 0..split).unwrap();
-                parts.extend(set.scan(&query, k, mask, split..set.len()).unwrap());
+                let found = set.scan(&query, k, mask, (0..usize::MAX, &Pace::endless())).unwrap();
+                let mut parts = set.scan(&query, k, mask, (0..split, &Pace::endless())).unwrap();
+                parts.extend(set.scan(&query, k, mask, (split..set.len(), &Pace::endless())).unwrap());
                 parts.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.ordinal.cmp(&b.ordinal)));
                 parts.truncate(k);
                 prop_assert_eq!(&parts, &found);

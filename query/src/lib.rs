@@ -20,7 +20,9 @@ pub mod token;
 
 mod coordinator;
 mod recheck;
+mod text_field;
 mod write;
 
 pub use database::{Database, DatabaseOptions};
 pub use error::{QueryError, Result};
+pub use text_field::TextField;

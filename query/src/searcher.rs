@@ -1,4 +1,6 @@
 //! The seam between the coordinator and a shard, wherever it lives.
+//!
+//! What a request says about fields is bound to the collection before, once for all shards.
 
 use std::any::Any;
 use std::fmt;
@@ -14,11 +16,12 @@ use engram_storage::point::PointId;
 use engram_storage::schema::{CollectionSchema, ShardKey};
 
 use crate::error::Result;
-use crate::filter::Filter;
+use crate::filter::Bound;
 use crate::recall::{Effort, Searched};
 use crate::request::{Selection, StoredPoint};
 use crate::stages::order::OrderValue;
 use crate::stages::rank_by::RankBy;
+use crate::text_field::TextField;
 
 /// What every request to a shard carries.
 #[derive(Clone, Debug)]
@@ -45,7 +48,7 @@ pub struct ShardSearchRequest {
     /// Admitted query; sparse ones are weighed already.
     pub vector: Arc<VectorValue>,
     /// Which points.
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     /// Results wanted (k + offset of the user's request).
     pub k: usize,
     /// How far graphs are walked.
@@ -149,7 +152,7 @@ pub struct ShardRankRequest {
     /// What makes the order.
     pub by: Arc<RankBy>,
     /// Which points.
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     /// Rows wanted.
     pub k: usize,
     /// Shards that the same request reads, this one included.
@@ -186,7 +189,7 @@ pub struct ShardFacetRequest {
     /// Path of the field.
     pub path: Arc<PayloadPath>,
     /// Which points.
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
 }
 
 /// What points of one shard have at a path.
@@ -206,7 +209,7 @@ pub struct ShardScrollRequest {
     /// Where and until when.
     pub scope: ShardScope,
     /// Which.
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     /// First id.
     pub from: Option<PointId>,
     /// At most so many.
@@ -220,8 +223,8 @@ pub struct ShardScrollRequest {
 pub struct ShardTextStatisticsRequest {
     /// Where and until when.
     pub scope: ShardScope,
-    /// Dotted path of a field with a text index.
-    pub field: Arc<str>,
+    /// What is searched for them.
+    pub field: Arc<TextField>,
     /// The words, each once.
     pub words: Arc<[String]>,
     /// Shards of the same request, as [`ShardSearchRequest::shards`].
@@ -242,14 +245,14 @@ pub struct ShardTextStatistics {
 pub struct ShardTextRequest {
     /// Where and until when.
     pub scope: ShardScope,
-    /// Dotted path of a field with a text index.
-    pub field: Arc<str>,
+    /// What is searched for them.
+    pub field: Arc<TextField>,
     /// The words with their weights in the whole collection.
     pub words: Arc<[WeightedWord]>,
     /// Words of a text on average, in the whole collection.
     pub average_length: f64,
     /// Which points.
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     /// Results wanted.
     pub k: usize,
     /// Shards of the same request, as [`ShardSearchRequest::shards`].
@@ -274,7 +277,7 @@ pub trait ShardSearcher: Send + Sync {
     /// One page of matching points.
     async fn scroll(&self, request: ShardScrollRequest) -> Result<Vec<StoredPoint>>;
     /// Number of matching points.
-    async fn count(&self, scope: ShardScope, filter: Option<Arc<Filter>>) -> Result<u64>;
+    async fn count(&self, scope: ShardScope, filter: Option<Bound>) -> Result<u64>;
     /// Keeps the shard's state, so that several requests read the same one. Empty where that cannot be.
     async fn hold(&self, scope: ShardScope) -> Result<Pin>;
     /// The first points by something other than their distance to one vector.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engram_index::payload::{
     FieldIndex, FieldIndexBuilder, FieldPredicate, GeoPoint, PayloadIndexKind, PayloadPath, Scalar,
@@ -20,6 +21,8 @@ struct Rows {
     indexes: HashMap<String, FieldIndex>,
     deleted: RoaringBitmap,
     read: Mutex<HashSet<u32>>,
+    /// Looks at the clock that find it is not late.
+    looks: AtomicUsize,
 }
 
 impl FilterSource for Rows {
@@ -51,6 +54,10 @@ impl FilterSource for Rows {
     fn deleted(&self) -> &RoaringBitmap {
         &self.deleted
     }
+    fn is_late(&self) -> bool {
+        let left = |looks: usize| looks.checked_sub(1);
+        self.looks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_err()
+    }
 }
 
 fn rows(payloads: &[Value], indexes: &[(&str, PayloadIndexKind)], deleted: &[u32]) -> Rows {
@@ -66,6 +73,7 @@ fn rows(payloads: &[Value], indexes: &[(&str, PayloadIndexKind)], deleted: &[u32
         indexes: indexes.iter().map(build).collect(),
         deleted: deleted.iter().filter(|d| (**d as usize) < payloads.len()).collect(),
         read: Mutex::default(),
+        looks: AtomicUsize::new(usize::MAX),
     }
 }
 
@@ -245,4 +253,44 @@ fn filter_reports_a_damaged_payload() {
     source.read.lock().unwrap().clear();
     let resolution = resolve(&Filter::only(equals("n", Scalar::Integer(1))), &source).unwrap();
     assert_eq!(resolution.matches, RoaringBitmap::from([0]));
+}
+
+/// Looks at the clock that a filter takes, each of which may find that it is late.
+fn looks(filter: &Filter, of: impl Fn() -> Rows) -> usize {
+    let counted = of();
+    resolve(filter, &counted).unwrap();
+    let looks = usize::MAX - counted.looks.load(Ordering::Relaxed);
+    for last in [0, looks / 2, looks - 1] {
+        let late = of();
+        late.looks.store(last, Ordering::Relaxed);
+        assert_eq!(resolve(filter, &late), Err(ResolveError::Late), "after {last} of {looks}");
+    }
+    looks
+}
+
+#[test]
+fn a_filter_looks_at_the_clock_by_the_work_it_does() {
+    let texts = |n: usize| (0..n).map(|i| json!({"n": i, "t": "a ".repeat(50)}));
+    let of = |payloads: &[Value]| rows(payloads, &[], &[]);
+    let parsed = |json: &str| Filter::from_json(&serde_json::from_str(json).unwrap()).unwrap();
+    let cheap = parsed(r#"{"must":[{"key":"n","range":{"gte":0}}]}"#);
+    let few: Vec<Value> = texts(2_000).collect();
+    let of_few = looks(&cheap, || of(&few));
+    // A hundred conditions on the same rows.
+    let texts_of = |n: usize| {
+        let conditions: Vec<String> =
+            (0..n).map(|i| format!(r#"{{"key":"t","match":{{"text":"x{i}"}}}}"#)).collect();
+        parsed(&format!(r#"{{"should":[{}]}}"#, conditions.join(",")))
+    };
+    let costly = looks(&texts_of(100), || of(&few));
+    assert!(costly > 10 * of_few, "{costly} {of_few}");
+    // One row that costs as much as all of these; inside an array of objects, too.
+    let long = "a ".repeat(200_000);
+    let one = [json!({ "t": long })];
+    assert!(looks(&texts_of(20), || of(&one)) > 50);
+    let phrase = format!(r#"{{"must":[{{"key":"t","match":{{"phrase":"{}b"}}}}]}}"#, "a ".repeat(2_000));
+    assert!(looks(&parsed(&phrase), || of(&one)) > 100);
+    let many = [json!({ "o": (0..20_000).map(|n| json!({ "n": n })).collect::<Vec<_>>() })];
+    let nested = r#"{"must":[{"nested":{"key":"o","filter":{"must":[{"key":"n","range":{"lt":0}}]}}}]}"#;
+    assert!(looks(&parsed(nested), || of(&many)) > 5);
 }

@@ -8,7 +8,7 @@ use engram_index::payload::PayloadIndexKind;
 use engram_index::text::TextOptions;
 use engram_query::QueryError;
 use engram_query::filter::Filter;
-use engram_query::request::query::{TextQuery, TextSearchRequest};
+use engram_query::request::query::{Query, QueryRequest, Stage, TextQuery, TextSearchRequest};
 use engram_query::request::{NewPoint, ReadOptions, ScrollRequest, SearchAnswer, Selection};
 use engram_storage::engine::NewCollection;
 use engram_storage::point::PointId;
@@ -179,6 +179,27 @@ async fn filters_thresholds_and_regions_narrow_the_answer_and_not_the_scores() {
     let read = ReadOptions { regions: vec!["us".into()], ..ReadOptions::default() };
     let us = found(&world, TextSearchRequest { read, ..ask("many", "w1", 500) }).await;
     assert!(!us.hits.is_empty() && us.hits.iter().all(|hit| hit.point.region.as_str() == "us"));
+    let truth: BTreeMap<PointId, f64> = brute(&live, "w1", |_| true).into_iter().collect();
+    for hit in &us.hits {
+        let score = truth[&hit.point.id];
+        assert!((f64::from(hit.score) - score).abs() < 1e-4, "{}: {} {score}", hit.point.id, hit.score);
+    }
+    let stage = Stage {
+        query: Some(Query::Text(TextQuery { field: "body".into(), text: "w1".into() })),
+        limit: 500,
+        ..Stage::default()
+    };
+    let query = QueryRequest {
+        collection: "many".into(),
+        stage,
+        offset: 0,
+        selection: Selection::default(),
+        read: ReadOptions { regions: vec!["us".into()], ..ReadOptions::default() },
+        allow_partial: false,
+    };
+    let staged = world.db.query(OWNER, query).await.unwrap();
+    let staged: Vec<(PointId, f32)> = staged.hits.iter().map(|hit| (hit.point.id, hit.score)).collect();
+    assert_eq!(staged, scores(&us), "a stage scores as a search does");
 }
 
 async fn ids(world: &World, name: &str, filter: &str) -> BTreeSet<PointId> {

@@ -298,6 +298,9 @@ fn segment_run_hides_the_old_and_the_expired() {
     );
     assert_eq!(expired.len(), 10);
     assert_eq!(run.hidden(None, i64::MAX).unwrap().len(), 20);
+    for (cutoff, now) in [(None, 0), (Some(1_700_000_000_010), 0), (None, now), (None, i64::MAX)] {
+        assert_eq!(run.may_hide(cutoff, now), run.hidden(cutoff, now).is_some(), "{cutoff:?} {now}");
+    }
 }
 
 #[test]

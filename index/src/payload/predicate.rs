@@ -11,6 +11,7 @@ use super::datetime::parse_datetime;
 use super::geo::{Polygon, in_box};
 use super::path::PayloadPath;
 use crate::error::{IndexError, Result};
+use crate::pace::Pace;
 use crate::text::TextMatch;
 
 /// A value that can be matched exactly.
@@ -158,7 +159,7 @@ impl FieldPredicate {
     /// Whether the values of `payload` at `path` fulfil this predicate. To ask many payloads, make a [`Matcher`]
     /// once.
     pub fn matches(&self, payload: &Value, path: &PayloadPath) -> bool {
-        Matcher { predicate: self, set: None }.matches(payload, path)
+        Matcher { predicate: self, set: None, work: work(self) }.matches(payload, path)
     }
 }
 
@@ -171,6 +172,8 @@ fn off_the_globe(name: &str, place: &GeoPoint) -> String {
 pub struct Matcher<'a> {
     predicate: &'a FieldPredicate,
     set: Option<ScalarSet<'a>>,
+    /// What asking one value costs, in nanoseconds or so.
+    work: usize,
 }
 
 #[derive(Debug, Default)]
@@ -192,19 +195,25 @@ impl<'a> Matcher<'a> {
             }
             _ => None,
         };
-        Self { predicate, set }
+        Self { predicate, set, work: work(predicate) }
     }
 
     /// As [`FieldPredicate::matches`].
     pub fn matches(&self, payload: &Value, path: &PayloadPath) -> bool {
+        self.matches_while(payload, path, &Pace::endless())
+    }
+
+    /// As [`FieldPredicate::matches`]; ends without a meaning where `pace` says so.
+    pub fn matches_while(&self, payload: &Value, path: &PayloadPath, pace: &Pace<'_>) -> bool {
         match self.predicate {
             FieldPredicate::IsEmpty => path.shape(payload).count == 0,
             FieldPredicate::IsNull => path.shape(payload).null,
             FieldPredicate::ValuesCount { lt, lte, gt, gte } => {
                 within(path.shape(payload).count, *lt, *lte, *gt, *gte)
             }
-            FieldPredicate::Text(text) => text.holds(path.strings(payload).into_iter()),
-            _ => path.any_value(payload, |v| self.holds(v)),
+            FieldPredicate::Text(text) => text.holds_while(path.strings(payload).into_iter(), pace),
+            // A walk over values ends at the first that holds.
+            _ => path.any_value(payload, |v| !pace.go_on(self.work) || self.holds(v)),
         }
     }
 
@@ -240,6 +249,13 @@ impl<'a> Matcher<'a> {
             Some(set) => set.contains(value),
             None => list.iter().any(|s| s.equals(value)),
         }
+    }
+}
+
+fn work(predicate: &FieldPredicate) -> usize {
+    match predicate {
+        FieldPredicate::GeoPolygon(polygon) => polygon.rings().map(|ring| ring.len() * 4).sum::<usize>() + 50,
+        _ => 50,
     }
 }
 

@@ -8,6 +8,7 @@ use frostem::Stemmer;
 use tantivy::tokenizer::{AsciiFoldingFilter, RawTokenizer, TextAnalyzer};
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::language::Language;
 use super::options::{MAX_PREFIX_CHARS, MAX_WORD_BYTES, TextOptions, Tokenizer};
 use crate::error::Result;
 
@@ -29,10 +30,12 @@ impl Analyzer {
     /// An analyzer for texts and queries of an index with these options.
     ///
     /// # Errors
-    /// Those of [`TextOptions::validate`].
+    /// Those of [`TextOptions::validate`], but for languages that are named more than once.
     pub fn new(options: &TextOptions) -> Result<Self> {
-        options.validate()?;
-        let listed = options.stopwords.languages.iter().filter_map(|l| l.stopwords()).flatten();
+        options.check()?;
+        // Stored options may name one more than once.
+        let languages: HashSet<Language> = options.stopwords.languages.iter().copied().collect();
+        let listed = languages.iter().filter_map(|language| language.stopwords()).flatten();
         let custom = options.stopwords.custom.iter().map(|word| Cow::Owned(word.clone()));
         let mut analyzer = Self { options: options.clone(), stopwords: HashSet::new(), stemmer: None };
         let words = listed.map(|word| Cow::Borrowed(*word)).chain(custom);
@@ -212,6 +215,13 @@ mod tests {
             true
         });
         out
+    }
+
+    #[test]
+    fn stored_options_that_repeat_a_language_are_still_read() {
+        let languages = vec!["english"; 1_000].join("\",\"");
+        let options = format!("{{\"stopwords\":{{\"languages\":[\"{languages}\"]}}}}");
+        assert_eq!(words(&options, "the fox"), ["fox"]);
     }
 
     #[test]

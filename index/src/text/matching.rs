@@ -1,10 +1,11 @@
 //! Predicates over words.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::analyzer::Analyzer;
 use crate::error::{IndexError, Result};
+use crate::pace::Pace;
 
 /// Longest text of a query, bytes.
 pub const MAX_TEXT_BYTES: usize = 4_096;
@@ -95,44 +96,67 @@ impl TextMatch {
     }
 
     /// Whether it holds for the strings of a field.
-    pub fn holds<'t>(&self, mut texts: impl Iterator<Item = &'t str>) -> bool {
+    pub fn holds<'t>(&self, texts: impl Iterator<Item = &'t str>) -> bool {
+        self.holds_while(texts, &Pace::endless())
+    }
+
+    /// As [`TextMatch::holds`]; ends without a meaning where `pace` says so.
+    pub fn holds_while<'t>(&self, mut texts: impl Iterator<Item = &'t str>, pace: &Pace<'_>) -> bool {
         match (&self.words, self.mode) {
             (None, mode) => {
                 let wanted = plain_words(&self.text);
-                !wanted.is_empty() && texts.any(|text| plain(mode, &wanted, &plain_words(text)))
+                !wanted.is_empty() && texts.any(|text| plain(mode, &wanted, text, pace))
             }
-            (Some(words), TextMode::Any) => words.any(texts),
-            (Some(words), TextMode::All) => words.all(texts),
-            (Some(words), TextMode::Phrase) => words.phrase(texts),
+            (Some(words), TextMode::Any) => words.any(texts, pace),
+            (Some(words), TextMode::All) => words.all(texts, pace),
+            (Some(words), TextMode::Phrase) => words.phrase(texts, pace),
         }
     }
 }
 
+/// What making one word of a text costs, and what looking at one of a phrase, in nanoseconds or so.
+const WORD_WORK: usize = 100;
+const PLACE_WORK: usize = 10;
+
 /// The words of a text of which no index says how to split it.
 fn plain_words(text: &str) -> Vec<String> {
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect()
+    plain_split(text).map(str::to_lowercase).collect()
 }
 
-fn plain(mode: TextMode, wanted: &[String], words: &[String]) -> bool {
+fn plain_split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+fn plain(mode: TextMode, wanted: &[String], text: &str, pace: &Pace<'_>) -> bool {
+    let words = plain_split(text).take_while(|_| pace.go_on(WORD_WORK)).map(str::to_lowercase);
+    let mut missing: HashSet<&str> = wanted.iter().map(String::as_str).collect();
     match mode {
-        TextMode::All => wanted.iter().all(|word| words.contains(word)),
-        TextMode::Any => wanted.iter().any(|word| words.contains(word)),
-        TextMode::Phrase => words.windows(wanted.len()).any(|part| part == wanted),
+        TextMode::Any => words.into_iter().any(|word| missing.contains(word.as_str())),
+        TextMode::All => words.into_iter().any(|word| {
+            missing.remove(word.as_str());
+            missing.is_empty()
+        }),
+        TextMode::Phrase => {
+            let words: Vec<String> = words.collect();
+            words.windows(wanted.len()).any(|part| {
+                let mut pairs = part.iter().zip(wanted);
+                pairs.all(|(word, wanted)| word == wanted && pace.go_on(PLACE_WORK))
+            })
+        }
     }
 }
 
 impl Words {
-    fn any<'t>(&self, texts: impl Iterator<Item = &'t str>) -> bool {
+    fn any<'t>(&self, texts: impl Iterator<Item = &'t str>, pace: &Pace<'_>) -> bool {
         let mut found = false;
         self.analyzer.words_of(texts, |word, _| {
             found = self.numbers.contains_key(word);
-            !found
+            !found && pace.go_on(WORD_WORK)
         });
         found
     }
 
-    fn all<'t>(&self, texts: impl Iterator<Item = &'t str>) -> bool {
+    fn all<'t>(&self, texts: impl Iterator<Item = &'t str>, pace: &Pace<'_>) -> bool {
         let mut missing = vec![true; self.numbers.len()];
         let mut left = missing.len();
         if left == 0 {
@@ -142,23 +166,24 @@ impl Words {
             if let Some(&number) = self.numbers.get(word) {
                 left -= usize::from(std::mem::take(&mut missing[number]));
             }
-            left > 0
+            left > 0 && pace.go_on(WORD_WORK)
         });
         left == 0
     }
 
-    fn phrase<'t>(&self, texts: impl Iterator<Item = &'t str>) -> bool {
+    fn phrase<'t>(&self, texts: impl Iterator<Item = &'t str>, pace: &Pace<'_>) -> bool {
         let mut places: Vec<Vec<u32>> = vec![Vec::new(); self.numbers.len()];
         self.analyzer.words_of(texts, |word, place| {
             if let Some(&number) = self.numbers.get(word) {
                 places[number].push(place);
             }
-            true
+            pace.go_on(WORD_WORK)
         });
         let Some(first) = self.sequence.first().and_then(|word| self.numbers.get(word)) else { return false };
         let stands_at = |start: u32| {
             (start..).zip(&self.sequence).all(|(place, word)| {
-                self.numbers.get(word).is_some_and(|&number| places[number].binary_search(&place).is_ok())
+                let stands = |number: &usize| places[*number].binary_search(&place).is_ok();
+                self.numbers.get(word).is_some_and(stands) && pace.go_on(PLACE_WORK * 5)
             })
         };
         places[*first].iter().any(|&start| stands_at(start))

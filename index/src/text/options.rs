@@ -86,6 +86,22 @@ impl TextOptions {
     /// # Errors
     /// [`IndexError::InvalidParameter`], which says what would do.
     pub fn validate(&self) -> Result<()> {
+        let languages = &self.stopwords.languages;
+        let repeated =
+            languages.iter().enumerate().find(|(at, language)| languages[..*at].contains(language));
+        match repeated {
+            Some((_, language)) => {
+                let name = language.name();
+                Err(IndexError::InvalidParameter(format!(
+                    "the stop words of {name} are named more than once: name each language once"
+                )))
+            }
+            None => self.check(),
+        }
+    }
+
+    /// As [`TextOptions::validate`], but for what was once allowed and is stored.
+    pub(super) fn check(&self) -> Result<()> {
         let refuse = |why: String| Err(IndexError::InvalidParameter(why));
         for (name, len) in [("min_token_len", self.min_token_len), ("max_token_len", self.max_token_len)] {
             if let Some(len) = len.filter(|len| !(1..=MAX_TOKEN_LEN).contains(len)) {
@@ -142,6 +158,7 @@ mod tests {
             r#"{"min_token_len":5,"max_token_len":4}"#,
             r#"{"stemmer":"hebrew"}"#,
             r#"{"stopwords":{"languages":["armenian"]}}"#,
+            r#"{"stopwords":{"languages":["english","german","en"]}}"#,
         ];
         for json in bad {
             assert!(read(json).validate().is_err(), "{json}");

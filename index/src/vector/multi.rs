@@ -14,8 +14,10 @@ use super::{
     ordinals::Ordinals,
     topk::{TopK, key, key_distance, key_position},
 };
-use crate::{Column, IndexError, Mask, Result};
+use crate::{Column, IndexError, Mask, Pace, Result};
 
+/// Components that are compared in a nanosecond, about.
+const COMPONENTS_A_NANOSECOND: usize = 3;
 /// Most vectors of one row or query.
 pub const MAX_VECTORS: usize = 4_096;
 /// Most components of all vectors of one row or query.
@@ -70,11 +72,17 @@ fn norm(vector: &[f32]) -> f64 {
 
 /// Max-sim distance of two admitted multi vectors of one dimension: smaller is closer.
 pub fn max_sim(metric: Metric, query: &MultiVector, row: &MultiVector) -> f32 {
-    distance(metric, &Kernel::new(metric), query, &row.components)
+    max_sim_while(metric, query, row, &Pace::endless())
 }
 
-fn distance(metric: Metric, kernel: &Kernel, query: &MultiVector, row: &[f32]) -> f32 {
-    let least = query.vectors().map(|vector| nearest(kernel, vector, row));
+/// As [`max_sim`]; ends without a meaning where `pace` says so, since the longest values take a second.
+pub fn max_sim_while(metric: Metric, query: &MultiVector, row: &MultiVector, pace: &Pace<'_>) -> f32 {
+    distance((metric, &Kernel::new(metric)), query, &row.components, pace)
+}
+
+fn distance((metric, kernel): (Metric, &Kernel), query: &MultiVector, row: &[f32], pace: &Pace<'_>) -> f32 {
+    let in_time = query.vectors().take_while(|_| pace.go_on(row.len() / COMPONENTS_A_NANOSECOND));
+    let least = in_time.map(|vector| nearest(kernel, vector, row));
     if metric == Metric::Cosine {
         let similarity: f32 = least.map(|distance| 1.0 - distance).sum();
         1.0 - similarity
@@ -184,12 +192,13 @@ impl MultiSet {
         self.metric
     }
 
-    /// Max-sim distance of the value at `position` to an admitted query of the same dimension.
-    pub fn distance(&self, query: &MultiVector, position: usize) -> f32 {
-        distance(self.metric, &Kernel::new(self.metric), query, self.components(position))
+    /// Max-sim distance of the value at `position` to an admitted query of the same dimension; see [`max_sim_while`].
+    pub fn distance(&self, query: &MultiVector, position: usize, pace: &Pace<'_>) -> f32 {
+        distance((self.metric, &Kernel::new(self.metric)), query, self.components(position), pace)
     }
 
     /// The `k` nearest allowed rows among `positions`, nearest first, by comparing with all of them. `query` was admitted.
+    /// Where `pace` says so it ends with an answer of no meaning.
     ///
     /// # Errors
     /// [`IndexError::InvalidVector`] where the dimension does not fit.
@@ -198,7 +207,7 @@ impl MultiSet {
         query: &MultiVector,
         k: usize,
         mask: Mask<'_>,
-        positions: Range<usize>,
+        (positions, pace): (Range<usize>, &Pace<'_>),
     ) -> Result<Vec<Neighbor>> {
         if query.dimension != self.dimension {
             let why =
@@ -208,7 +217,7 @@ impl MultiSet {
         let kernel = Kernel::new(self.metric);
         let mut best = TopK::new(k);
         let mut compare = |position: usize| {
-            let distance = distance(self.metric, &kernel, query, self.components(position));
+            let distance = distance((self.metric, &kernel), query, self.components(position), pace);
             // A run has fewer rows than ordinals.
             best.push(key(distance, position as u32));
         };

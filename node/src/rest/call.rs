@@ -185,12 +185,21 @@ impl Call {
         &self,
         parts: impl Iterator<Item = (&'a str, &'a Selection, usize)>,
     ) -> Result<Charged, RestError> {
+        self.room_beside(parts, 0).await
+    }
+
+    /// As [`Call::room`], with room for so many bytes that are held meanwhile.
+    pub(crate) async fn room_beside<'a>(
+        &self,
+        parts: impl Iterator<Item = (&'a str, &'a Selection, usize)>,
+        bytes: usize,
+    ) -> Result<Charged, RestError> {
         let part = |(collection, selection, count): (&str, &Selection, usize)| {
             // One that is not there is told by the read itself.
             let schema = self.context.database.collection(self.principal, collection).ok()?;
             Some(expected_bytes(&schema, selection, count.min(MAX_EXPECTED)))
         };
-        let expected = parts.filter_map(part).fold(Expected::default(), Expected::and);
+        let expected = parts.filter_map(part).fold(Expected { least: 0, likely: bytes }, Expected::and);
         Ok(Charged::take(self.room.clone(), expected).await?)
     }
 

@@ -137,9 +137,11 @@ pub(crate) async fn groups(call: Call) -> Result<Answer, RestError> {
     request.lookup.iter_mut().for_each(|(_, selection)| selection.budget = budget.clone());
     let (selection, lookup) = (request.query.selection.clone(), request.lookup.clone());
     let groups = request.query.stage.limit;
-    let parts = [(call.collection(), &selection, groups.saturating_mul(request.group_size))];
+    let count = groups.saturating_mul(request.group_size);
+    let compared = call.context.database.compared_bytes(call.principal, [(&request.query, count)]);
+    let part = (call.collection(), &selection, count);
     let looked_up = lookup.iter().map(|(collection, selection)| (collection.as_str(), selection, groups));
-    let charged = call.room(parts.into_iter().chain(looked_up)).await?;
+    let charged = call.room_beside(std::iter::once(part).chain(looked_up), compared).await?;
     let found = call.context.database.query_groups(call.principal, request).await?;
     let hits = found.iter().flat_map(|group| &group.hits).map(|hit| &hit.point);
     charged.settle(hits.chain(found.iter().filter_map(|group| group.lookup.as_ref())))?;

@@ -240,8 +240,11 @@ pub(crate) async fn run(
 ) -> Result<(Vec<Scored>, Selection), RestError> {
     request.selection.budget = call.budget();
     let selection = request.selection.clone();
-    let charged = call.room(std::iter::once((call.collection(), &selection, request.stage.limit))).await?;
-    let answer = call.context.database.query(call.principal, request).await?;
+    let database = &call.context.database;
+    let compared = database.compared_bytes(call.principal, [(&request, request.stage.limit)]);
+    let part = (call.collection(), &selection, request.stage.limit);
+    let charged = call.room_beside(std::iter::once(part), compared).await?;
+    let answer = database.query(call.principal, request).await?;
     charged.settle(answer.hits.iter().map(|hit| &hit.point))?;
     call.context.metrics.searches.inc();
     Ok((answer.hits, selection))
@@ -258,8 +261,10 @@ pub(crate) async fn run_all(
     at_most("the number of results of all searches", results, MAX_SEARCH_BATCH_RESULTS, "split the batch")?;
     let selections: Vec<Selection> = requests.iter().map(|request| request.selection.clone()).collect();
     let parts = requests.iter().map(|request| (call.collection(), &request.selection, request.stage.limit));
-    let charged = call.room(parts).await?;
-    let answers = call.context.database.query_batch(call.principal, requests).await?;
+    let database = &call.context.database;
+    let of_each = requests.iter().map(|request| (request, request.stage.limit));
+    let charged = call.room_beside(parts, database.compared_bytes(call.principal, of_each)).await?;
+    let answers = database.query_batch(call.principal, requests).await?;
     charged.settle(answers.iter().flat_map(|answer| &answer.hits).map(|hit| &hit.point))?;
     call.context.metrics.searches.inc_by(answers.len() as u64);
     Ok(answers.into_iter().map(|answer| answer.hits).zip(selections).collect())

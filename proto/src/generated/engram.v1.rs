@@ -1980,7 +1980,7 @@ pub struct BatchSearchResponse {
     pub results: ::prost::alloc::vec::Vec<SearchResponse>,
 }
 /// Points with any of the words, best first, ties by id. Scores are BM25 (k1 1.2, b 0.75) with the statistics of all live
-/// points of the regions that are searched, so they do not depend on shards and segments.
+/// points of the collection, so they do not depend on regions, shards and segments.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchTextRequest {
     #[prost(string, tag = "1")]

@@ -11,19 +11,26 @@ impl Fan {
     /// The same shards, each in the state it has now: all requests of this fan then see the very same points. A shard that
     /// cannot keep a state, or does not answer, is read anew by each request.
     pub async fn hold(self) -> Result<Self> {
-        let calls = self.scopes.iter().map(|scope| self.searcher.hold(scope.clone()));
-        let gathered = gather(calls, self.deadline).await?;
+        let shards = || self.scopes.iter().chain(self.others.iter());
+        let calls: Vec<_> = shards().map(|scope| self.searcher.hold(scope.clone())).collect();
+        let gathered = gather(calls.into_iter(), self.deadline).await?;
         let mut scopes = self.scopes.as_ref().clone();
+        let mut others = self.others.to_vec();
         for (number, pin) in gathered.answers {
-            scopes[number].pin = pin;
+            match number.checked_sub(scopes.len()) {
+                None => scopes[number].pin = pin,
+                Some(number) => others[number].pin = pin,
+            }
         }
-        Ok(Self { scopes: Arc::new(scopes), ..self })
+        Ok(Self { scopes: Arc::new(scopes), others: others.into(), ..self })
     }
 
     /// The same shards until another deadline.
     pub fn until(&self, deadline: Instant) -> Self {
-        let scopes = self.scopes.iter().map(|scope| ShardScope { deadline, ..scope.clone() }).collect();
-        Self { scopes: Arc::new(scopes), deadline, ..self.clone() }
+        let until = |scope: &ShardScope| ShardScope { deadline, ..scope.clone() };
+        let scopes = self.scopes.iter().map(until).collect();
+        let others = self.others.iter().map(until).collect();
+        Self { scopes: Arc::new(scopes), others, deadline, ..self.clone() }
     }
 }
 

@@ -7,14 +7,13 @@
 //! ones are left out and the answer says that it is partial.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use engram_storage::ErrorKind;
 use engram_storage::schema::CollectionSchema;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::error::{QueryError, Result};
-use crate::limits::check_timeout;
 use crate::request::ReadOptions;
 use crate::searcher::{Pin, ShardScope, ShardSearcher};
 
@@ -32,6 +31,10 @@ pub(crate) use search::{SearchPlan, search};
 pub(crate) use text::{TextPlan, TextWords, rank_text, search_text};
 pub(crate) use winners::{fetch_by_shard, rank_deadline, settle};
 
+/// Shards that one step of a request asks at once; the others wait for their turn. Otherwise a query of many stages over
+/// many shards would hold a call for each of them.
+pub(crate) const CALLS_AT_ONCE: usize = 256;
+
 /// How often a search is tried while its winners change between the phases.
 pub(crate) const SEARCH_ATTEMPTS: usize = 3;
 
@@ -42,21 +45,22 @@ pub(crate) struct Fan {
     pub schema: Arc<CollectionSchema>,
     /// Shards the request is about, region by region; never empty.
     pub scopes: Arc<Vec<ShardScope>>,
+    /// Shards of the other regions, where words are counted there too; see [`Fan::counting`].
+    pub others: Arc<[ShardScope]>,
     pub deadline: Instant,
 }
 
 impl Fan {
-    /// Shards, freshness and deadline of a read.
+    /// Shards and freshness of a read.
     ///
     /// # Errors
-    /// `unknown_region` and `invalid_token` for what the collection has not, limits of the timeout.
+    /// `unknown_region` and `invalid_token` for what the collection has not.
     pub fn new(
         searcher: Arc<dyn ShardSearcher>,
         schema: Arc<CollectionSchema>,
         read: &ReadOptions,
-        default_timeout: Duration,
+        deadline: Instant,
     ) -> Result<Self> {
-        let deadline = Instant::now() + check_timeout(read.timeout, default_timeout)?;
         for name in &read.regions {
             if !schema.regions.iter().any(|r| r.as_str() == name) {
                 return Err(unknown_region(&schema, name));
@@ -75,14 +79,33 @@ impl Fan {
                 return Err(QueryError::invalid("invalid_token", message));
             }
         }
-        let wanted = |region: &str| read.regions.is_empty() || read.regions.iter().any(|r| r == region);
-        let scope = |shard: engram_storage::ShardKey| {
-            let min_offset = read.token.as_ref().map_or(0, |t| t.offset(&shard.region, shard.bucket));
-            ShardScope { shard, schema: schema.clone(), min_offset, deadline, pin: Pin::default() }
-        };
-        let scopes = schema.shards().filter(|s| wanted(s.region.as_str())).map(scope).collect();
-        Ok(Self { searcher, schema, scopes: Arc::new(scopes), deadline })
+        let scopes = scopes(&schema, read, deadline, true).collect();
+        Ok(Self { searcher, schema, scopes: Arc::new(scopes), others: Arc::default(), deadline })
     }
+
+    /// The same shards, which rank by words as these occur in the whole collection: `read`, which this fan was made for, says
+    /// where to search, not how rare a word is.
+    pub fn counting(mut self, read: &ReadOptions) -> Self {
+        if !read.regions.is_empty() {
+            self.others = scopes(&self.schema, read, self.deadline, false).collect();
+        }
+        self
+    }
+}
+
+/// The shards of the regions that a read names, or of those that it does not.
+fn scopes<'a>(
+    schema: &'a Arc<CollectionSchema>,
+    read: &'a ReadOptions,
+    deadline: Instant,
+    named: bool,
+) -> impl Iterator<Item = ShardScope> + 'a {
+    let wanted = |region: &str| read.regions.is_empty() || read.regions.iter().any(|r| r == region);
+    let shards = schema.shards().filter(move |shard| wanted(shard.region.as_str()) == named);
+    shards.map(move |shard| {
+        let min_offset = read.token.as_ref().map_or(0, |t| t.offset(&shard.region, shard.bucket));
+        ShardScope { shard, schema: schema.clone(), min_offset, deadline, pin: Pin::default() }
+    })
 }
 
 /// A region that the collection does not accept.
@@ -126,8 +149,8 @@ where
     {
         return gather_one(only, deadline).await;
     }
-    let mut pending: FuturesUnordered<_> =
-        calls.enumerate().map(|(number, call)| async move { (number, call.await) }).collect();
+    let mut calls = calls.enumerate().map(|(number, call)| async move { (number, call.await) });
+    let mut pending: FuturesUnordered<_> = calls.by_ref().take(CALLS_AT_ONCE).collect();
     let mut gathered = Gathered { answers: Vec::with_capacity(total), late: None };
     loop {
         match tokio::time::timeout_at(deadline.into(), pending.next()).await {
@@ -138,10 +161,12 @@ where
             }
             Ok(Some((_, Err(e)))) => return Err(e),
             Err(_) => {
-                gathered.late = Some(late(pending.len(), total));
+                // What came before says more: that there was no room, for one.
+                gathered.late.get_or_insert_with(|| late(pending.len() + calls.len(), total));
                 break;
             }
         }
+        pending.extend(calls.next());
     }
     gathered.answers.sort_unstable_by_key(|(number, _)| *number);
     Ok(gathered)

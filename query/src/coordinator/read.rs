@@ -7,7 +7,7 @@ use engram_storage::point::PointId;
 
 use super::{Fan, gather};
 use crate::error::Result;
-use crate::filter::Filter;
+use crate::filter::Bound;
 use crate::merge::merge_by_id;
 use crate::request::{Selection, StoredPoint};
 use crate::searcher::{FetchRequest, Pin, ShardScrollRequest};
@@ -39,7 +39,7 @@ pub(crate) async fn get(fan: &Fan, ids: &[PointId], selection: Arc<Selection>) -
 /// The first `limit` matching points from id `from` on, and the id that the next page starts at.
 pub(crate) async fn scroll(
     fan: &Fan,
-    filter: Option<Arc<Filter>>,
+    filter: Option<Bound>,
     from: Option<PointId>,
     (limit, selection): (usize, Arc<Selection>),
 ) -> Result<(Vec<StoredPoint>, Option<PointId>)> {
@@ -55,7 +55,7 @@ pub(crate) async fn scroll(
 }
 
 /// Number of matching points.
-pub(crate) async fn count(fan: &Fan, filter: Option<Arc<Filter>>) -> Result<u64> {
+pub(crate) async fn count(fan: &Fan, filter: Option<Bound>) -> Result<u64> {
     let calls = fan.scopes.iter().map(|scope| fan.searcher.count(scope.clone(), filter.clone()));
     Ok(gather(calls, fan.deadline).await?.complete()?.into_iter().sum())
 }

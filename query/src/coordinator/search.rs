@@ -9,7 +9,7 @@ use engram_storage::point::PointId;
 
 use super::{Fan, SEARCH_ATTEMPTS, gather, rank_deadline, settle};
 use crate::error::{QueryError, Result};
-use crate::filter::Filter;
+use crate::filter::Bound;
 use crate::merge::{Merged, merge_hits};
 use crate::recall::{Effort, Searched};
 use crate::request::{Hit, SearchAnswer, Selection, StoredPoint};
@@ -21,7 +21,7 @@ pub(crate) struct SearchPlan {
     pub metric: Metric,
     /// Admitted, and weighed where its field asks for it.
     pub vector: Arc<VectorValue>,
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     pub k: usize,
     pub offset: usize,
     pub effort: Effort,

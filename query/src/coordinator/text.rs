@@ -1,7 +1,8 @@
 //! The text search: counting, ranking, fetching.
 //!
-//! BM25 weighs a word by how rare it is in the whole collection. So all shards count first; each of them then ranks the
-//! very state that it counted, with what all of them counted. Scores thus do not depend on where a point lies.
+//! BM25 weighs a word by how rare it is in the whole collection. So all shards count first, those of regions that are not
+//! searched too; each that is searched then ranks the very state that it counted, with what all of them counted. Scores
+//! thus depend neither on where a point lies nor on where else a request looks.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,10 +13,11 @@ use engram_index::vector::Metric;
 use super::search::{assemble, fetch};
 use super::{Fan, SEARCH_ATTEMPTS, gather, rank_deadline, settle};
 use crate::error::{QueryError, Result};
-use crate::filter::Filter;
+use crate::filter::Bound;
 use crate::merge::{Merged, merge_hits};
 use crate::request::{SearchAnswer, Selection};
 use crate::searcher::{Pin, ShardHits, ShardScope, ShardTextRequest, ShardTextStatisticsRequest};
+use crate::text_field::TextField;
 
 /// A score is an inner product: larger is better, and the distance is its negative.
 const METRIC: Metric = Metric::Dot;
@@ -23,8 +25,7 @@ const METRIC: Metric = Metric::Dot;
 /// Words to look for.
 #[derive(Clone, Debug)]
 pub(crate) struct TextWords {
-    /// Dotted path in its one form.
-    pub field: Arc<str>,
+    pub field: Arc<TextField>,
     /// The words of the query, each once, ascending.
     pub words: Arc<[String]>,
     /// How often the query has each.
@@ -34,7 +35,7 @@ pub(crate) struct TextWords {
 /// A text search that was checked.
 pub(crate) struct TextPlan {
     pub text: TextWords,
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     pub limit: usize,
     pub offset: usize,
     pub score_threshold: Option<f32>,
@@ -64,7 +65,7 @@ pub(crate) async fn search_text(fan: &Fan, plan: &TextPlan) -> Result<SearchAnsw
 pub(crate) async fn rank_text(
     fan: &Fan,
     text: &TextWords,
-    (filter, k): (Option<Arc<Filter>>, usize),
+    (filter, k): (Option<Bound>, usize),
     allow_partial: bool,
 ) -> Result<(Vec<ShardHits>, Option<QueryError>)> {
     if text.words.is_empty() {
@@ -104,23 +105,26 @@ async fn count(
     text: &TextWords,
     allow_partial: bool,
 ) -> Result<(TextStatistics, Vec<Option<Pin>>, Option<QueryError>)> {
-    let shards = fan.scopes.len();
+    let shards = fan.scopes.len() + fan.others.len();
     let deadline = rank_deadline(fan, allow_partial);
-    let calls = fan.scopes.iter().map(|scope| {
+    let call = |scope: &ShardScope| {
         fan.searcher.text_statistics(ShardTextStatisticsRequest {
             scope: ShardScope { deadline, ..scope.clone() },
             field: text.field.clone(),
             words: text.words.clone(),
             shards,
         })
-    });
-    let gathered = gather(calls, deadline).await?;
+    };
+    let scopes = fan.scopes.iter().chain(fan.others.iter()).collect::<Vec<_>>();
+    let gathered = gather(scopes.into_iter().map(call), deadline).await?;
     let none = vec![0; text.words.len()];
     let mut sum = TextStatistics { frequencies: none, ..TextStatistics::default() };
-    let mut pins: Vec<Option<Pin>> = vec![None; shards];
+    let mut pins: Vec<Option<Pin>> = vec![None; fan.scopes.len()];
     for (number, counted) in gathered.answers {
         sum.add(&counted.statistics);
-        pins[number] = Some(counted.pin);
+        if let Some(pin) = pins.get_mut(number) {
+            *pin = Some(counted.pin);
+        }
     }
     match gathered.late {
         Some(e) if !allow_partial => Err(e),

@@ -4,7 +4,7 @@
 //! only; a collection of another tenant, or out of the scope of the key, gives the very error of an absent one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engram_storage::catalog::Role;
 use engram_storage::engine::Engine;
@@ -13,8 +13,8 @@ use engram_storage::schema::CollectionSchema;
 
 use crate::coordinator::{self, Fan};
 use crate::error::Result;
-use crate::filter::Filter;
-use crate::limits::{check_batch, check_page, check_paths};
+use crate::filter::{Bound, Filter};
+use crate::limits::{check_batch, check_page, check_paths, check_timeout};
 use crate::local::LocalSearcher;
 use crate::payload::Projection;
 use crate::recheck::Rechecks;
@@ -236,7 +236,7 @@ impl Database {
         check_page(request.limit)?;
         let fan = self.fan(principal, &request.collection, &request.read)?;
         check_selection(&fan.schema, &request.selection)?;
-        let filter = checked_filter(request.filter)?;
+        let filter = checked_filter(request.filter, &fan.schema)?;
         let page = (request.limit, Arc::new(request.selection));
         let (points, next) = coordinator::scroll(&fan, filter, request.from, page).await?;
         Ok(Page { points, order_values: Vec::new(), next })
@@ -254,12 +254,28 @@ impl Database {
         read: &ReadOptions,
     ) -> Result<u64> {
         let fan = self.fan(principal, collection, read)?;
-        coordinator::count(&fan, checked_filter(filter)?).await
+        coordinator::count(&fan, checked_filter(filter, &fan.schema)?).await
     }
 
     pub(crate) fn fan(&self, principal: Principal, collection: &str, read: &ReadOptions) -> Result<Fan> {
+        self.fan_until(principal, collection, read, self.deadline(Instant::now(), read)?)
+    }
+
+    /// As [`Database::fan`], for a part of a request: its deadline is that of the request.
+    pub(crate) fn fan_until(
+        &self,
+        principal: Principal,
+        collection: &str,
+        read: &ReadOptions,
+        deadline: Instant,
+    ) -> Result<Fan> {
         let schema = self.schema(principal, collection)?;
-        Fan::new(self.inner.searcher.clone(), schema, read, self.inner.options.default_timeout)
+        Fan::new(self.inner.searcher.clone(), schema, read, deadline)
+    }
+
+    /// When a read ends that began at `started`.
+    fn deadline(&self, started: Instant, read: &ReadOptions) -> Result<Instant> {
+        Ok(started + check_timeout(read.timeout, self.inner.options.default_timeout)?)
     }
 
     fn writer(&self, principal: Principal, collection: &str) -> Result<Writer> {
@@ -282,9 +298,12 @@ fn check_selection(schema: &CollectionSchema, selection: &Selection) -> Result<(
     Ok(())
 }
 
-/// A filter that was validated; one that constrains nothing is dropped, since it would cost a look at every row.
-fn checked_filter(filter: Option<Filter>) -> Result<Option<Arc<Filter>>> {
+/// A filter that was validated and bound; one that constrains nothing is dropped, since it would cost a look at every row.
+pub(crate) fn checked_filter(filter: Option<Filter>, schema: &CollectionSchema) -> Result<Option<Bound>> {
     let Some(filter) = filter else { return Ok(None) };
     filter.validate()?;
-    Ok((!filter.is_unconstrained()).then(|| Arc::new(filter)))
+    if filter.is_unconstrained() {
+        return Ok(None);
+    }
+    Ok(Some(Bound::new(Arc::new(filter), schema)?))
 }

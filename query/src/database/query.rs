@@ -13,7 +13,7 @@ use crate::coordinator::{self, Fan};
 use crate::error::{QueryError, Result};
 use crate::limits::{
     MAX_FACET_LIMIT, MAX_GROUP_HITS, MAX_GROUP_SIZE, MAX_GROUPS, MAX_MATRIX_SAMPLE, MAX_SEARCH_BATCH,
-    MAX_SEARCH_BATCH_RESULTS, at_most, check_k, check_offset, check_page, check_timeout,
+    MAX_SEARCH_BATCH_RESULTS, at_most, check_k, check_offset, check_page,
 };
 use crate::request::query::{
     FacetRequest, FacetValue, Group, GroupsRequest, Matrix, MatrixRequest, OrderBy, Query, QueryAnswer,
@@ -23,9 +23,10 @@ use crate::request::{
     Principal, QueryVector, ReadOptions, ScrollRequest, SearchRequest, Selection, StoredPoint,
 };
 use crate::stages::answer::{answer, scored};
+use crate::stages::budget::{Budget, expected_bytes};
 use crate::stages::examples::Library;
 use crate::stages::groups::{Grouper, Grouping, Members};
-use crate::stages::plan::{Planner, StagePlan, check_compared};
+use crate::stages::plan::{Planner, StagePlan};
 use crate::stages::rank_by::RankBy;
 use crate::stages::run::{Runner, rank};
 use crate::stages::{facet, matrix, order};
@@ -37,22 +38,36 @@ impl Database {
     /// # Errors
     /// As [`Database::search`], and `invalid_argument`, `invalid_formula` and `unsupported` for stages that cannot be.
     pub async fn query(&self, principal: Principal, request: QueryRequest) -> Result<QueryAnswer> {
+        let deadline = self.deadline(Instant::now(), &request.read)?;
+        self.query_until(principal, request, deadline).await
+    }
+
+    async fn query_until(
+        &self,
+        principal: Principal,
+        request: QueryRequest,
+        deadline: Instant,
+    ) -> Result<QueryAnswer> {
         if let Some(search) = as_search(&request) {
-            let found = self.search(principal, search).await?;
+            let found = self.search_until(principal, search, deadline).await?;
             let hits = found.hits.into_iter();
             let hits =
                 hits.map(|hit| Scored { point: hit.point, score: hit.score, order_value: None }).collect();
             return Ok(QueryAnswer { hits, partial: found.partial });
         }
         check_offset(request.offset)?;
-        let fan = self.fan(principal, &request.collection, &request.read)?;
+        let mut fan = self.fan_until(principal, &request.collection, &request.read, deadline)?;
         check_selection(&fan.schema, &request.selection)?;
-        let plan = self.stages(principal, &request, &request.stage, fan.deadline).await?;
-        let runner = self.runner(request.allow_partial);
+        let (plan, held) = self.stages(principal, &request, &request.stage, deadline).await?;
+        if plan.counts_words() {
+            fan = fan.counting(&request.read);
+        }
+        let runner = self.runner(request.allow_partial, held);
         answer(&runner, fan, &plan, (request.offset, Arc::new(request.selection))).await
     }
 
-    /// Many queries over the processor's cores; answers in the order of the requests.
+    /// Many queries over the processor's cores; answers in the order of the requests. The time of each counts from now, not
+    /// from its turn.
     ///
     /// # Errors
     /// That of the first query that failed, and limits over all of them.
@@ -65,13 +80,13 @@ impl Database {
         at_most("the number of queries", requests.len(), MAX_SEARCH_BATCH, split)?;
         let results = requests.iter().map(|r| r.stage.limit).fold(0, usize::saturating_add);
         at_most("the number of results of all queries", results, MAX_SEARCH_BATCH_RESULTS, split)?;
-        for request in &requests {
-            check_timeout(request.read.timeout, self.inner.options.default_timeout)?;
-        }
+        let started = Instant::now();
+        let until = |request: QueryRequest| Ok((self.deadline(started, &request.read)?, request));
+        let requests = requests.into_iter().map(until).collect::<Result<Vec<_>>>()?;
         let database = self.clone();
-        let run = move |request| {
+        let run = move |(deadline, request)| {
             let database = database.clone();
-            async move { database.query(principal, request).await }
+            async move { database.query_until(principal, request, deadline).await }
         };
         spread(requests, self.inner.options.search_threads, run).await
     }
@@ -104,10 +119,11 @@ impl Database {
         let fan = self.fan(principal, &query.collection, &query.read)?;
         check_selection(&fan.schema, &query.selection)?;
         let stage = Stage { limit: hits, ..query.stage.clone() };
-        let plan = self.stages(principal, &query, &stage, fan.deadline).await?;
+        let (plan, held) = self.stages(principal, &query, &stage, fan.deadline).await?;
+        let fan = if plan.counts_words() { fan.counting(&query.read) } else { fan };
         let fan = fan.hold().await?;
         let grouping = Grouping { path, groups, size: group_size };
-        let grouper = Grouper { runner: self.runner(false), fan: &fan, plan: &plan, grouping };
+        let grouper = Grouper { runner: self.runner(false, held), fan: &fan, plan: &plan, grouping };
         let found = grouper.run().await?;
         let groups = filled(&fan, found, query.selection).await?;
         match lookup {
@@ -126,7 +142,7 @@ impl Database {
         at_most("the limit of the facet", request.limit, MAX_FACET_LIMIT, "ask for fewer values")?;
         let path = Arc::new(order::path("key", &request.key)?);
         let fan = self.fan(principal, &request.collection, &request.read)?;
-        let filter = checked_filter(request.filter)?;
+        let filter = checked_filter(request.filter, &fan.schema)?;
         facet::facet(&fan, path, filter, request.limit).await
     }
 
@@ -140,9 +156,8 @@ impl Database {
         check_k(request.sample)?;
         at_most("the sample of the matrix", request.sample, MAX_MATRIX_SAMPLE, "sample fewer points")?;
         let fan = self.fan(principal, &request.collection, &request.read)?;
-        let filter = checked_filter(request.filter)?;
+        let filter = checked_filter(request.filter, &fan.schema)?;
         let field = vector_field(&fan.schema, &request.field)?.clone();
-        check_compared("the sample of the matrix", request.sample, &field)?;
         let fan = fan.hold().await?;
         let sample = (self.inner.seeds.next(), request.sample);
         let sampled = matrix::sample(&fan, &field, filter, sample).await?;
@@ -166,7 +181,7 @@ impl Database {
         let by = Arc::new(RankBy::Order(order::Order::new(order_by)?));
         let fan = self.fan(principal, &request.collection, &request.read)?;
         check_selection(&fan.schema, &request.selection)?;
-        let filter = checked_filter(request.filter)?;
+        let filter = checked_filter(request.filter, &fan.schema)?;
         let fan = fan.hold().await?;
         let found = rank(&fan, &by, vec![filter; fan.scopes.len()], request.limit).await?;
         let wanted = found.list.len();
@@ -180,22 +195,43 @@ impl Database {
         Ok(page)
     }
 
-    fn runner(&self, allow_partial: bool) -> Runner<'_> {
-        Runner { compute: self.inner.local.compute(), allow_partial }
+    /// Bytes of stored vectors that these queries hold at once to compare points with each other, about: what a server
+    /// sets aside before it runs them. 0 for most, and for collections that are not there.
+    pub fn compared_bytes<'a>(
+        &self,
+        principal: Principal,
+        requests: impl IntoIterator<Item = (&'a QueryRequest, usize)>,
+    ) -> usize {
+        let (mut largest, mut count) = (0, 0usize);
+        for (request, results) in requests {
+            count += 1;
+            // One that is not there is told by the query itself.
+            let schema = self.schema(principal, &request.collection).ok();
+            let bytes = schema.map_or(0, |schema| expected_bytes(&schema, &request.stage, results));
+            largest = largest.max(bytes);
+        }
+        largest.saturating_mul(count.min(self.inner.options.search_threads))
     }
 
+    fn runner(&self, allow_partial: bool, held: usize) -> Runner<'_> {
+        Runner { compute: self.inner.local.compute(), allow_partial, held }
+    }
+
+    /// A plan, and the components of stored vectors that were read for it.
     async fn stages(
         &self,
         principal: Principal,
         request: &QueryRequest,
         stage: &Stage,
         deadline: Instant,
-    ) -> Result<StagePlan> {
+    ) -> Result<(StagePlan, usize)> {
         let library = Library::new(self, principal, &request.collection, (&request.read, deadline))?;
         let default_recall = self.inner.options.default_recall;
         let allow_partial = request.allow_partial;
-        let planner = Planner { library, seeds: &self.inner.seeds, default_recall, allow_partial };
-        planner.plan(stage, request.offset).await
+        let (seeds, budget) = (&self.inner.seeds, &Budget::default());
+        let planner = Planner { library, seeds, default_recall, allow_partial, budget };
+        let plan = planner.plan(stage, request.offset).await?;
+        Ok((plan, budget.read()))
     }
 
     /// Adds to each group the point whose id is the group's value.
@@ -206,7 +242,7 @@ impl Database {
         (collection, selection): (String, Selection),
         deadline: Instant,
     ) -> Result<Vec<Group>> {
-        let fan = self.fan(principal, &collection, &ReadOptions::default())?.until(deadline);
+        let fan = self.fan_until(principal, &collection, &ReadOptions::default(), deadline)?;
         check_selection(&fan.schema, &selection)?;
         let ids: Vec<PointId> = groups.iter().filter_map(|group| point_id(&group.id)).collect();
         let points = coordinator::get(&fan, &ids, Arc::new(selection)).await?;

@@ -110,7 +110,7 @@ impl Database {
             return Err(QueryError::no_collection(&sample.collection.to_string()));
         };
         let read = ReadOptions { regions: sample.regions.clone(), ..ReadOptions::default() };
-        let fan = Fan::new(self.inner.searcher.clone(), schema, &read, RECHECK_TIME)?;
+        let fan = Fan::new(self.inner.searcher.clone(), schema, &read, Instant::now() + RECHECK_TIME)?;
         let shards = fan.scopes.len();
         let mut both = Vec::with_capacity(shards);
         // One after the other, so that one snapshot is held at a time.

@@ -1,6 +1,7 @@
 //! Searches: checked, planned, run.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use engram_index::vector::VectorValue;
 use engram_storage::point::PointId;
@@ -11,7 +12,7 @@ use super::{Database, check_selection, checked_filter};
 use crate::coordinator::{self, Fan, SearchPlan};
 use crate::error::{QueryError, Result};
 use crate::limits::{
-    MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most, check_effort, check_k, check_offset, check_timeout,
+    MAX_SEARCH_BATCH, MAX_SEARCH_BATCH_RESULTS, at_most, check_effort, check_k, check_offset,
 };
 use crate::request::{Principal, QueryVector, ReadOptions, SearchAnswer, SearchRequest};
 use crate::stages::examples;
@@ -24,7 +25,17 @@ impl Database {
     /// Limits, `unknown_field`, `wrong_vector_kind`, `wrong_dimension`, `not_finite`, `invalid_vector`, `invalid_filter`,
     /// `point_not_found` for [`QueryVector::Like`], and `DeadlineExceeded` unless partial answers are allowed.
     pub async fn search(&self, principal: Principal, request: SearchRequest) -> Result<SearchAnswer> {
-        let fan = self.fan(principal, &request.collection, &request.read)?;
+        let deadline = self.deadline(Instant::now(), &request.read)?;
+        self.search_until(principal, request, deadline).await
+    }
+
+    pub(super) async fn search_until(
+        &self,
+        principal: Principal,
+        request: SearchRequest,
+        deadline: Instant,
+    ) -> Result<SearchAnswer> {
+        let fan = self.fan_until(principal, &request.collection, &request.read, deadline)?;
         let regions = request.read.regions.clone();
         let plan = self.plan(principal, &fan, request).await?;
         let (answer, searched) = coordinator::search(&fan, &plan).await?;
@@ -32,7 +43,8 @@ impl Database {
         Ok(answer)
     }
 
-    /// Many searches over the processor's cores; answers in the order of the requests.
+    /// Many searches over the processor's cores; answers in the order of the requests. The time of each counts from now, not
+    /// from its turn.
     ///
     /// # Errors
     /// That of the first request that failed, and limits over all of them.
@@ -45,13 +57,13 @@ impl Database {
         at_most("the number of searches", requests.len(), MAX_SEARCH_BATCH, split)?;
         let results = requests.iter().map(|r| r.k).fold(0, usize::saturating_add);
         at_most("the number of results of all searches", results, MAX_SEARCH_BATCH_RESULTS, split)?;
-        for request in &requests {
-            check_timeout(request.read.timeout, self.inner.options.default_timeout)?;
-        }
+        let started = Instant::now();
+        let until = |request: SearchRequest| Ok((self.deadline(started, &request.read)?, request));
+        let requests = requests.into_iter().map(until).collect::<Result<Vec<_>>>()?;
         let database = self.clone();
-        let run = move |request| {
+        let run = move |(deadline, request)| {
             let database = database.clone();
-            async move { database.search(principal, request).await }
+            async move { database.search_until(principal, request, deadline).await }
         };
         spread(requests, self.inner.options.search_threads, run).await
     }
@@ -66,12 +78,12 @@ impl Database {
             return Err(QueryError::invalid("not_finite", message));
         }
         check_selection(&fan.schema, &request.selection)?;
-        let filter = checked_filter(request.filter)?;
+        let filter = checked_filter(request.filter, &fan.schema)?;
         let field = vector_field(&fan.schema, &request.field)?;
         // The regions of a request say where to search, not where an example lives or what the frequencies of words are.
         let everywhere = || {
             let read = ReadOptions { regions: Vec::new(), ..request.read.clone() };
-            self.fan(principal, &request.collection, &read)
+            self.fan_until(principal, &request.collection, &read, fan.deadline)
         };
         let (mut vector, without) = match request.query {
             QueryVector::Vector(value) => (admit_query(field, value)?, None),

@@ -4,24 +4,73 @@
 //! the schema alone, not by the run that is asked: a run whose index is not built yet, or is of other options, is read
 //! row by row and gives the same answer.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use engram_index::payload::{FieldPredicate, PayloadPath};
-use engram_index::text::{Analyzer, TextMatch};
+use engram_index::text::TextMatch;
+use engram_storage::point::PointId;
 use engram_storage::schema::CollectionSchema;
 
 use super::ast::{Condition, Filter, MinShould};
+use crate::text_field::analyzer;
 
-/// The same filter with every text condition bound to the text index of its field, if there is one, and every name of a
-/// vector field to that. Without such conditions nothing is copied.
-///
-/// # Errors
-/// `InvalidParameter` for a text of too many words.
-pub fn bind(filter: Arc<Filter>, schema: &CollectionSchema) -> engram_index::Result<Arc<Filter>> {
-    if !needs_schema(&filter) {
-        return Ok(filter);
+/// A filter that is bound to a collection: what a shard is asked with. It is bound once for all shards.
+#[derive(Clone, Debug)]
+pub struct Bound(Arc<Filter>);
+
+impl Bound {
+    /// The same filter with every text condition bound to the text index of its field, if there is one, and every name of
+    /// a vector field to that. Without such conditions nothing is copied.
+    ///
+    /// # Errors
+    /// `InvalidParameter` for a text of too many words.
+    pub fn new(filter: Arc<Filter>, schema: &CollectionSchema) -> engram_index::Result<Self> {
+        if !needs_schema(&filter) {
+            return Ok(Self(filter));
+        }
+        Ok(Self(Arc::new(Binding { schema, inside: None }.filter(&filter)?)))
     }
-    Ok(Arc::new(Binding { schema, inside: None }.filter(&filter)?))
+
+    /// A filter that holds for these points.
+    pub fn ids(ids: Vec<PointId>) -> Self {
+        Self(Arc::new(Filter::only(Condition::HasId(ids))))
+    }
+
+    /// A filter that holds for all but these points.
+    pub fn without_ids(ids: Vec<PointId>) -> Self {
+        Self(Arc::new(Filter { must_not: vec![Condition::HasId(ids)], ..Filter::default() }))
+    }
+
+    /// The filter itself.
+    pub fn into_inner(self) -> Arc<Filter> {
+        self.0
+    }
+
+    /// A filter that holds where both do.
+    pub fn and(&self, other: &Self) -> Self {
+        if self.is_unconstrained() {
+            return other.clone();
+        }
+        if other.is_unconstrained() {
+            return self.clone();
+        }
+        Self(Arc::new(self.as_ref().clone().and(other.as_ref().clone())))
+    }
+}
+
+impl Deref for Bound {
+    type Target = Filter;
+
+    fn deref(&self) -> &Filter {
+        &self.0
+    }
+}
+
+impl AsRef<Filter> for Bound {
+    fn as_ref(&self) -> &Filter {
+        &self.0
+    }
 }
 
 fn needs_schema(filter: &Filter) -> bool {
@@ -90,7 +139,7 @@ impl Binding<'_> {
             }
         };
         match options {
-            Some(options) => text.bound(&Arc::new(Analyzer::new(&options)?)),
+            Some(options) => text.bound(&analyzer(&options)?),
             None => Ok(text.clone()),
         }
     }

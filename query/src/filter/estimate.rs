@@ -81,6 +81,8 @@ impl<S: FilterSource + ?Sized> Counts<'_, S> {
                 }
                 None => (0, self.live),
             },
+            // Nobody waits for better bounds.
+            Condition::HasId(_) if self.source.is_late() => (0, self.live),
             Condition::HasId(ids) => {
                 let deleted = self.source.deleted();
                 let found = |id| self.source.find(id).filter(|row| !deleted.contains(*row));

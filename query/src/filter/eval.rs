@@ -2,16 +2,20 @@
 
 use std::collections::HashSet;
 
+use engram_index::Pace;
 use engram_index::payload::{Matcher, PayloadPath};
 use engram_storage::PointId;
 use serde_json::Value;
 
 use super::ast::{Condition, Filter};
 
+/// What one condition costs beside what it looks at, in nanoseconds or so.
+const TEST_WORK: usize = 50;
+
 impl Filter {
     /// Whether the point `id` with `payload` fulfils this filter. To ask many points, [`Self::compile`] once.
     pub fn matches(&self, id: PointId, payload: &Value) -> bool {
-        self.compile().matches(id, payload)
+        self.compile().matches(id, payload, &Pace::endless())
     }
 
     /// Makes the filter ready for many points.
@@ -52,9 +56,9 @@ pub(super) enum Test<'a> {
 }
 
 impl Compiled<'_> {
-    /// As [`Filter::matches`].
-    pub fn matches(&self, id: PointId, payload: &Value) -> bool {
-        let holds = |test: &Test<'_>| test.matches(id, payload);
+    /// As [`Filter::matches`]; ends without a meaning where `pace` says so.
+    pub fn matches(&self, id: PointId, payload: &Value, pace: &Pace<'_>) -> bool {
+        let holds = |test: &Test<'_>| test.matches(id, payload, pace);
         self.must.iter().all(holds)
             && (self.should.is_empty() || self.should.iter().any(holds))
             && !self.must_not.iter().any(holds)
@@ -79,15 +83,21 @@ impl<'a> Test<'a> {
         conditions.iter().map(Self::new).collect()
     }
 
-    pub fn matches(&self, id: PointId, payload: &Value) -> bool {
+    /// See [`Compiled::matches`].
+    pub fn matches(&self, id: PointId, payload: &Value, pace: &Pace<'_>) -> bool {
+        if !pace.go_on(TEST_WORK) {
+            return false;
+        }
         match self {
-            Self::Field { path, matcher } => matcher.matches(payload, path),
+            Self::Field { path, matcher } => matcher.matches_while(payload, path, pace),
             Self::HasId(ids) => ids.contains(&id),
             Self::HasVector => false,
             Self::Nested { path, filter } => {
-                path.any_value(payload, |element| element.is_object() && filter.matches(id, element))
+                let holds = |element: &Value| element.is_object() && filter.matches(id, element, pace);
+                // A walk over elements ends at the first that holds.
+                path.any_value(payload, |element| pace.is_late() || holds(element))
             }
-            Self::Filter(filter) => filter.matches(id, payload),
+            Self::Filter(filter) => filter.matches(id, payload, pace),
         }
     }
 }

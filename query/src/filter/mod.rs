@@ -14,7 +14,7 @@ mod plan;
 mod validate;
 
 pub use ast::{Condition, Filter, MinShould};
-pub use bind::bind;
+pub use bind::Bound;
 pub use estimate::estimate;
 pub use eval::Compiled;
 pub use plan::{FilterSource, Resolution, ResolveError, resolve};

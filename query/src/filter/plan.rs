@@ -6,6 +6,7 @@
 //! the earlier ones left. What is open at the end is read: each such row's JSON once, and only for conditions that are
 //! open for that row.
 
+use engram_index::Pace;
 use engram_index::payload::{FieldIndex, FieldPredicate, PayloadPath};
 use engram_storage::PointId;
 use engram_storage::point::FieldId;
@@ -47,8 +48,12 @@ pub struct Resolution {
     pub rows_read: u64,
 }
 
-/// Rows that are read between two looks at the clock: about a millisecond.
-const ROWS_BETWEEN_LOOKS: usize = 1_024;
+/// What reading one row costs, and each byte of its payload, in nanoseconds or so.
+const ROW_WORK: usize = 200;
+const BYTE_WORK: usize = 4;
+/// What finding one id costs, and looking for the vector of one row.
+const FIND_WORK: usize = 200;
+const VECTOR_WORK: usize = 10;
 
 /// Failures of resolving a filter; the filter is not to blame.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -77,20 +82,26 @@ pub fn resolve<S: FilterSource + ?Sized>(filter: &Filter, source: &S) -> Result<
     let mut live = RoaringBitmap::new();
     live.insert_range(0..source.rows());
     live -= source.deleted();
-    let group = Group::new(filter, &live, source);
+    let is_late = || source.is_late();
+    let pace = Pace::new(&is_late);
+    let within = Within { source, pace: &pace };
+    let group = Group::new(filter, &live, within);
     let mut matches = group.bounds.sure;
     let mut rows_read = 0;
     let open = group.bounds.possible.unwrap_or(live) - &matches;
     let mut found = Vec::new();
-    for (seen, ordinal) in open.into_iter().enumerate() {
-        if seen.is_multiple_of(ROWS_BETWEEN_LOOKS) && source.is_late() {
-            return Err(ResolveError::Late);
+    for ordinal in open {
+        if !pace.go_on(ROW_WORK) {
+            break;
         }
-        let mut row = Row { ordinal, source, payload: None };
+        let mut row = Row { ordinal, within, payload: None };
         if group.parts.holds(&mut row)? {
             found.push(ordinal);
         }
         rows_read += u64::from(row.payload.is_some());
+    }
+    if pace.is_late() {
+        return Err(ResolveError::Late);
     }
     matches.extend(found);
     Ok(Resolution { matches, rows_read })
@@ -104,10 +115,24 @@ pub(super) fn usable_index<'a, S: FilterSource + ?Sized>(
     source.index(&path.to_string()).filter(|index| index.rows() == source.rows())
 }
 
+/// Rows that are asked, for as long as somebody waits.
+struct Within<'a, S: ?Sized> {
+    source: &'a S,
+    pace: &'a Pace<'a>,
+}
+
+impl<S: ?Sized> Clone for Within<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: ?Sized> Copy for Within<'_, S> {}
+
 /// A row that is being decided.
 struct Row<'a, S: ?Sized> {
     ordinal: u32,
-    source: &'a S,
+    within: Within<'a, S>,
     payload: Option<Value>,
 }
 
@@ -117,14 +142,15 @@ impl<S: FilterSource + ?Sized> Row<'_, S> {
             Some(payload) => payload,
             None => self.read()?,
         };
-        let holds = test.matches(self.source.id(self.ordinal), &payload);
+        let Within { source, pace } = self.within;
+        let holds = test.matches(source.id(self.ordinal), &payload, pace);
         self.payload = Some(payload);
         Ok(holds)
     }
 
     fn read(&self) -> Result<Value, ResolveError> {
-        let bytes = self.source.payload(self.ordinal);
-        if bytes.is_empty() {
+        let bytes = self.within.source.payload(self.ordinal);
+        if bytes.is_empty() || !self.within.pace.go_on(bytes.len().saturating_mul(BYTE_WORK)) {
             return Ok(Value::Object(serde_json::Map::new()));
         }
         serde_json::from_slice(bytes)
@@ -169,7 +195,21 @@ struct Group<'a> {
 
 impl<'a> Node<'a> {
     /// Finds out about the rows of `within` what indexes tell.
-    fn new<S: FilterSource + ?Sized>(condition: &'a Condition, within: &RoaringBitmap, source: &S) -> Self {
+    fn new<S: FilterSource + ?Sized>(
+        condition: &'a Condition,
+        within: &RoaringBitmap,
+        of: Within<'_, S>,
+    ) -> Self {
+        let Within { source, pace } = of;
+        let work = match condition {
+            Condition::HasId(ids) => ids.len().saturating_mul(FIND_WORK),
+            Condition::HasVector { .. } => (within.len() as usize).saturating_mul(VECTOR_WORK),
+            // An index may have to gather anything.
+            _ => usize::MAX,
+        };
+        if !pace.go_on(work) {
+            return Self { bounds: Bounds::default(), kind: Kind::Group(Box::default()) };
+        }
         let bounds = match condition {
             Condition::Field { path, predicate } => field_bounds(path, predicate, within, source),
             Condition::HasId(ids) => {
@@ -183,7 +223,7 @@ impl<'a> Node<'a> {
             }
             Condition::Nested { .. } => Bounds::default(),
             Condition::Filter(filter) => {
-                let group = Group::new(filter, within, source);
+                let group = Group::new(filter, within, of);
                 return Self { bounds: group.bounds, kind: Kind::Group(Box::new(group.parts)) };
             }
         };
@@ -222,29 +262,30 @@ fn field_bounds<S: FilterSource + ?Sized>(
 }
 
 impl<'a> Group<'a> {
-    fn new<S: FilterSource + ?Sized>(filter: &'a Filter, within: &RoaringBitmap, source: &S) -> Self {
+    fn new<S: FilterSource + ?Sized>(filter: &'a Filter, within: &RoaringBitmap, of: Within<'_, S>) -> Self {
+        let source = of.source;
         let mut group = Self { bounds: Bounds::default(), parts: Parts::default() };
         // Rows that are left, and among them those that fulfil everything so far.
         let mut left = Left { possible: within.clone(), sure: within.clone() };
         let mut must: Vec<&Condition> = filter.must.iter().collect();
-        must.sort_by_cached_key(|c| cost(c, source));
+        must.sort_by_cached_key(|c| cost(c, of));
         for condition in must {
-            let node = Node::new(condition, &left.possible, source);
+            let node = Node::new(condition, &left.possible, of);
             left.must(&node.bounds);
             group.parts.must.push(node);
         }
         if !filter.should.is_empty() {
-            let nodes = Self::nodes(&filter.should, &left.possible, source);
+            let nodes = Self::nodes(&filter.should, &left.possible, of);
             left.at_least(&nodes, 1, source.rows());
             group.parts.should = nodes;
         }
         for condition in &filter.must_not {
-            let node = Node::new(condition, &left.possible, source);
+            let node = Node::new(condition, &left.possible, of);
             left.must_not(&node.bounds);
             group.parts.must_not.push(node);
         }
         if let Some(counted) = &filter.min_should {
-            let nodes = Self::nodes(&counted.conditions, &left.possible, source);
+            let nodes = Self::nodes(&counted.conditions, &left.possible, of);
             left.at_least(&nodes, counted.min_count, source.rows());
             group.parts.min_should = Some((nodes, counted.min_count));
         }
@@ -255,17 +296,21 @@ impl<'a> Group<'a> {
     fn nodes<S: FilterSource + ?Sized>(
         conditions: &'a [Condition],
         within: &RoaringBitmap,
-        source: &S,
+        of: Within<'_, S>,
     ) -> Vec<Node<'a>> {
         let mut sorted: Vec<&Condition> = conditions.iter().collect();
         // The order is that in which open rows are asked, too: what an index has decided comes before what is read.
-        sorted.sort_by_cached_key(|c| cost(c, source));
-        sorted.into_iter().map(|c| Node::new(c, within, source)).collect()
+        sorted.sort_by_cached_key(|c| cost(c, of));
+        sorted.into_iter().map(|c| Node::new(c, within, of)).collect()
     }
 }
 
 /// Order of work: few rows first, what only JSON can tell last.
-fn cost<S: FilterSource + ?Sized>(condition: &Condition, source: &S) -> (bool, u64) {
+fn cost<S: FilterSource + ?Sized>(condition: &Condition, of: Within<'_, S>) -> (bool, u64) {
+    let source = of.source;
+    if !of.pace.look() {
+        return (false, 0);
+    }
     let unknown = match condition {
         Condition::Field { path, .. } => usable_index(source, path).is_none(),
         Condition::Nested { .. } => true,

@@ -1,11 +1,12 @@
 //! The values of one field of a run, compared with examples.
 
+use engram_index::Pace;
 use engram_index::vector::kernel::Kernel;
 use engram_index::vector::{MultiSet, SparseIndex, VectorSet, VectorValue};
 use engram_storage::point::FieldId;
 use engram_storage::segment::run::Run;
 
-use crate::stages::likeness::similarity;
+use crate::stages::likeness::{BYTES_A_NANOSECOND, similarity};
 use crate::stages::rank_by::Preference;
 
 /// The values of a field, of whichever kind it is.
@@ -45,13 +46,16 @@ impl<'a> Compared<'a> {
         }
     }
 
-    /// How well a row fits the examples, which are values of this field; `None` where it has no value.
-    pub fn score(&self, ordinal: u32, preference: &Preference) -> Option<f32> {
+    /// How well a row fits the examples, which are values of this field; `None` where it has no value. Ends without a
+    /// meaning where `pace` says so.
+    pub fn score(&self, ordinal: u32, preference: &Preference, pace: &Pace<'_>) -> Option<f32> {
         match self {
             Self::Dense(set, kernel) => {
                 let vector = set.rows().get(set.position(ordinal)?);
                 let like = |example: &VectorValue| {
-                    example.as_dense().map_or(0.0, |e| similarity(set.metric(), kernel.distance(e, vector)))
+                    let in_time =
+                        example.as_dense().filter(|_| pace.go_on(4 * set.dimension() / BYTES_A_NANOSECOND));
+                    in_time.map_or(0.0, |e| similarity(set.metric(), kernel.distance(e, vector)))
                 };
                 Some(preference.score(like))
             }
@@ -59,15 +63,19 @@ impl<'a> Compared<'a> {
                 let row = index.vector(ordinal)?;
                 let like = |example: &VectorValue| match example {
                     // Without a common component it is neither like nor unlike.
-                    VectorValue::Sparse(example) => row.dot(example.into()).unwrap_or(0.0),
-                    VectorValue::Dense(_) | VectorValue::Multi(_) => 0.0,
+                    VectorValue::Sparse(example) if pace.go_on(example.indices.len()) => {
+                        row.dot(example.into()).unwrap_or(0.0)
+                    }
+                    _ => 0.0,
                 };
                 Some(preference.score(like))
             }
             Self::Multi(set) => {
                 let position = set.ordinals().position(ordinal)?;
                 let like = |example: &VectorValue| match example {
-                    VectorValue::Multi(example) => similarity(set.metric(), set.distance(example, position)),
+                    VectorValue::Multi(example) => {
+                        similarity(set.metric(), set.distance(example, position, pace))
+                    }
                     VectorValue::Dense(_) | VectorValue::Sparse(_) => 0.0,
                 };
                 Some(preference.score(like))

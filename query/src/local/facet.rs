@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use engram_index::Pace;
 use engram_index::payload::{FieldIndex, IndexedValue, PayloadIndexKind, Scalar, Values};
 use engram_storage::shard::{RunView, ShardSnapshot};
 use roaring::RoaringBitmap;
 
-use super::compute::{Work, check_deadline};
-use super::keys::{payload, scalars};
-use super::read::{PROJECT_WORK, ROWS_PER_DEADLINE_CHECK};
+use super::compute::{Work, after, check_deadline, spend};
+use super::keys::{parse_work, payload, scalars};
+use super::read::{PROJECT_WORK, VALUES_PER_DEADLINE_CHECK};
 use super::rows::{Rows, Visibility};
 use super::search::FILTER_WORK;
 use crate::error::Result;
@@ -59,7 +60,7 @@ impl FacetJob {
         self.by_payload(view, &others, counts)?;
         let rows = rows - others;
         for rank in 0..values.len() {
-            if rank.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
+            if rank.is_multiple_of(VALUES_PER_DEADLINE_CHECK) {
                 check_deadline(self.request.scope.deadline)?;
             }
             let count = values.rows(rank).count_in(&rows);
@@ -73,10 +74,10 @@ impl FacetJob {
     }
 
     fn by_payload(&self, view: &RunView, rows: &RoaringBitmap, counts: &mut Counts) -> Result<()> {
-        for (i, ordinal) in rows.iter().enumerate() {
-            if i.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
-                check_deadline(self.request.scope.deadline)?;
-            }
+        let late = after(self.request.scope.deadline);
+        let pace = Pace::new(&late);
+        for ordinal in rows {
+            spend(&pace, parse_work(view.run.payload(ordinal)))?;
             for value in scalars(&payload(view, ordinal)?, &self.request.path) {
                 counts.add(value, 1)?;
             }

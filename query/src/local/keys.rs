@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use engram_index::Pace;
 use engram_index::payload::{PayloadPath, Scalar, canonical_keyword};
 use engram_storage::StorageError;
 use engram_storage::point::PointId;
 use engram_storage::shard::{RunView, ShardSnapshot};
 use serde_json::Value;
 
-use super::compute::{Work, check_deadline};
-use super::read::{FIND_WORK, PROJECT_WORK, ROWS_PER_DEADLINE_CHECK};
+use super::compute::{Work, after, spend};
+use super::read::{FIND_WORK, PROJECT_WORK};
 use super::rows::{Place, Visibility, locate};
 use crate::error::Result;
 use crate::searcher::ShardKeysRequest;
@@ -31,13 +32,14 @@ impl KeysJob {
     /// The points that are there with their values as they are stored, each value once.
     pub fn run(&self) -> Result<Vec<(PointId, Vec<Scalar>)>> {
         let mut found = Vec::with_capacity(self.request.ids.len());
-        for (i, id) in self.request.ids.iter().enumerate() {
-            if i.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
-                check_deadline(self.request.scope.deadline)?;
-            }
+        let late = after(self.request.scope.deadline);
+        let pace = Pace::new(&late);
+        for id in &self.request.ids {
+            spend(&pace, FIND_WORK)?;
             let Some(Place { run, ordinal }) = locate(&self.snapshot, id) else { continue };
             let view = &self.snapshot.runs[run];
             if self.shown.shows(&view.run.meta(ordinal)) {
+                spend(&pace, parse_work(view.run.payload(ordinal)))?;
                 let mut keys = stored(&payload(view, ordinal)?, &self.request.path);
                 keys.retain(|key| !matches!(key, Scalar::Bool(_)));
                 // Spellings of one UUID are one value.
@@ -48,6 +50,11 @@ impl KeysJob {
         }
         Ok(found)
     }
+}
+
+/// What parsing a payload and looking at its values costs, in nanoseconds or so.
+pub(super) fn parse_work(payload: &[u8]) -> usize {
+    payload.len().saturating_mul(8).saturating_add(500)
 }
 
 /// The payload of a row.

@@ -11,7 +11,7 @@ use engram_storage::schema::ShardKey;
 use engram_storage::shard::ShardSnapshot;
 
 use crate::error::{QueryError, Result};
-use crate::filter::{Filter, bind};
+use crate::filter::Bound;
 use crate::recall::Searched;
 use crate::request::StoredPoint;
 use crate::searcher::{
@@ -34,7 +34,7 @@ mod search;
 mod sparse;
 mod text;
 
-pub(crate) use compute::{Compute, Work, check_deadline};
+pub(crate) use compute::{Compute, Work, after, spend};
 use facet::FacetJob;
 use keys::KeysJob;
 pub(crate) use keys::canonical;
@@ -45,8 +45,7 @@ pub(crate) use recheck::Rechecked;
 use rows::{Place, Visibility};
 use search::{Placed, SearchJob};
 use sparse::FrequencyJob;
-pub(crate) use text::no_text_index;
-use text::{TextField, TextSearchJob, TextStatisticsJob};
+use text::{TextSearchJob, TextStatisticsJob};
 
 /// Searches shards that this process holds.
 ///
@@ -98,16 +97,12 @@ impl LocalSearcher {
     }
 
     /// Ids and versions of all matching points of a shard: what a write by filter is resolved with.
-    pub(crate) async fn versions(
-        &self,
-        scope: ShardScope,
-        filter: Arc<Filter>,
-    ) -> Result<Vec<(PointId, u64)>> {
+    pub(crate) async fn versions(&self, scope: ShardScope, filter: Bound) -> Result<Vec<(PointId, u64)>> {
         let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(Vec::new()) };
         let shown = self.shown(&scope);
-        let filter = bind(filter, &scope.schema)?;
+        let deadline = scope.deadline;
         let job = VersionsJob { snapshot, shown, scope, filter };
-        self.compute.run(job.work(), 1, move |_| job.run()).await
+        self.compute.run(job.work(), (1, deadline), move |_| job.run()).await
     }
 
     /// Whether no request waits for a shard now.
@@ -120,12 +115,11 @@ impl LocalSearcher {
     /// raised, and at the deadline.
     pub(crate) async fn recheck(
         &self,
-        mut request: ShardSearchRequest,
+        request: ShardSearchRequest,
         stop: Arc<AtomicBool>,
     ) -> Result<Rechecked> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Rechecked::default()) };
         let shown = self.shown(&request.scope);
-        request.filter = bound(request.filter, &request.scope)?;
         let search = SearchJob { snapshot, shown, request };
         let job = RecheckJob { search, compute: self.compute.clone(), stop };
         // Not on the search pool: requests must never wait behind it.
@@ -164,11 +158,6 @@ fn held<'a>(pin: &'a Pin, shard: &ShardKey) -> Option<&'a Held> {
     pin.0.as_ref()?.downcast_ref::<Held>().filter(|held| held.snapshot.key == *shard)
 }
 
-/// A filter whose text conditions know the text indexes of the collection.
-fn bound(filter: Option<Arc<Filter>>, scope: &ShardScope) -> Result<Option<Arc<Filter>>> {
-    Ok(filter.map(|filter| bind(filter, &scope.schema)).transpose()?)
-}
-
 /// What was found, with the state it was found in.
 fn hits(
     found: Vec<Placed>,
@@ -186,44 +175,43 @@ fn hits(
 
 #[async_trait]
 impl ShardSearcher for LocalSearcher {
-    async fn search(&self, mut request: ShardSearchRequest) -> Result<ShardHits> {
+    async fn search(&self, request: ShardSearchRequest) -> Result<ShardHits> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(ShardHits::default()) };
         let shown = self.shown(&request.scope);
-        let shards = request.shards;
-        request.filter = bound(request.filter, &request.scope)?;
+        let (shards, deadline) = (request.shards, request.scope.deadline);
         let job = SearchJob { snapshot: snapshot.clone(), shown, request };
-        let (found, searched) = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
+        let (found, searched) =
+            self.compute.run(job.work(), (shards, deadline), move |on_pool| job.run(on_pool)).await?;
         Ok(hits(found, searched, snapshot, shown))
     }
 
     async fn text_statistics(&self, request: ShardTextStatisticsRequest) -> Result<ShardTextStatistics> {
         let ShardTextStatisticsRequest { scope, field, words, shards } = request;
-        let field = TextField::new(&scope.schema, &field)?;
+        let deadline = scope.deadline;
         let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(ShardTextStatistics::default()) };
         let shown = self.shown(&scope);
         let job = TextStatisticsJob { snapshot: snapshot.clone(), shown, field, words };
-        let statistics = self.compute.run(job.work(), shards, move |_| job.run()).await?;
+        let statistics = self.compute.run(job.work(), (shards, deadline), move |_| job.run()).await?;
         let held = Held { snapshot, shown, places: Arc::default() };
         Ok(ShardTextStatistics { statistics, pin: Pin(Some(Arc::new(held))) })
     }
 
-    async fn search_text(&self, mut request: ShardTextRequest) -> Result<ShardHits> {
-        let field = TextField::new(&request.scope.schema, &request.field)?;
+    async fn search_text(&self, request: ShardTextRequest) -> Result<ShardHits> {
         let Some((snapshot, shown)) = self.pinned(&request.pin, &request.scope).await? else {
             return Ok(ShardHits::default());
         };
-        request.filter = bound(request.filter, &request.scope)?;
-        let shards = request.shards;
-        let job = TextSearchJob { snapshot: snapshot.clone(), shown, field, request };
-        let found = self.compute.run(job.work(), shards, move |_| job.run()).await?;
+        let (shards, deadline) = (request.shards, request.scope.deadline);
+        let job = TextSearchJob { snapshot: snapshot.clone(), shown, request };
+        let found = self.compute.run(job.work(), (shards, deadline), move |_| job.run()).await?;
         Ok(hits(found, Searched::default(), snapshot, shown))
     }
 
     async fn frequencies(&self, request: FrequencyRequest) -> Result<Frequencies> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Frequencies::default()) };
         let shown = self.shown(&request.scope);
+        let deadline = request.scope.deadline;
         let job = FrequencyJob { snapshot, shown, request };
-        self.compute.run(job.work(), 1, move |_| job.run()).await
+        self.compute.run(job.work(), (1, deadline), move |_| job.run()).await
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<StoredPoint>> {
@@ -235,24 +223,25 @@ impl ShardSearcher for LocalSearcher {
                 None => return Ok(Vec::new()),
             },
         };
+        let deadline = scope.deadline;
         let job = FetchJob { snapshot, shown, scope, ids, selection, places };
-        self.compute.run(job.work(), 1, move |_| job.run()).await
+        self.compute.run(job.work(), (1, deadline), move |_| job.run()).await
     }
 
     async fn scroll(&self, request: ShardScrollRequest) -> Result<Vec<StoredPoint>> {
         let ShardScrollRequest { scope, filter, from, limit, selection } = request;
-        let filter = bound(filter, &scope)?;
         let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(Vec::new()) };
         let shown = self.shown(&scope);
+        let deadline = scope.deadline;
         let job = ScrollJob { snapshot, shown, scope, filter, from, limit, selection };
-        self.compute.run(job.work(), 1, move |_| job.run()).await
+        self.compute.run(job.work(), (1, deadline), move |_| job.run()).await
     }
 
-    async fn count(&self, scope: ShardScope, filter: Option<Arc<Filter>>) -> Result<u64> {
+    async fn count(&self, scope: ShardScope, filter: Option<Bound>) -> Result<u64> {
         let Some(snapshot) = self.snapshot(&scope).await? else { return Ok(0) };
-        let (shown, filter) = (self.shown(&scope), bound(filter, &scope)?);
+        let (shown, deadline) = (self.shown(&scope), scope.deadline);
         let job = CountJob { snapshot, shown, scope, filter };
-        self.compute.run(job.work(), 1, move |_| job.run()).await
+        self.compute.run(job.work(), (1, deadline), move |_| job.run()).await
     }
 
     async fn hold(&self, scope: ShardScope) -> Result<Pin> {
@@ -261,30 +250,30 @@ impl ShardSearcher for LocalSearcher {
         Ok(Pin(Some(Arc::new(held))))
     }
 
-    async fn rank_by(&self, mut request: ShardRankRequest) -> Result<ShardRanked> {
+    async fn rank_by(&self, request: ShardRankRequest) -> Result<ShardRanked> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else {
             return Ok(ShardRanked::default());
         };
         let shown = self.shown(&request.scope);
-        let (served, shards) = (snapshot.applied, request.shards);
-        request.filter = bound(request.filter, &request.scope)?;
+        let (served, shards, deadline) = (snapshot.applied, request.shards, request.scope.deadline);
         let job = RankJob { snapshot, shown, request };
-        let rows = self.compute.run(job.work(), shards, move |on_pool| job.run(on_pool)).await?;
+        let rows = self.compute.run(job.work(), (shards, deadline), move |on_pool| job.run(on_pool)).await?;
         Ok(ShardRanked { rows, served })
     }
 
-    async fn facet(&self, mut request: ShardFacetRequest) -> Result<Vec<(Scalar, u64)>> {
+    async fn facet(&self, request: ShardFacetRequest) -> Result<Vec<(Scalar, u64)>> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Vec::new()) };
         let shown = self.shown(&request.scope);
-        request.filter = bound(request.filter, &request.scope)?;
+        let deadline = request.scope.deadline;
         let job = FacetJob { snapshot, shown, request };
-        self.compute.run(job.work(), 1, move |_| job.run()).await
+        self.compute.run(job.work(), (1, deadline), move |_| job.run()).await
     }
 
     async fn keys(&self, request: ShardKeysRequest) -> Result<Vec<(PointId, Vec<Scalar>)>> {
         let Some(snapshot) = self.snapshot(&request.scope).await? else { return Ok(Vec::new()) };
         let shown = self.shown(&request.scope);
+        let deadline = request.scope.deadline;
         let job = KeysJob { snapshot, shown, request };
-        self.compute.run(job.work(), 1, move |_| job.run()).await
+        self.compute.run(job.work(), (1, deadline), move |_| job.run()).await
     }
 }

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::time::Instant;
 
 use engram_index::vector::{MultiSet, MultiVector, Neighbor};
-use engram_index::{Mask, Result as IndexResult};
+use engram_index::{Mask, Pace, Result as IndexResult};
 use engram_storage::point::FieldId;
 use engram_storage::shard::RunView;
 use rayon::prelude::*;
 
-use super::compute::check_deadline;
+use super::compute::{after, spend};
 use crate::error::Result;
 
 /// Multiply-adds between two looks at the clock: about ten milliseconds.
@@ -48,8 +48,11 @@ impl Scan<'_> {
     }
 
     fn piece(&self, set: &MultiSet, piece: Range<usize>) -> Result<Vec<Neighbor>> {
-        check_deadline(self.deadline)?;
-        let found: IndexResult<_> = set.scan(self.query, self.k, self.mask, piece);
+        let late = after(self.deadline);
+        let pace = Pace::new(&late);
+        spend(&pace, usize::MAX)?;
+        let found: IndexResult<_> = set.scan(self.query, self.k, self.mask, (piece, &pace));
+        spend(&pace, 0)?;
         Ok(found?)
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use engram_index::Pace;
 use engram_index::payload::{IndexedValue, PayloadIndexKind, Scalar};
 use engram_storage::point::{FieldId, PointId};
 use engram_storage::shard::{RunView, ShardSnapshot};
@@ -14,9 +15,9 @@ use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use super::compared::Compared;
-use super::compute::{Work, check_deadline};
-use super::keys::payload;
-use super::read::{FIND_WORK, PROJECT_WORK, ROWS_PER_DEADLINE_CHECK};
+use super::compute::{Work, after, check_deadline, spend};
+use super::keys::{parse_work, payload};
+use super::read::{FIND_WORK, PROJECT_WORK, VALUES_PER_DEADLINE_CHECK};
 use super::rows::{Place, Rows, Visibility, locate, page};
 use super::search::FILTER_WORK;
 use crate::error::Result;
@@ -192,13 +193,14 @@ impl RankJob {
     ) -> Result<Vec<RankedRow>> {
         let Some(column) = Compared::of(&view.run, field) else { return Ok(Vec::new()) };
         let mut first = self.first();
-        for (i, ordinal) in rows.iter().enumerate() {
-            if i.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
-                check_deadline(self.request.scope.deadline)?;
-            }
-            let Some(score) = column.score(ordinal, preference) else { continue };
+        let late = after(self.request.scope.deadline);
+        let pace = Pace::new(&late);
+        for ordinal in rows {
+            spend(&pace, 1)?;
+            let Some(score) = column.score(ordinal, preference, &pace) else { continue };
             first.offer(RankedRow { score, ..row(view, ordinal) });
         }
+        spend(&pace, 0)?;
         Ok(first.rows())
     }
 
@@ -219,7 +221,7 @@ impl RankJob {
         let rows = rows - others;
         let mut found = 0;
         for step in 0..values.len() {
-            if step.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
+            if step.is_multiple_of(VALUES_PER_DEADLINE_CHECK) {
                 check_deadline(self.request.scope.deadline)?;
             }
             let rank = if order.descending { values.len() - 1 - step } else { step };
@@ -244,10 +246,10 @@ impl RankJob {
         rows: &RoaringBitmap,
         first: &mut First<'_>,
     ) -> Result<()> {
-        for (i, ordinal) in rows.iter().enumerate() {
-            if i.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
-                check_deadline(self.request.scope.deadline)?;
-            }
+        let late = after(self.request.scope.deadline);
+        let pace = Pace::new(&late);
+        for ordinal in rows {
+            spend(&pace, parse_work(view.run.payload(ordinal)))?;
             let payload = payload(view, ordinal)?;
             let mut values: Vec<OrderValue> =
                 order.path.values(&payload).into_iter().filter_map(OrderValue::of).collect();
@@ -266,19 +268,22 @@ impl RankJob {
         let mut points: Vec<_> = rescoring.scores.iter().filter(|(id, _)| here(id)).collect();
         // Which point an error names must not depend on chance.
         points.sort_unstable_by_key(|(id, _)| **id);
-        let scorer = Scorer::new(&rescoring.formula);
+        let late = after(self.request.scope.deadline);
+        let pace = Pace::new(&late);
+        let scorer = Scorer::new(&rescoring.formula, &pace);
         let mut first = self.first();
-        for (i, (id, scores)) in points.into_iter().enumerate() {
-            if i.is_multiple_of(ROWS_PER_DEADLINE_CHECK) {
-                check_deadline(self.request.scope.deadline)?;
-            }
+        for (id, scores) in points {
+            spend(&pace, FIND_WORK)?;
             let Some(Place { run, ordinal }) = locate(&self.snapshot, id) else { continue };
             let view = &self.snapshot.runs[run];
             if !self.shown.shows(&view.run.meta(ordinal)) {
                 continue;
             }
-            let score = scorer.score(*id, scores, view.run.payload(ordinal))?;
-            first.offer(RankedRow { score, ..row(view, ordinal) });
+            spend(&pace, parse_work(view.run.payload(ordinal)))?;
+            let score = scorer.score(*id, scores, view.run.payload(ordinal));
+            // What it says late has no meaning, errors neither.
+            spend(&pace, 0)?;
+            first.offer(RankedRow { score: score?, ..row(view, ordinal) });
         }
         Ok(first.rows())
     }

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use engram_index::Pace;
 use engram_storage::point::{FieldId, PointId};
 use engram_storage::schema::RegionName;
 use engram_storage::segment::run::Run;
 use engram_storage::shard::ShardSnapshot;
 
-use super::compute::{Work, check_deadline};
+use super::compute::{Work, after, check_deadline, spend};
+use super::keys::parse_work;
 use super::rows::{Place, Rows, Visibility, locate, page};
 use super::search::FILTER_WORK;
 use crate::error::Result;
-use crate::filter::Filter;
+use crate::filter::Bound;
 use crate::payload::Projection;
 use crate::request::{AnswerBudget, Selection, StoredPoint};
 use crate::searcher::ShardScope;
@@ -22,8 +24,8 @@ pub(super) const FIND_WORK: usize = 300;
 const COPY_WORK: usize = 500;
 /// What parsing and printing one payload costs.
 pub(super) const PROJECT_WORK: usize = 20_000;
-/// Rows between two looks at the clock.
-pub(super) const ROWS_PER_DEADLINE_CHECK: usize = 256;
+/// Values of an index between two looks at the clock.
+pub(super) const VALUES_PER_DEADLINE_CHECK: usize = 256;
 
 /// A selection, made ready for many points.
 struct Shape {
@@ -102,13 +104,14 @@ impl FetchJob {
     pub fn run(&self) -> Result<Vec<StoredPoint>> {
         let shape = Shape::new(&self.scope, &self.selection)?;
         let mut points = Vec::with_capacity(self.ids.len());
-        for (i, id) in self.ids.iter().enumerate() {
-            if i % ROWS_PER_DEADLINE_CHECK == 0 {
-                check_deadline(self.scope.deadline)?;
-            }
+        let late = after(self.scope.deadline);
+        let pace = Pace::new(&late);
+        for id in &self.ids {
+            spend(&pace, FIND_WORK)?;
             let Some(Place { run, ordinal }) = self.place(id) else { continue };
             let run = &self.snapshot.runs[run].run;
             if self.shown.shows(&run.meta(ordinal)) {
+                spend(&pace, parse_work(run.payload(ordinal)))?;
                 points.push(shape.point(run, ordinal)?);
             }
         }
@@ -131,7 +134,7 @@ pub(super) struct ScrollJob {
     pub snapshot: Arc<ShardSnapshot>,
     pub shown: Visibility,
     pub scope: ShardScope,
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     pub from: Option<PointId>,
     pub limit: usize,
     pub selection: Arc<Selection>,
@@ -160,11 +163,12 @@ impl ScrollJob {
         rows.sort_unstable();
         rows.truncate(self.limit);
         let mut points = Vec::with_capacity(rows.len());
-        for (i, (_, run, ordinal)) in rows.into_iter().enumerate() {
-            if i % ROWS_PER_DEADLINE_CHECK == 0 {
-                check_deadline(self.scope.deadline)?;
-            }
-            points.push(shape.point(&self.snapshot.runs[run].run, ordinal)?);
+        let late = after(self.scope.deadline);
+        let pace = Pace::new(&late);
+        for (_, run, ordinal) in rows {
+            let run = &self.snapshot.runs[run].run;
+            spend(&pace, parse_work(run.payload(ordinal)))?;
+            points.push(shape.point(run, ordinal)?);
         }
         Ok(points)
     }
@@ -175,7 +179,7 @@ pub(super) struct CountJob {
     pub snapshot: Arc<ShardSnapshot>,
     pub shown: Visibility,
     pub scope: ShardScope,
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
 }
 
 impl CountJob {
@@ -201,7 +205,7 @@ pub(super) struct VersionsJob {
     pub snapshot: Arc<ShardSnapshot>,
     pub shown: Visibility,
     pub scope: ShardScope,
-    pub filter: Arc<Filter>,
+    pub filter: Bound,
 }
 
 impl VersionsJob {

@@ -5,54 +5,38 @@
 
 use std::sync::Arc;
 
-use engram_index::payload::PayloadPath;
-use engram_index::text::{Analyzer, TextIndex, TextStatistics, WordCounts};
+use engram_index::Pace;
+use engram_index::text::{TextIndex, TextStatistics, WordCounts};
 use engram_storage::StorageError;
-use engram_storage::schema::CollectionSchema;
 use engram_storage::segment::run::Run;
 use engram_storage::shard::{RunView, ShardSnapshot};
 use roaring::RoaringBitmap;
 use serde_json::Value;
 
-use super::compute::{Work, check_deadline};
+use super::compute::{Work, after, check_deadline, spend};
 use super::rows::{Place, Rows, Visibility, gone};
 use super::search::{FILTER_WORK, Placed, hit};
-use crate::error::{QueryError, Result};
+use crate::error::Result;
 use crate::filter::Filter;
 use crate::merge::by_distance;
 use crate::searcher::ShardTextRequest;
+use crate::text_field::TextField;
 use engram_index::vector::Neighbor;
 
 /// What going over one row of a posting list costs, in multiply-adds.
 const POSTING_WORK: usize = 16;
 /// What parsing one payload and splitting its text costs.
 const READ_WORK: usize = 20_000;
-/// Rows that are read between two looks at the clock.
-const ROWS_PER_DEADLINE_CHECK: usize = 256;
+/// What reading one row costs, and each byte of its payload, in nanoseconds or so.
+const ROW_WORK: usize = 500;
+const BYTE_WORK: usize = 16;
 
-/// A field with a text index, as the collection defines it.
-pub(super) struct TextField {
-    name: String,
-    path: PayloadPath,
-    analyzer: Analyzer,
-}
-
+/// How a field is searched.
 impl TextField {
-    /// The field of this dotted path.
-    ///
-    /// # Errors
-    /// `no_text_index` where the collection has none over it.
-    pub fn new(schema: &CollectionSchema, field: &str) -> Result<Self> {
-        let path = PayloadPath::parse(field)?;
-        let name = path.to_string();
-        let options = schema.text_options(&name).ok_or_else(|| no_text_index(schema, &name))?;
-        Ok(Self { analyzer: Analyzer::new(&options)?, name, path })
-    }
-
     /// The index of a run, if it is of the collection's options and has all its rows.
     fn index<'r>(&self, run: &'r Run) -> Option<&'r TextIndex> {
-        let index = run.payload_index(&self.name)?.text()?;
-        (index.options() == self.analyzer.options() && index.rows() as usize == run.len()).then_some(index)
+        let index = run.payload_index(self.name())?.text()?;
+        (index.options() == self.analyzer().options() && index.rows() as usize == run.len()).then_some(index)
     }
 
     fn work(&self, view: &RunView, words: usize) -> usize {
@@ -69,46 +53,45 @@ impl TextField {
         counts: &mut WordCounts,
         mut each: impl FnMut(u32, &WordCounts),
     ) -> Result<()> {
-        for (seen, row) in rows.iter().enumerate() {
-            if seen % ROWS_PER_DEADLINE_CHECK == 0 {
-                check_deadline(shown.deadline)?;
-            }
+        let late = after(shown.deadline);
+        let pace = Pace::new(&late);
+        for row in rows {
             let payload = run.payload(row);
+            spend(&pace, payload.len().saturating_mul(BYTE_WORK).saturating_add(ROW_WORK))?;
             if payload.is_empty() {
                 continue;
             }
             let payload: Value = serde_json::from_slice(payload)
                 .map_err(|e| StorageError::corrupt("payload", format!("row {row}: {e}")))?;
-            counts.count(&self.analyzer, self.path.strings(&payload));
+            counts.count(self.analyzer(), self.path().strings(&payload));
             each(row, counts);
         }
         Ok(())
     }
 }
 
-/// The error of a text search of a field without a text index.
-pub(crate) fn no_text_index(schema: &CollectionSchema, field: &str) -> QueryError {
-    let message = format!(
-        "field {field:?} of collection {:?} has no text index: create a payload index of kind text over it",
-        schema.name
-    );
-    QueryError::invalid("no_text_index", message)
-}
-
 /// Counts words.
 pub(super) struct TextStatisticsJob {
     pub snapshot: Arc<ShardSnapshot>,
     pub shown: Visibility,
-    pub field: TextField,
+    pub field: Arc<TextField>,
     pub words: Arc<[String]>,
 }
 
 impl TextStatisticsJob {
     /// Estimated work.
     pub fn work(&self) -> Work {
-        // With an index only rows that are gone are looked up.
         let of = |view: &RunView| match self.field.index(&view.run) {
-            Some(_) => (view.dead.len() as usize).saturating_mul(self.words.len() * POSTING_WORK),
+            // Only rows that are gone are looked up; to know which ones are hidden all rows may have to be looked at.
+            Some(_) => {
+                let hidden = if view.run.may_hide(self.shown.created_before, self.shown.now) {
+                    view.run.len()
+                } else {
+                    0
+                };
+                let gone = hidden.max(view.dead.len() as usize);
+                gone.saturating_mul(self.words.len() * POSTING_WORK)
+            }
             None => self.field.work(view, 0),
         };
         Work(self.snapshot.runs.iter().map(of).fold(0, usize::saturating_add))
@@ -137,7 +120,6 @@ impl TextStatisticsJob {
 pub(super) struct TextSearchJob {
     pub snapshot: Arc<ShardSnapshot>,
     pub shown: Visibility,
-    pub field: TextField,
     pub request: ShardTextRequest,
 }
 
@@ -146,7 +128,7 @@ impl TextSearchJob {
     pub fn work(&self) -> Work {
         let of = |view: &RunView| {
             let filter = if self.request.filter.is_some() { view.run.len() * FILTER_WORK } else { 0 };
-            filter.saturating_add(self.field.work(view, self.request.words.len()))
+            filter.saturating_add(self.request.field.work(view, self.request.words.len()))
         };
         Work(self.snapshot.runs.iter().map(of).fold(0, usize::saturating_add))
     }
@@ -157,7 +139,7 @@ impl TextSearchJob {
         for (run, view) in self.snapshot.runs.iter().enumerate() {
             check_deadline(self.request.scope.deadline)?;
             let rows = Rows::of(view, &self.shown, self.filter())?;
-            let found = match self.field.index(&view.run) {
+            let found = match self.request.field.index(&view.run) {
                 Some(index) => index.search(
                     &self.request.words,
                     self.request.average_length,
@@ -186,7 +168,7 @@ impl TextSearchJob {
         let mut counts = WordCounts::new(words.iter().map(|word| word.word.as_str()));
         let rows = rows.part(0..u32::try_from(view.run.len()).unwrap_or(u32::MAX));
         let mut found = Vec::new();
-        self.field.read(&view.run, &rows, &self.shown, &mut counts, |row, counts| {
+        self.request.field.read(&view.run, &rows, &self.shown, &mut counts, |row, counts| {
             if let Some(score) = counts.score(words, self.request.average_length) {
                 found.push((row, score));
             }

@@ -1,12 +1,13 @@
 //! Results unlike each other: maximal marginal relevance (Carbonell and Goldstein 1998).
 
-use std::time::Instant;
+use engram_index::Pace;
 
 use crate::error::{QueryError, Result};
+use crate::local::spend;
 
 /// Chooses up to `limit` of `relevance.len()` candidates, in the order they are chosen: first the most relevant one, then
 /// always the one with the largest `(1 - diversity) * relevance - diversity * (largest similarity to those before)`. Ties
-/// go to the first. Stops at `late`.
+/// go to the first.
 ///
 /// # Errors
 /// `DeadlineExceeded`.
@@ -15,7 +16,7 @@ pub(crate) fn choose(
     diversity: f32,
     limit: usize,
     similarity: impl Fn(usize, usize) -> f32,
-    deadline: Instant,
+    pace: &Pace<'_>,
 ) -> Result<Vec<usize>> {
     let relevant = 1.0 - diversity;
     let mut rest: Vec<usize> = (0..relevance.len()).collect();
@@ -23,7 +24,7 @@ pub(crate) fn choose(
     let mut likeness = vec![f32::NEG_INFINITY; relevance.len()];
     let mut chosen: Vec<usize> = Vec::new();
     while chosen.len() < limit && !rest.is_empty() {
-        super::check_deadline(deadline)?;
+        spend(pace, rest.len())?;
         if let Some(&last) = chosen.last() {
             for &candidate in &rest {
                 likeness[candidate] = likeness[candidate].max(similarity(candidate, last));
@@ -38,6 +39,7 @@ pub(crate) fn choose(
             .enumerate()
             .reduce(|best, next| if score(*next.1).total_cmp(&score(*best.1)).is_gt() { next } else { best });
         let Some(at) = first.map(|(at, _)| at) else { break };
+        spend(pace, 0)?;
         // Keeps the order of the rest, by which ties are decided.
         chosen.push(rest.remove(at));
     }
@@ -59,14 +61,13 @@ pub(crate) fn check(diversity: f32) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::time::Duration;
+    use std::cell::Cell;
 
+    use super::*;
     fn run(relevance: &[f32], diversity: f32, limit: usize) -> Vec<usize> {
         // Candidates 0 and 1 are twins, 2 is unlike both.
         let similarity = |a: usize, b: usize| if a.max(b) == 1 { 1.0 } else { 0.1 };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        choose(relevance, diversity, limit, similarity, deadline).unwrap()
+        choose(relevance, diversity, limit, similarity, &Pace::endless()).unwrap()
     }
 
     #[test]
@@ -91,6 +92,21 @@ mod tests {
     fn the_diversity_is_a_share() {
         assert!([0.0, 0.5, 1.0].into_iter().all(|d| check(d).is_ok()));
         assert!([-0.1, 1.1, f32::NAN].into_iter().all(|d| check(d).is_err()));
-        assert!(choose(&[1.0], 0.5, 1, |_, _| 0.0, Instant::now()).is_err());
+    }
+
+    #[test]
+    fn it_ends_while_likenesses_are_computed() {
+        let (compared, late) = (Cell::new(0), Cell::new(false));
+        let is_late = || late.get();
+        let pace = Pace::new(&is_late);
+        let alike = |_: usize, _: usize| {
+            compared.set(compared.get() + 1);
+            late.set(pace.look() && compared.get() == 3);
+            0.0
+        };
+        let e = choose(&[1.0; 1_000], 0.5, 1_000, alike, &pace).unwrap_err();
+        assert_eq!(e.code(), "deadline_exceeded");
+        // The first round was begun in time, and is the last.
+        assert!(compared.get() < 1_000, "{}", compared.get());
     }
 }

@@ -8,10 +8,10 @@ use engram_index::vector::VectorValue;
 use engram_storage::point::PointId;
 use engram_storage::schema::{CollectionSchema, VectorField, VectorKind};
 
+use super::budget::Budget;
 use crate::coordinator::{self, Fan, fetch_by_shard};
 use crate::database::Database;
 use crate::error::{QueryError, Result};
-use crate::limits::{MAX_COMPARED_COMPONENTS, at_most};
 use crate::request::query::{Lookup, VectorInput};
 use crate::request::{Principal, ReadOptions, Selection, StoredPoint};
 use crate::write::{admit_query, as_query, vector_field};
@@ -42,7 +42,7 @@ impl<'a> Library<'a> {
     ) -> Result<Self> {
         // The regions of a request say where to search, not where its examples live.
         let everywhere = ReadOptions { regions: Vec::new(), ..read.clone() };
-        let own = database.fan(principal, collection, &everywhere)?.until(deadline);
+        let own = database.fan_until(principal, collection, &everywhere, deadline)?;
         Ok(Self { database, principal, own })
     }
 
@@ -51,7 +51,7 @@ impl<'a> Library<'a> {
         &self,
         inputs: &[&VectorInput],
         field: &VectorField,
-        lookup: Option<&Lookup>,
+        (lookup, budget): (Option<&Lookup>, &Budget),
     ) -> Result<Examples> {
         let mut ids: Vec<PointId> = inputs
             .iter()
@@ -70,7 +70,7 @@ impl<'a> Library<'a> {
             // The token of the request is one of its own collection.
             Some(lookup) => {
                 let read = ReadOptions::default();
-                self.database.fan(self.principal, &lookup.collection, &read)?.until(self.own.deadline)
+                self.database.fan_until(self.principal, &lookup.collection, &read, self.own.deadline)?
             }
         };
         let name = lookup.and_then(|lookup| lookup.field.as_deref()).unwrap_or(&field.name);
@@ -85,12 +85,11 @@ impl<'a> Library<'a> {
         }
         let selection = only_vector(name);
         let mut vectors = HashMap::with_capacity(ids.len());
-        let mut held = Held::default();
         for ids in ids.chunks(VALUES_AT_ONCE) {
             for point in coordinator::get(&fan, ids, selection.clone()).await? {
                 let id = point.id;
                 let value = vector_of(point).ok_or_else(|| no_vector(id, name))?;
-                held.add("the examples", &value)?;
+                budget.value("its examples", &value)?;
                 vectors.insert(id, value);
             }
         }
@@ -125,20 +124,7 @@ impl Examples {
 /// Values that are read at once, where one may be large.
 const VALUES_AT_ONCE: usize = 32;
 
-/// What a query holds of values that it compares points with.
-#[derive(Default)]
-struct Held {
-    components: usize,
-}
-
-impl Held {
-    fn add(&mut self, what: &str, value: &VectorValue) -> Result<()> {
-        self.components = self.components.saturating_add(value.bytes() / size_of::<f32>());
-        at_most(&format!("the components of {what}"), self.components, MAX_COMPARED_COMPONENTS, "take fewer")
-    }
-}
-
-/// The values that points have in `field`; why some are missing.
+/// The values that points have in `field`, of a query's `budget`; why some are missing.
 ///
 /// # Errors
 /// [`QueryError::Limit`] where they are more than a query may hold at once.
@@ -146,18 +132,21 @@ pub(crate) async fn values_by_shard(
     fan: &Fan,
     ids: &[(usize, PointId)],
     field: &VectorField,
-    what: &str,
+    (what, budget): (&str, &Budget),
 ) -> Result<(HashMap<PointId, VectorValue>, Option<QueryError>)> {
-    // Of dense ones it is known before how large they are.
-    let at_once = if field.kind == VectorKind::Dense { ids.len().max(1) } else { VALUES_AT_ONCE };
+    let known = field.kind == VectorKind::Dense;
+    budget.vectors(what, ids.len(), field)?;
+    let at_once = if known { ids.len().max(1) } else { VALUES_AT_ONCE };
     let selection = only_vector(&field.name);
-    let (mut values, mut late, mut held) = (HashMap::with_capacity(ids.len()), None, Held::default());
+    let (mut values, mut late) = (HashMap::with_capacity(ids.len()), None);
     for ids in ids.chunks(at_once) {
         let (points, missing) = fetch_by_shard(fan, ids.iter().copied(), &selection).await?;
         late = late.or(missing);
         for (id, point) in points {
             let Some(value) = vector_of(point) else { continue };
-            held.add(what, &value)?;
+            if !known {
+                budget.value(what, &value)?;
+            }
             values.insert(id, value);
         }
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::coordinator::{Fan, scatter};
 use crate::error::Result;
-use crate::filter::Filter;
+use crate::filter::Bound;
 use crate::request::query::FacetValue;
 use crate::searcher::ShardFacetRequest;
 
@@ -16,7 +16,7 @@ use crate::searcher::ShardFacetRequest;
 pub(crate) async fn facet(
     fan: &Fan,
     path: Arc<PayloadPath>,
-    filter: Option<Arc<Filter>>,
+    filter: Option<Bound>,
     limit: usize,
 ) -> Result<Vec<FacetValue>> {
     let call = |_, scope| {

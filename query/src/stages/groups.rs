@@ -3,6 +3,9 @@
 //! The groups are those of the complete ranking: in the order of their best points, each with its best ones. A point with
 //! several values is in several groups; one without a keyword or a whole number is in none.
 //!
+//! A diverse ranking (MMR) has as many candidates as the request says, or as its groups have results; where these do not make
+//! all groups full, more are chosen from the nearest points that may.
+//!
 //! The complete ranking is never made. *Collecting*: the first results give the first groups; while there are too few, the
 //! next results among points that have a value not seen yet give the next ones. *Filling*: the groups that lack points are
 //! ranked again alone. A query with prefetch stages is ranked once, over all its stages find, each taking as many times more
@@ -12,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use engram_index::payload::{FieldPredicate, PayloadPath, Scalar};
+use engram_index::vector::VectorValue;
 use engram_storage::point::PointId;
 
 use super::list::Candidate;
@@ -19,13 +23,16 @@ use super::plan::{By, StagePlan};
 use super::run::Runner;
 use crate::coordinator::{Fan, scatter};
 use crate::error::Result;
-use crate::filter::{Condition, Filter};
-use crate::limits::MAX_K;
+use crate::filter::{Bound, Condition, Filter};
+use crate::limits::{MAX_COMPARED_COMPONENTS, MAX_K};
 use crate::local::canonical;
 use crate::searcher::ShardKeysRequest;
 
 /// Rankings that fill several groups at once, before the rest is done group by group.
 const ROUNDS: usize = 6;
+
+/// Most candidates of a diverse ranking, where the request does not ask for more: their number counts twice in its work.
+const DIVERSE_ROUND: usize = 1_000;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -74,31 +81,53 @@ impl Grouper<'_> {
     /// Those of queries; an answer is never partial.
     pub async fn run(&self) -> Result<Vec<Members>> {
         let mut groups = Vec::new();
-        if !self.plan.prefetch.is_empty() || matches!(self.plan.by, By::Diverse { .. }) {
+        if !self.plan.prefetch.is_empty() {
             let round = self.round(&self.widened(self.plan, MAX_K)).await?;
             self.collect(round, &mut groups, &mut HashSet::new());
             return Ok(groups);
         }
         let mut seen: HashSet<Scalar> = HashSet::new();
-        let mut limit = self.grouping.groups.saturating_mul(self.grouping.size).min(MAX_K);
+        let most = self.most();
+        let mut limit = self.first().min(most);
         // At first over all: most collections have a value in every point, and asking each point for one may cost a look
         // at its payload.
-        let (mut plan, mut narrowed) = (StagePlan { limit, ..self.plan.clone() }, false);
+        let (mut plan, mut narrowed) = (self.plan.of_length(limit, DIVERSE_ROUND), false);
         loop {
             let before = groups.len();
             let round = self.round(&plan).await?;
             let exhausted = round.exhausted;
             self.collect(round, &mut groups, &mut seen);
             // Points whose only values make no groups, such as fractions, may fill a list; not the longest one for ever.
-            let stuck = narrowed && groups.len() == before && limit == MAX_K;
+            let stuck = narrowed && groups.len() == before && limit == most;
             if exhausted || stuck || groups.len() >= self.grouping.groups {
                 break;
             }
-            limit = if groups.is_empty() { MAX_K } else { limit.saturating_mul(4).min(MAX_K) };
-            (plan, narrowed) = (StagePlan { limit, ..self.without_groups(&seen) }, true);
+            limit = if groups.is_empty() { most } else { limit.saturating_mul(4).min(most) };
+            (plan, narrowed) = (self.without_groups(&seen)?.of_length(limit, DIVERSE_ROUND), true);
         }
         self.fill(&mut groups).await?;
         Ok(groups)
+    }
+
+    /// Results of the first ranking. Of a diverse one all candidates: their order is what groups are chosen by.
+    fn first(&self) -> usize {
+        let hits = self.grouping.groups.saturating_mul(self.grouping.size);
+        match self.plan.by {
+            By::Diverse { candidates, .. } => hits.max(candidates),
+            _ => hits,
+        }
+    }
+
+    /// Most results of one ranking. Each of a diverse one is compared with all others, and all of them are held.
+    fn most(&self) -> usize {
+        let By::Diverse { candidates, ref like, .. } = self.plan.by else { return MAX_K };
+        let free = MAX_COMPARED_COMPONENTS.saturating_sub(self.runner.held);
+        let fit = match like.as_ref() {
+            VectorValue::Dense(vector) => free / vector.len().max(1),
+            // They are counted when they are there.
+            VectorValue::Sparse(_) | VectorValue::Multi(_) => DIVERSE_ROUND,
+        };
+        fit.min(DIVERSE_ROUND).max(candidates)
     }
 
     /// Takes the groups of a ranking, and the points of those groups that it found first.
@@ -139,13 +168,13 @@ impl Grouper<'_> {
             if open.len() < 2 {
                 break;
             }
-            let limit = open.len().saturating_mul(self.grouping.size).saturating_mul(2).min(MAX_K);
+            let limit = open.len().saturating_mul(self.grouping.size).saturating_mul(2).min(self.most());
             self.fill_some(groups, &open, limit).await?;
         }
         for at in 0..groups.len() {
             if !groups[at].complete {
                 // Twice, since an order has a point once for each of its values.
-                self.fill_some(groups, &[at], self.grouping.size.saturating_mul(2).min(MAX_K)).await?;
+                self.fill_some(groups, &[at], self.grouping.size.saturating_mul(2).min(self.most())).await?;
             }
         }
         Ok(())
@@ -153,8 +182,8 @@ impl Grouper<'_> {
 
     async fn fill_some(&self, groups: &mut [Members], open: &[usize], limit: usize) -> Result<()> {
         let number: HashMap<Scalar, usize> = open.iter().map(|at| (groups[*at].key.clone(), *at)).collect();
-        let filter = self.having(FieldPredicate::Any(number.keys().cloned().collect()));
-        let plan = StagePlan { limit, ..self.plan.narrowed(&Arc::new(filter)) };
+        let filter = self.having(FieldPredicate::Any(number.keys().cloned().collect()))?;
+        let plan = self.plan.narrowed(&filter).of_length(limit, DIVERSE_ROUND);
         let round = self.round(&plan).await?;
         for at in open {
             groups[*at].list.clear();
@@ -172,22 +201,23 @@ impl Grouper<'_> {
     }
 
     /// The plan over points that have a value which is not `seen` and may make a group.
-    fn without_groups(&self, seen: &HashSet<Scalar>) -> StagePlan {
+    fn without_groups(&self, seen: &HashSet<Scalar>) -> Result<StagePlan> {
         let others = [Scalar::Bool(false), Scalar::Bool(true)];
         let known = seen.iter().cloned().chain(others).collect();
-        let filter = self.having(FieldPredicate::Except(known));
-        self.plan.narrowed(&Arc::new(filter))
+        Ok(self.plan.narrowed(&self.having(FieldPredicate::Except(known))?))
     }
 
-    fn having(&self, predicate: FieldPredicate) -> Filter {
-        Filter::only(Condition::Field { path: self.grouping.path.as_ref().clone(), predicate })
+    /// Points whose values in the field are as `predicate` wants them.
+    fn having(&self, predicate: FieldPredicate) -> Result<Bound> {
+        let filter = Filter::only(Condition::Field { path: self.grouping.path.as_ref().clone(), predicate });
+        Ok(Bound::new(Arc::new(filter), &self.fan.schema)?)
     }
 
     /// The plan with longer lists.
     fn widened(&self, plan: &StagePlan, limit: usize) -> StagePlan {
         let times = |inner: &StagePlan| inner.limit.saturating_mul(self.grouping.size).min(MAX_K);
         let prefetch = plan.prefetch.iter().map(|inner| self.widened(inner, times(inner))).collect();
-        StagePlan { prefetch, limit, ..plan.clone() }
+        StagePlan { prefetch, ..plan.of_length(limit, DIVERSE_ROUND) }
     }
 
     async fn round(&self, plan: &StagePlan) -> Result<Round> {

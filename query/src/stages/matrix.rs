@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use engram_index::Pace;
 use engram_index::vector::topk::{TopK, key, key_distance, key_position};
 use engram_index::vector::{Metric, VectorValue};
 use engram_storage::point::PointId;
 use engram_storage::schema::VectorField;
 use rayon::prelude::*;
 
+use super::budget::Budget;
 use super::examples::values_by_shard;
 use super::likeness::Likeness;
 use super::rank_by::RankBy;
 use super::run::rank;
 use crate::coordinator::{Fan, weigh_all};
 use crate::error::Result;
-use crate::filter::Filter;
-use crate::local::{Compute, Work};
+use crate::filter::Bound;
+use crate::local::{Compute, Work, after, spend};
 use crate::request::query::Matrix;
 
 /// A point of a sample: what it has in the field, and that as a query.
@@ -30,13 +32,16 @@ pub(crate) struct Sampled {
 pub(crate) async fn sample(
     fan: &Fan,
     field: &VectorField,
-    filter: Option<Arc<Filter>>,
+    filter: Option<Bound>,
     (seed, size): (u64, usize),
 ) -> Result<Vec<Sampled>> {
+    // Before anything is read.
+    Budget::default().vectors("the sample of the matrix", size, field)?;
     let by = Arc::new(RankBy::Sample { seed, field: Some(field.id) });
     let found = rank(fan, &by, vec![filter; fan.scopes.len()], size).await?;
     let ids: Vec<_> = found.list.iter().map(|candidate| (candidate.shard, candidate.id)).collect();
-    let (values, late) = values_by_shard(fan, &ids, field, "the sample of the matrix").await?;
+    let (values, late) =
+        values_by_shard(fan, &ids, field, ("the sample of the matrix", &Budget::default())).await?;
     if let Some(e) = found.late.or(late) {
         return Err(e);
     }
@@ -62,8 +67,11 @@ pub(crate) async fn matrix(
     let work = sampled.len().saturating_mul(components);
     let job = move |on_pool| {
         let row = |row: usize| -> Result<Vec<(usize, usize, f32)>> {
-            super::check_deadline(deadline)?;
-            Ok(neighbours(metric, &sampled, row, limit))
+            let late = after(deadline);
+            let pace = Pace::new(&late);
+            let found = neighbours(metric, (&sampled, row), limit, &pace);
+            spend(&pace, 0)?;
+            Ok(found)
         };
         let rows: Vec<Vec<_>> = if on_pool {
             (0..sampled.len()).into_par_iter().map(row).collect::<Result<_>>()?
@@ -73,14 +81,19 @@ pub(crate) async fn matrix(
         let ids = sampled.iter().map(|point| point.id).collect();
         Ok(Matrix { ids, pairs: rows.concat() })
     };
-    compute.run(Work(work), 1, job).await
+    compute.run(Work(work), (1, deadline), job).await
 }
 
-fn neighbours(metric: Metric, sampled: &[Sampled], row: usize, limit: usize) -> Vec<(usize, usize, f32)> {
+fn neighbours(
+    metric: Metric,
+    (sampled, row): (&[Sampled], usize),
+    limit: usize,
+    pace: &Pace<'_>,
+) -> Vec<(usize, usize, f32)> {
     let likeness = Likeness::new(metric);
     let mut nearest = TopK::new(limit);
     for (column, point) in sampled.iter().enumerate().filter(|(column, _)| *column != row) {
-        if let Some(distance) = likeness.distance(&sampled[row].query, &point.value) {
+        if let Some(distance) = likeness.distance(&sampled[row].query, &point.value, pace) {
             // Samples are far smaller than u32::MAX.
             nearest.push(key(distance, column as u32));
         }

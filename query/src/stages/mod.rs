@@ -9,17 +9,15 @@
 //! | `plan` | limits, examples made vectors, filters handed down, a tree that can run |
 //! | `run` | the tree over the shards |
 //! | `fusion`, `diverse`, `recommend`, `discover`, `order`, `formula`, `sample` | what each kind of stage computes |
+//! | `budget` | what a query may hold of stored vectors |
 //! | `likeness` | how alike two values of a field are, for what compares points with each other |
 //! | `groups`, `facet`, `matrix` | answers that are no lists |
 //!
 //! Scores and orders follow the query API of Qdrant. What that leaves to a graph with a custom scorer (the strategies of
 //! `recommend` other than the average, `discover`, `context`) is ranked exactly here, by a scan of the field.
 
-use std::time::Instant;
-
-use crate::error::Result;
-
 pub(crate) mod answer;
+pub(crate) mod budget;
 pub(crate) mod discover;
 pub(crate) mod diverse;
 pub(crate) mod examples;
@@ -36,7 +34,3 @@ pub mod rank_by;
 pub(crate) mod recommend;
 pub(crate) mod run;
 pub(crate) mod sample;
-
-fn check_deadline(deadline: Instant) -> Result<()> {
-    crate::local::check_deadline(deadline)
-}

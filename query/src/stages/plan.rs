@@ -7,6 +7,7 @@ use engram_storage::point::{FieldId, PointId};
 use engram_storage::schema::VectorField;
 use futures::future::{BoxFuture, FutureExt};
 
+use super::budget::Budget;
 use super::examples::{Examples, Library};
 use super::formula::Checked;
 use super::order::Order;
@@ -14,12 +15,10 @@ use super::rank_by::{Pair, Preference, RankBy};
 use super::sample::Seeds;
 use super::{diverse, fusion, recommend};
 use crate::coordinator::{self, TextWords};
-use crate::database::text_words;
+use crate::database::{checked_filter, text_words};
 use crate::error::{QueryError, Result};
-use crate::filter::{Condition, Filter};
-use crate::limits::{
-    MAX_COMPARED_COMPONENTS, MAX_EXAMPLES, MAX_PREFETCH_DEPTH, MAX_STAGES, at_most, check_effort, check_k,
-};
+use crate::filter::Bound;
+use crate::limits::{MAX_EXAMPLES, MAX_PREFETCH_DEPTH, MAX_STAGES, at_most, check_effort, check_k};
 use crate::recall::Effort;
 use crate::request::query::{ContextPair, Fusion, Query, RecommendStrategy, Stage, StageParams, VectorInput};
 use crate::write::{admit_query, vector_field};
@@ -30,7 +29,7 @@ pub(crate) struct StagePlan {
     pub prefetch: Vec<StagePlan>,
     pub by: By,
     /// Its own filter and those of the stages above it: what leaves are searched with.
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Bound>,
     /// Results wanted, skipped ones included.
     pub limit: usize,
     pub threshold: Option<f32>,
@@ -74,6 +73,7 @@ pub(crate) struct Planner<'a> {
     pub seeds: &'a Seeds,
     pub default_recall: f32,
     pub allow_partial: bool,
+    pub budget: &'a Budget,
 }
 
 impl Planner<'_> {
@@ -93,7 +93,7 @@ impl Planner<'_> {
     fn stage<'b>(
         &'b self,
         stage: &'b Stage,
-        above: Option<Arc<Filter>>,
+        above: Option<Bound>,
         offset: usize,
     ) -> BoxFuture<'b, Result<StagePlan>> {
         async move {
@@ -102,11 +102,9 @@ impl Planner<'_> {
                 let message = "the score threshold is not a finite number: give one, or leave it out";
                 return Err(QueryError::invalid("not_finite", message));
             }
-            if let Some(filter) = &stage.filter {
-                filter.validate()?;
-            }
+            let own = checked_filter(stage.filter.clone(), &self.library.own.schema)?;
             let (by, excluded) = self.by(stage, stage.limit + offset).await?;
-            let filter = both(above, stage.filter.clone().map(Arc::new));
+            let filter = both(above, own);
             let filter = both(filter, without(excluded));
             let mut prefetch = Vec::with_capacity(stage.prefetch.len());
             for inner in &stage.prefetch {
@@ -152,7 +150,7 @@ impl Planner<'_> {
 
     async fn by_vectors(&self, stage: &Stage, query: &Query, results: usize) -> Result<(By, Vec<PointId>)> {
         let field = vector_field(&self.library.own.schema, &stage.field)?;
-        let examples = self.library.find(&inputs(query), field, stage.lookup.as_ref()).await?;
+        let examples = self.library.find(&inputs(query), field, (stage.lookup.as_ref(), self.budget)).await?;
         let nearest = |value, results| self.nearest(stage.params, field, value, results);
         let by = match query {
             Query::Nearest(input) => By::Nearest(nearest(examples.value(input, field)?, results).await?),
@@ -160,7 +158,7 @@ impl Planner<'_> {
                 diverse::check(*diversity)?;
                 let candidates = candidates.unwrap_or(results);
                 check_k(candidates)?;
-                check_compared("the candidates of mmr", candidates, field)?;
+                self.budget.vectors("the candidates of mmr", candidates, field)?;
                 let nearest = nearest(examples.value(input, field)?, candidates).await?;
                 let like = Arc::new(examples.admitted(input, field)?);
                 By::Diverse { nearest, like, diversity: *diversity, candidates }
@@ -276,7 +274,7 @@ fn of_pairs(pairs: &[ContextPair]) -> impl Iterator<Item = &VectorInput> {
 }
 
 /// Every example of a query.
-fn inputs(query: &Query) -> Vec<&VectorInput> {
+pub(super) fn inputs(query: &Query) -> Vec<&VectorInput> {
     match query {
         Query::Nearest(input) | Query::NearestDiverse { input, .. } => vec![input],
         Query::Recommend { positive, negative, .. } => positive.iter().chain(negative).collect(),
@@ -284,15 +282,6 @@ fn inputs(query: &Query) -> Vec<&VectorInput> {
         Query::Context(context) => of_pairs(context).collect(),
         _ => Vec::new(),
     }
-}
-
-/// Checks how many vectors of a field a query holds at once.
-///
-/// # Errors
-/// [`QueryError::Limit`].
-pub(crate) fn check_compared(what: &str, vectors: usize, field: &VectorField) -> Result<()> {
-    let most = MAX_COMPARED_COMPONENTS / field.dimension.max(1);
-    at_most(&format!("{what}, of {} dimensions,", field.dimension), vectors, most, "take fewer")
 }
 
 /// What a query has so far.
@@ -314,20 +303,16 @@ fn measure(stage: &Stage, depth: usize, counts: &mut Counts) -> Result<()> {
 }
 
 /// A filter that holds where both do.
-pub(crate) fn both(a: Option<Arc<Filter>>, b: Option<Arc<Filter>>) -> Option<Arc<Filter>> {
-    let constrains = |filter: &Arc<Filter>| !filter.is_unconstrained();
-    match (a.filter(constrains), b.filter(constrains)) {
-        (Some(a), Some(b)) => Some(Arc::new(a.as_ref().clone().and(b.as_ref().clone()))),
+pub(crate) fn both(a: Option<Bound>, b: Option<Bound>) -> Option<Bound> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.and(&b)),
         (a, b) => a.or(b),
     }
 }
 
 /// A filter that leaves points out.
-fn without(ids: Vec<PointId>) -> Option<Arc<Filter>> {
-    if ids.is_empty() {
-        return None;
-    }
-    Some(Arc::new(Filter { must_not: vec![Condition::HasId(ids)], ..Filter::default() }))
+fn without(ids: Vec<PointId>) -> Option<Bound> {
+    (!ids.is_empty()).then(|| Bound::without_ids(ids))
 }
 
 impl StagePlan {
@@ -348,8 +333,22 @@ impl StagePlan {
         }
     }
 
+    /// Whether words are counted for it.
+    pub fn counts_words(&self) -> bool {
+        matches!(self.by, By::Text(_)) || self.prefetch.iter().any(Self::counts_words)
+    }
+
+    /// The same with so many results, of no fewer candidates as long as these are not more than `most` or were asked for.
+    pub fn of_length(&self, limit: usize, most: usize) -> Self {
+        let mut plan = Self { limit, ..self.clone() };
+        if let By::Diverse { candidates, .. } = &mut plan.by {
+            *candidates = limit.min(most).max(*candidates);
+        }
+        plan
+    }
+
     /// The same over fewer points.
-    pub fn narrowed(&self, filter: &Arc<Filter>) -> Self {
+    pub fn narrowed(&self, filter: &Bound) -> Self {
         Self {
             prefetch: self.prefetch.iter().map(|inner| inner.narrowed(filter)).collect(),
             filter: both(self.filter.clone(), Some(filter.clone())),

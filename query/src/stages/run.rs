@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use engram_index::Pace;
 use engram_index::vector::{Metric, VectorValue};
 use engram_storage::point::PointId;
-use futures::future::{BoxFuture, FutureExt, try_join_all};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::budget::Budget;
 use super::examples::values_by_shard;
 use super::formula::{Checked, Rescoring};
 use super::likeness::Likeness;
@@ -16,11 +19,14 @@ use super::rank_by::RankBy;
 use super::{diverse, fusion};
 use crate::coordinator::{Fan, TextWords, rank_deadline, rank_text, scatter};
 use crate::error::Result;
-use crate::filter::{Condition, Filter};
-use crate::local::{Compute, Work};
+use crate::filter::Bound;
+use crate::local::{Compute, Work, after};
 use crate::merge::{Merged, merge_hits};
 use crate::searcher::{RankedRow, ShardHits, ShardRankRequest, ShardRanked, ShardScope, ShardSearchRequest};
 use crate::write::vector_field;
+
+/// Prefetch stages of one stage that run side by side.
+const STAGES_AT_ONCE: usize = 8;
 
 /// Runs plans.
 #[derive(Clone, Copy)]
@@ -29,6 +35,8 @@ pub(crate) struct Runner<'a> {
     pub compute: &'a Compute,
     /// Answer with what arrived in time.
     pub allow_partial: bool,
+    /// Components of stored vectors that were read for the plan.
+    pub held: usize,
 }
 
 /// Points that a stage ranks, by the number of their shard; all points where absent.
@@ -36,9 +44,19 @@ type Among = Option<Vec<Vec<PointId>>>;
 
 impl Runner<'_> {
     /// What `plan` finds, best first.
-    pub fn run<'b>(&'b self, fan: &'b Fan, plan: &'b StagePlan) -> BoxFuture<'b, Result<Found>> {
+    pub async fn run(&self, fan: &Fan, plan: &StagePlan) -> Result<Found> {
+        // What an earlier run held is let go.
+        self.stage(fan, plan, &Budget::used(self.held)).await
+    }
+
+    fn stage<'b>(
+        &'b self,
+        fan: &'b Fan,
+        plan: &'b StagePlan,
+        budget: &'b Budget,
+    ) -> BoxFuture<'b, Result<Found>> {
         async move {
-            let sources = self.sources(fan, plan).await?;
+            let sources = self.sources(fan, plan, budget).await?;
             let mut late = sources.iter().find_map(|source| source.late.clone());
             let lists: Vec<Vec<Candidate>> = sources.into_iter().map(|source| source.list).collect();
             let mut found = match &plan.by {
@@ -53,7 +71,7 @@ impl Runner<'_> {
                     let among = among(fan, plan, &lists);
                     let mut near = near(fan, plan, nearest, (among, *candidates)).await?;
                     near.list.retain(|candidate| plan.passes(candidate.score));
-                    self.diversify(fan, (nearest, like, *diversity), plan.limit, near).await?
+                    self.diversify(fan, (nearest, like, *diversity), plan.limit, (near, budget)).await?
                 }
                 By::Text(text) => self.text(fan, plan, text, among(fan, plan, &lists)).await?,
                 By::Ranked(by) => ranked(fan, plan, by, among(fan, plan, &lists)).await?,
@@ -67,17 +85,18 @@ impl Runner<'_> {
     }
 
     /// What the prefetch stages find, side by side.
-    async fn sources(&self, fan: &Fan, plan: &StagePlan) -> Result<Vec<Found>> {
+    async fn sources(&self, fan: &Fan, plan: &StagePlan, budget: &Budget) -> Result<Vec<Found>> {
         if plan.prefetch.is_empty() {
             return Ok(Vec::new());
         }
         let inner = fan.until(rank_deadline(fan, self.allow_partial));
-        try_join_all(plan.prefetch.iter().map(|stage| self.run(&inner, stage))).await
+        let stages: Vec<_> = plan.prefetch.iter().map(|stage| self.stage(&inner, stage, budget)).collect();
+        stream::iter(stages).buffered(STAGES_AT_ONCE).try_collect().await
     }
 
     /// The best points by the words of a text.
     async fn text(&self, fan: &Fan, plan: &StagePlan, text: &TextWords, among: Among) -> Result<Found> {
-        let only = among.map(|ids| Arc::new(Filter::only(Condition::HasId(ids.concat()))));
+        let only = among.map(|ids| Bound::ids(ids.concat()));
         let filter = both(only, plan.filter.clone());
         let (shards, late) = rank_text(fan, text, (filter, plan.limit), self.allow_partial).await?;
         Ok(Found { list: merged(&shards, Metric::Dot, plan.limit), late })
@@ -89,11 +108,11 @@ impl Runner<'_> {
         fan: &Fan,
         (nearest, query, diversity): (&Nearest, &Arc<VectorValue>, f32),
         limit: usize,
-        near: Found,
+        (near, budget): (Found, &Budget),
     ) -> Result<Found> {
         let ids: Vec<_> = near.list.iter().map(|c| (c.shard, c.id)).collect();
         let field = vector_field(&fan.schema, &nearest.name)?;
-        let (mut values, late) = values_by_shard(fan, &ids, field, "the candidates of mmr").await?;
+        let (mut values, late) = values_by_shard(fan, &ids, field, ("the candidates of mmr", budget)).await?;
         let both: Vec<(Candidate, VectorValue)> =
             near.list.into_iter().filter_map(|c| Some((c, values.remove(&c.id)?))).collect();
         let components: usize = both.iter().map(|(_, value)| value.bytes() / size_of::<f32>()).sum();
@@ -101,12 +120,15 @@ impl Runner<'_> {
         let (metric, query, deadline) = (nearest.metric, query.clone(), fan.deadline);
         let job = move |_| {
             let likeness = Likeness::new(metric);
-            let relevance: Vec<f32> = both.iter().map(|(_, value)| likeness.of(&query, value)).collect();
-            let alike = |a: usize, b: usize| likeness.of(&both[a].1, &both[b].1);
-            let chosen = diverse::choose(&relevance, diversity, limit, alike, deadline)?;
+            let late = after(deadline);
+            let pace = Pace::new(&late);
+            let relevance: Vec<f32> =
+                both.iter().map(|(_, value)| likeness.of(&query, value, &pace)).collect();
+            let alike = |a: usize, b: usize| likeness.of(&both[a].1, &both[b].1, &pace);
+            let chosen = diverse::choose(&relevance, diversity, limit, alike, &pace)?;
             Ok(chosen.into_iter().map(|at| both[at].0).collect())
         };
-        let list = self.compute.run(Work(work), 1, job).await?;
+        let list = self.compute.run(Work(work), (1, deadline), job).await?;
         Ok(Found { list, late: near.late.or(late) })
     }
 }
@@ -128,13 +150,10 @@ fn among(fan: &Fan, plan: &StagePlan, lists: &[Vec<Candidate>]) -> Among {
 }
 
 /// The filter of each shard: that of the stage, and the points it ranks where that are not all.
-fn filters(fan: &Fan, plan: &StagePlan, among: Among) -> Vec<Option<Arc<Filter>>> {
+fn filters(fan: &Fan, plan: &StagePlan, among: Among) -> Vec<Option<Bound>> {
     match among {
         None => vec![plan.filter.clone(); fan.scopes.len()],
-        Some(ids) => {
-            let only = |ids| Some(Arc::new(Filter::only(Condition::HasId(ids))));
-            ids.into_iter().map(|ids| both(only(ids), plan.filter.clone())).collect()
-        }
+        Some(ids) => ids.into_iter().map(|ids| both(Some(Bound::ids(ids)), plan.filter.clone())).collect(),
     }
 }
 
@@ -183,7 +202,7 @@ async fn ranked(fan: &Fan, plan: &StagePlan, by: &Arc<RankBy>, among: Among) -> 
 pub(crate) async fn rank(
     fan: &Fan,
     by: &Arc<RankBy>,
-    filters: Vec<Option<Arc<Filter>>>,
+    filters: Vec<Option<Bound>>,
     k: usize,
 ) -> Result<Found> {
     let shards = fan.scopes.len();

@@ -16,7 +16,7 @@ use super::identity::Content;
 use super::{Writer, check_options, count, write_shard};
 use crate::coordinator::gather;
 use crate::error::{QueryError, Result};
-use crate::filter::Filter;
+use crate::filter::{Bound, Filter};
 use crate::local::LocalSearcher;
 use crate::request::{Change, WriteAnswer, WriteOptions};
 use crate::searcher::{Pin, ShardScope};
@@ -49,6 +49,7 @@ pub(crate) async fn change_matching(
         content.text(&filter.to_json().to_string());
         content.under(key, &writer.schema, writer.now())
     });
+    let filter = Bound::new(filter, &writer.schema)?;
     let matching = Matching { writer, searcher, filter, edit };
     let shards: Vec<ShardKey> = matching.writer.schema.shards().collect();
     let calls = shards.iter().map(|key| matching.change_shard(key, idempotency));
@@ -77,7 +78,7 @@ pub(crate) async fn change_matching(
 struct Matching {
     writer: Writer,
     searcher: Arc<LocalSearcher>,
-    filter: Arc<Filter>,
+    filter: Bound,
     edit: Edit,
 }
 

@@ -13,7 +13,7 @@ use engram_storage::schema::ShardKey;
 use super::{Writer, change, upsert};
 use crate::coordinator::gather;
 use crate::error::{QueryError, Result};
-use crate::filter::{Condition, Filter};
+use crate::filter::{Bound, Filter};
 use crate::limits::check_batch;
 use crate::local::LocalSearcher;
 use crate::request::{NewPoint, Reach, VectorUpdate, WriteAnswer, WriteCondition, WriteOptions};
@@ -149,7 +149,8 @@ async fn rounds<T: Wanted>(seen: &Seen<'_>, wanted: Vec<T>, options: &WriteOptio
 struct Seen<'a> {
     writer: &'a Writer,
     searcher: Arc<LocalSearcher>,
-    condition: WriteCondition,
+    reach: Reach,
+    filter: Option<Bound>,
 }
 
 /// Points that are there.
@@ -182,10 +183,12 @@ impl Verdicts {
 
 impl<'a> Seen<'a> {
     fn new(writer: &'a Writer, searcher: Arc<LocalSearcher>, condition: WriteCondition) -> Result<Self> {
-        if let Some(filter) = &condition.filter {
+        let WriteCondition { reach, filter } = condition;
+        if let Some(filter) = &filter {
             filter.validate()?;
         }
-        Ok(Self { writer, searcher, condition })
+        let bound = |filter| Bound::new(Arc::new(filter), &writer.schema);
+        Ok(Self { writer, searcher, reach, filter: filter.map(bound).transpose()? })
     }
 
     async fn look(&self, ids: impl Iterator<Item = PointId>) -> Result<Verdicts> {
@@ -193,19 +196,16 @@ impl<'a> Seen<'a> {
         for id in ids {
             by_bucket.entry(id.bucket(self.writer.schema.shards_per_region)).or_default().insert(id);
         }
-        let filter = self.condition.filter.as_ref();
-        let mut verdicts = Verdicts {
-            reach: self.condition.reach,
-            there: HashMap::new(),
-            matching: filter.map(|_| HashMap::new()),
-        };
+        let filter = self.filter.as_ref();
+        let mut verdicts =
+            Verdicts { reach: self.reach, there: HashMap::new(), matching: filter.map(|_| HashMap::new()) };
         for key in self.writer.schema.shards() {
             let Some(ids) = by_bucket.get(&key.bucket) else { continue };
             let Some(shard) = self.writer.engine.existing_shard(&key).await? else { continue };
             let tail = shard.tail();
-            let named = Filter::only(Condition::HasId(ids.iter().copied().collect()));
+            let named = Bound::ids(ids.iter().copied().collect());
             if let (Some(filter), Some(matching)) = (filter, &mut verdicts.matching) {
-                matching.extend(self.versions(&key, tail, named.clone().and(filter.clone())).await?);
+                matching.extend(self.versions(&key, tail, named.and(filter)).await?);
             }
             let there = self.versions(&key, tail, named).await?.into_iter();
             verdicts.there.extend(there.map(|(id, version)| (id, (version, version > tail))));
@@ -213,12 +213,12 @@ impl<'a> Seen<'a> {
         Ok(verdicts)
     }
 
-    async fn versions(&self, key: &ShardKey, tail: u64, filter: Filter) -> Result<Vec<(PointId, u64)>> {
+    async fn versions(&self, key: &ShardKey, tail: u64, filter: Bound) -> Result<Vec<(PointId, u64)>> {
         let deadline = self.writer.deadline();
         let schema = self.writer.schema.clone();
         let scope =
             ShardScope { shard: key.clone(), schema, min_offset: tail, deadline, pin: Pin::default() };
-        let call = self.searcher.versions(scope, Arc::new(filter));
+        let call = self.searcher.versions(scope, filter);
         let mut found = gather(std::iter::once(call), deadline).await?.complete()?;
         Ok(found.pop().unwrap_or_default())
     }

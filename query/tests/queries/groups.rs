@@ -108,10 +108,66 @@ async fn prefetch_stages_reach_as_far_as_groups_need() {
     wide.prefetch.iter_mut().for_each(|inner| inner.limit = 15);
     let ranking = super::found(&s.query(wide).await);
     assert_eq!(got(&found), reference(&s, &ranking, (4, 3)));
-    let diverse = Query::NearestDiverse { input: value(&a), diversity: 0.5, candidates: Some(40) };
-    let found = s.world.db.query_groups(OWNER, groups(super::stage(diverse.clone(), 4), 3)).await.unwrap();
-    let ranking = super::found(&s.query(super::stage(diverse, 1_000)).await);
+    // So do diverse ones.
+    let diverse = |limit| {
+        let query = Query::NearestDiverse { input: value(&a), diversity: 0.5, candidates: None };
+        Stage { params: StageParams { exact: true, ..Default::default() }, ..super::stage(query, limit) }
+    };
+    let rrf = || Query::Fusion(Fusion::Rrf { k: None, weights: vec![] });
+    let fused = |limit, inner| Stage { prefetch: vec![diverse(inner)], ..super::stage(rrf(), limit) };
+    let found = s.world.db.query_groups(OWNER, groups(fused(4, 5), 3)).await.unwrap();
+    let ranking = super::found(&s.query(fused(1_000, 15)).await);
     assert_eq!(got(&found), reference(&s, &ranking, (4, 3)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_a_diverse_ranking_are_those_of_its_candidates() {
+    let mut s = Subject::new(Metric::Euclid, &[]).await;
+    let a = s.vector();
+    let query = Query::NearestDiverse { input: value(&a), diversity: 0.5, candidates: Some(1_000) };
+    let diverse =
+        Stage { params: StageParams { exact: true, ..Default::default() }, ..super::stage(query, 1_000) };
+    let ranking = super::found(&s.query(diverse.clone()).await);
+    for shape in [(1, 1), (4, 3), (50, 5)] {
+        let stage = Stage { limit: shape.0, ..diverse.clone() };
+        let found = s.world.db.query_groups(OWNER, groups(stage, shape.1)).await.unwrap();
+        assert_eq!(got(&found), reference(&s, &ranking, shape), "{shape:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_a_diverse_ranking_are_full() {
+    let world = World::new().await;
+    world.create(NAME, &["eu", "us"], 2).await;
+    let at = |id: u64, x: f32, y: f32, g: &str| {
+        let mut vector = vec![0.0; DIM];
+        (vector[0], vector[1]) = (x, y);
+        NewPoint {
+            id: Some(PointId::Num(id)),
+            vectors: vec![(String::new(), vector.into())],
+            payload: json!({"g": g}).to_string().into(),
+            ..NewPoint::default()
+        }
+    };
+    // Twins of one group are nearer than all others; of each other group two points are twins, and one is apart.
+    let mut points: Vec<NewPoint> = (0..500).map(|id| at(id, 0.1 + id as f32 / 1e5, 0.0, "near")).collect();
+    for group in 0..5u64 {
+        let (id, x, name) = (1_000 + 10 * group, 1.0 + group as f32 / 100.0, format!("g{group}"));
+        points.extend([at(id, x, 0.0, &name), at(id + 1, x, 0.0001, &name), at(id + 2, x, 1.0, &name)]);
+    }
+    world.put(NAME, points).await;
+    for candidates in [None, Some(12), Some(100), Some(510)] {
+        let query = Query::NearestDiverse { input: value(&[0.0; DIM]), diversity: 0.7, candidates };
+        let stage =
+            Stage { params: StageParams { exact: true, ..Default::default() }, ..super::stage(query, 6) };
+        let found = world.db.query_groups(OWNER, groups(stage, 2)).await.unwrap();
+        let found = got(&found);
+        assert_eq!(found[0].0, json!("near"), "{candidates:?}");
+        let keys: std::collections::BTreeSet<&str> =
+            found.iter().filter_map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys.len(), 6, "{candidates:?}: {found:?}");
+        assert!(found.iter().all(|(_, ids)| ids.len() == 2), "{candidates:?}: {found:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

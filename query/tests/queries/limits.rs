@@ -1,9 +1,12 @@
 //! Every limit at itself and one beyond.
 
+use std::time::Duration;
+
 use engram_index::vector::{Metric, MultiVector, SparseVector, VectorValue};
 use engram_query::limits::*;
+use engram_query::request::SearchRequest;
 use engram_query::request::query::{
-    ContextPair, Expression, FacetRequest, Formula, Fusion, MatrixRequest, Query, QueryRequest,
+    ContextPair, Expression, FacetRequest, Formula, Fusion, MatrixRequest, OrderBy, Query, QueryRequest,
     RecommendStrategy, TextQuery, VectorInput,
 };
 
@@ -124,6 +127,83 @@ async fn memory_for_comparisons_is_bounded() {
     };
     assert!(s.try_query(mmr(most)).await.is_ok());
     assert_eq!(s.try_query(mmr(most + 1)).await.unwrap_err().code(), "limit_exceeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_for_comparisons_is_bounded_over_all_stages() {
+    let s = small().await;
+    let mut wide = collection("wide", &["eu"], 1);
+    wide.vectors[0].dimension = 16_384;
+    s.world.db.create_collection(OWNER, wide, false).await.unwrap();
+    let vector = |x: f32| vec![x; 16_384];
+    let named = |id| NewPoint {
+        id: Some(PointId::Num(id)),
+        vectors: vec![(String::new(), vector(id as f32).into())],
+        ..NewPoint::default()
+    };
+    s.world.put("wide", (1..=2).map(named).collect()).await;
+    let most = MAX_COMPARED_COMPONENTS / 16_384;
+    let mmr = |input: VectorInput, candidates| {
+        let query = Query::NearestDiverse { input, diversity: 0.5, candidates: Some(candidates) };
+        Stage { query: Some(query), limit: 3, ..Stage::default() }
+    };
+    let fused = |stages: Vec<Stage>| QueryRequest {
+        collection: "wide".into(),
+        ..request(Stage {
+            prefetch: stages,
+            ..stage(Query::Fusion(Fusion::Rrf { k: None, weights: vec![] }), 3)
+        })
+    };
+    let code = async |request: QueryRequest| s.try_query(request).await.err().map(|e| e.code());
+    let limit = Some("limit_exceeded");
+    let by_value = |candidates| mmr(value(&vector(1.0)), candidates);
+    let half = most / 2;
+    assert_eq!(code(fused(vec![by_value(half), by_value(most - half)])).await, None);
+    assert_eq!(code(fused(vec![by_value(half), by_value(most - half + 1)])).await, limit);
+    // Inside one another they are held one after the other, but nothing is given back before the end.
+    let inner = Stage { prefetch: vec![by_value(half)], ..by_value(most - half + 1) };
+    assert_eq!(code(fused(vec![inner])).await, limit);
+    // Examples count too.
+    assert_eq!(code(fused(vec![mmr(example(1), half), mmr(example(2), most - half - 2)])).await, None);
+    assert_eq!(code(fused(vec![mmr(example(1), half), mmr(example(2), most - half - 1)])).await, limit);
+    // What a server sets aside: nothing for plain queries, the largest ones of a batch that run at once.
+    let bytes = |requests: &[QueryRequest]| {
+        s.world.db.compared_bytes(OWNER, requests.iter().map(|request| (request, request.stage.limit)))
+    };
+    let plain = QueryRequest { collection: "wide".into(), ..request(ids_stage(10)) };
+    assert_eq!(bytes(&[plain.clone()]), 0);
+    let diverse = fused(vec![mmr(example(1), 9), by_value(10)]);
+    assert_eq!(bytes(&[diverse.clone()]), 20 * 16_384 * 4);
+    assert!(bytes(&[plain, diverse]) >= 20 * 16_384 * 4);
+    assert_eq!(bytes(&[fused(vec![by_value(MAX_K)])]), MAX_COMPARED_COMPONENTS * 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_alone_is_never_too_much() {
+    let world = World::with(DatabaseOptions { search_threads: 1, ..DatabaseOptions::default() }).await;
+    world.create(NAME, &["eu"], 64).await;
+    world.put(NAME, (0..512).map(point).collect()).await;
+    // Each stage asks the pool for each shard: far more jobs than it takes at once.
+    let order = OrderBy { key: "n".into(), descending: false, start_from: None };
+    let inner = stage(Query::OrderBy(order), 100);
+    let rrf = Query::Fusion(Fusion::Rrf { k: None, weights: vec![] });
+    let all = Stage { prefetch: vec![inner; MAX_STAGES - 1], ..stage(rrf, 100) };
+    let answer = world.db.query(OWNER, request(all)).await.unwrap();
+    let found: Vec<u64> = found(&answer).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(found, (0..100).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_batch_is_that_of_one_request() {
+    let mut s = small().await;
+    let read = ReadOptions { timeout: Some(Duration::from_millis(1)), ..ReadOptions::default() };
+    // No one of them takes so long, but a thousand do.
+    let one = QueryRequest { read: read.clone(), ..request(ids_stage(100)) };
+    let e = s.world.db.query_batch(OWNER, vec![one; MAX_SEARCH_BATCH]).await.unwrap_err();
+    assert_eq!(e.code(), "deadline_exceeded");
+    let one = SearchRequest { read, ..crate::support::near(NAME, s.vector(), 100) };
+    let e = s.world.db.batch_search(OWNER, vec![one; MAX_SEARCH_BATCH]).await.unwrap_err();
+    assert_eq!(e.code(), "deadline_exceeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]

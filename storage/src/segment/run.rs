@@ -341,12 +341,18 @@ impl Run {
         Some(self.inner.first_expiry).filter(|&at| at != NEVER)
     }
 
+    /// Whether there are rows that [`Run::hidden`] hides, told at once.
+    pub fn may_hide(&self, created_before: Option<i64>, now: i64) -> bool {
+        created_before.is_some_and(|cutoff| self.inner.oldest_created_at < cutoff)
+            || self.first_expiry().is_some_and(|at| at <= now)
+    }
+
     /// Rows created before `created_before`, or expired at `now`. `None`, at once, when there are none.
     pub fn hidden(&self, created_before: Option<i64>, now: i64) -> Option<RoaringBitmap> {
-        let cutoff = created_before.unwrap_or(i64::MIN);
-        if self.inner.oldest_created_at >= cutoff && self.first_expiry().is_none_or(|at| at > now) {
+        if !self.may_hide(created_before, now) {
             return None;
         }
+        let cutoff = created_before.unwrap_or(i64::MIN);
         let rows = &self.inner.rows;
         let times = rows.created_at.iter().zip(rows.expires_at.iter());
         // An expiry of i64::MAX is "never", also when the clock shows that.

@@ -8,7 +8,7 @@ use engram_storage::schema::CollectionSchema;
 use serde_json::Value;
 
 use crate::error::{QueryError, Result};
-use crate::filter::{Filter, bind};
+use crate::filter::{Bound, Filter};
 use crate::limits::{MAX_FORMULA_DEPTH, MAX_FORMULA_NODES, at_most};
 use crate::request::query::{DecayShape, Expression, Formula};
 use crate::stages::order::path;
@@ -79,7 +79,8 @@ impl Checked {
     /// # Errors
     /// For a text of too many words.
     pub fn bound(self, schema: &CollectionSchema) -> Result<Self> {
-        let conditions = self.conditions.into_iter().map(|filter| bind(filter, schema));
+        let conditions =
+            self.conditions.into_iter().map(|filter| Ok(Bound::new(filter, schema)?.into_inner()));
         Ok(Self { conditions: conditions.collect::<engram_index::Result<_>>()?, ..self })
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use engram_index::Pace;
 use engram_index::payload::{GeoPoint, parse_datetime};
 use engram_storage::StorageError;
 use engram_storage::point::PointId;
@@ -16,6 +17,7 @@ use crate::request::query::DecayShape;
 pub(crate) struct Scorer<'a> {
     formula: &'a Checked,
     conditions: Vec<Compiled<'a>>,
+    pace: &'a Pace<'a>,
 }
 
 /// The point that is scored.
@@ -26,8 +28,10 @@ struct Point<'a> {
 }
 
 impl<'a> Scorer<'a> {
-    pub fn new(formula: &'a Checked) -> Self {
-        Self { formula, conditions: formula.conditions.iter().map(|filter| filter.compile()).collect() }
+    /// Where `pace` says so scores have no meaning.
+    pub fn new(formula: &'a Checked, pace: &'a Pace<'a>) -> Self {
+        let conditions = formula.conditions.iter().map(|filter| filter.compile()).collect();
+        Self { formula, conditions, pace }
     }
 
     /// The score of point `id`, given its scores by prefetch stage and its payload as JSON.
@@ -70,7 +74,7 @@ impl<'a> Scorer<'a> {
             Node::Number(variable) => point.number(variable)?,
             Node::Condition(number) => {
                 let condition = self.conditions.get(*number);
-                f64::from(u8::from(condition.is_some_and(|c| c.matches(point.id, &point.payload))))
+                f64::from(u8::from(condition.is_some_and(|c| c.matches(point.id, &point.payload, self.pace))))
             }
             Node::Distance { origin, to } => origin.distance_m(&point.place(to)?),
             Node::Date(variable) => point.date(variable)?,
@@ -224,7 +228,11 @@ mod tests {
         let defaults = defaults.as_object().unwrap().clone().into_iter().collect();
         let checked = Checked::new(&Formula { expression, defaults }, 3)?;
         let payload = serde_json::to_vec(&payload).unwrap();
-        Scorer::new(&checked).score(PointId::Num(1), &[Some(0.5), None, Some(3.0)], &payload)
+        Scorer::new(&checked, &Pace::endless()).score(
+            PointId::Num(1),
+            &[Some(0.5), None, Some(3.0)],
+            &payload,
+        )
     }
 
     fn evaluate(expression: E) -> Result<f32> {
