@@ -33,8 +33,9 @@ impl UpdateResult {
     pub(crate) fn of(answer: &WriteAnswer, waited: bool) -> Result<Self, RestError> {
         if answer.too_large > 0 {
             return Err(RestError::wrong(format!(
-                "the payload of {} points would have more than {MAX_PAYLOAD_BYTES} bytes or {MAX_PAYLOAD_KEYS} keys, or be \
-                 deeper than {MAX_PAYLOAD_DEPTH}; they stay as they are, the others are changed",
+                "the payload of {} points would be larger than {MAX_PAYLOAD_BYTES} bytes, have more than \
+                 {MAX_PAYLOAD_KEYS} keys, or be deeper than {MAX_PAYLOAD_DEPTH}; they stay as they are, the others are \
+                 changed",
                 answer.too_large
             )));
         }

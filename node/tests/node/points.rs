@@ -86,6 +86,29 @@ async fn written_points_are_found_in_every_way() {
 }
 
 #[tokio::test]
+async fn a_change_by_filter_tells_how_many_payloads_would_be_too_large() {
+    let running = start().await;
+    ten(&running).await;
+    let mut client = running.points();
+    let merge = |key: &str, ids: Vec<v1::PointId>| v1::SetPayloadRequest {
+        collection: "docs".into(),
+        filter: ids.is_empty().then(v1::Filter::default),
+        ids,
+        mode: v1::PayloadMode::Merge.into(),
+        payload_json: format!(r#"{{"{key}":"{}"}}"#, "x".repeat(600 << 10)).into(),
+        wait: true,
+        ..Default::default()
+    };
+    let first = client.set_payload(merge("a", vec![num(1), num(2)])).await.unwrap().into_inner();
+    assert_eq!((first.affected, first.payload_too_large), (2, 0));
+    let all = client.set_payload(merge("b", vec![])).await.unwrap().into_inner();
+    assert_eq!((all.affected, all.payload_too_large, all.outcomes.len()), (8, 2, 0));
+    let named = client.set_payload(merge("b", vec![num(1), num(3)])).await.unwrap().into_inner();
+    assert_eq!((named.affected, named.payload_too_large), (1, 1));
+    assert_eq!(named.outcomes[0].outcome(), v1::WriteOutcome::PayloadTooLarge);
+}
+
+#[tokio::test]
 async fn points_change_and_go() {
     let running = start().await;
     ten(&running).await;

@@ -139,7 +139,7 @@ async fn rest_a_merge_that_would_pass_a_limit_is_told_by_ids_and_by_a_filter() {
             body["key"] = key;
             let answer = running.send("POST", &path, body).await;
             assert_eq!(answer.status, 400, "{answer:?}");
-            assert!(answer.error().contains("the payload of 2 points would have more than"), "{answer:?}");
+            assert!(answer.error().contains("the payload of 2 points would be larger than"), "{answer:?}");
         }
         let there = one(&running, 1).await["payload"].as_object().unwrap().len();
         assert_eq!(there, 601, "it stays as it is");

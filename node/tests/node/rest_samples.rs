@@ -47,7 +47,7 @@ pub fn rest_sample(method: &str, template: &str, names: &Names) -> Option<Sample
         ("PUT", "*/index") => (Admin, json!({ "field_name": "n", "field_schema": "integer" })),
         ("DELETE", "*/index/{field_name}") => (Admin, Value::Null),
         ("PUT", "*/vectors/{vector_name}") => (Admin, json!({ "dense": { "size": 2, "distance": "Dot" } })),
-        ("DELETE", "*/vectors/{vector_name}") => of_cluster(501),
+        ("DELETE", "*/vectors/{vector_name}") => (Admin, Value::Null),
         ("POST", "/collections/aliases") => {
             let create = json!({ "collection_name": collection, "alias_name": "alias" });
             (Admin, json!({ "actions": [{ "create_alias": create }] }))
@@ -56,11 +56,13 @@ pub fn rest_sample(method: &str, template: &str, names: &Names) -> Option<Sample
         ("POST", "*/points") => (Read, json!({ "ids": [1], "with_vector": true })),
         ("POST", "*/points/delete") => (Write, json!({ "points": [9] })),
         ("PUT", "*/points/vectors") => (Write, json!({ "points": [{ "id": 1, "vector": [3, 4] }] })),
-        ("POST", "*/points/vectors/delete") => (Write, json!({ "points": [9], "vector": [""] })),
+        ("POST", "*/points/vectors/delete") => {
+            (Write, json!({ "filter": { "must": { "has_id": [9] } }, "vector": [""] }))
+        }
         ("POST", "*/points/payload") => (Write, change),
         ("PUT", "*/points/payload") => (Write, json!({ "payload": { "secret": NEEDLE }, "points": [1] })),
         ("POST", "*/points/payload/delete") => (Write, json!({ "keys": ["n"], "points": [1] })),
-        ("POST", "*/points/payload/clear") => (Write, json!({ "points": [9] })),
+        ("POST", "*/points/payload/clear") => (Write, json!({ "filter": { "must": { "has_id": [9] } } })),
         ("POST", "*/points/batch") => (Write, json!({ "operations": [{ "set_payload": change }] })),
         ("POST", "*/points/scroll" | "*/points/count") => (Read, json!({})),
         ("POST", "*/facet") => (Read, json!({ "key": "secret" })),
