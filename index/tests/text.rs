@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engram_index::Mask;
 use engram_index::payload::{FieldIndex, FieldIndexBuilder, FieldPredicate, PayloadPath};
 use engram_index::text::{
     Analyzer, TextIndex, TextIndexBuilder, TextMatch, TextMode, TextOptions, TextStatistics, WordCounts,
 };
+use engram_index::{Mask, Pace};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use roaring::RoaringBitmap;
@@ -97,10 +97,16 @@ fn scores_are_those_of_the_formula_in_one_part_and_in_many() {
             let last = u32::try_from(rows.len()).unwrap();
             let gone: RoaringBitmap = (0..gone.min(last / 2)).map(|i| (i * 7) % last).collect();
             let (statistics, scores) = brute(rows, &asked, &gone);
-            assert_eq!(index.statistics(&asked, &gone).unwrap(), statistics, "{} gone", gone.len());
+            assert_eq!(
+                index.statistics(&asked, &gone, &Pace::endless()).unwrap(),
+                statistics,
+                "{} gone",
+                gone.len()
+            );
             let weighed = statistics.weigh(&asked, &[1; 5]);
             let average = statistics.average_length();
-            let found = index.search(&weighed, average, rows.len(), Mask::Deny(&gone)).unwrap();
+            let found =
+                index.search(&weighed, average, (rows.len(), Mask::Deny(&gone)), &Pace::endless()).unwrap();
             assert_eq!(found.len(), scores.len());
             for (row, score) in &found {
                 assert!((f64::from(*score) - scores[row]).abs() < 1e-4, "row {row}: {score} {}", scores[row]);
@@ -109,7 +115,8 @@ fn scores_are_those_of_the_formula_in_one_part_and_in_many() {
             // The best of few allowed rows, which are looked up one by one, and of many.
             for step in [2, 301] {
                 let allowed: RoaringBitmap = found.iter().map(|(row, _)| *row).step_by(step).collect();
-                let best = index.search(&weighed, average, 5, Mask::Allow(&allowed)).unwrap();
+                let best =
+                    index.search(&weighed, average, (5, Mask::Allow(&allowed)), &Pace::endless()).unwrap();
                 let expected: Vec<_> =
                     found.iter().filter(|(row, _)| allowed.contains(*row)).take(5).copied().collect();
                 assert_eq!(best, expected);
@@ -197,10 +204,10 @@ fn an_index_of_no_rows_and_of_rows_without_words() {
         let analyzer = analyzer("{}");
         let index = index(&texts, &analyzer, usize::MAX);
         let asked = words(&["a"]);
-        let statistics = index.statistics(&asked, &RoaringBitmap::new()).unwrap();
+        let statistics = index.statistics(&asked, &RoaringBitmap::new(), &Pace::endless()).unwrap();
         assert_eq!(statistics, TextStatistics { documents: 0, words: 0, frequencies: vec![0] });
         let weighed = statistics.weigh(&asked, &[1]);
-        assert!(index.search(&weighed, 0.0, 3, Mask::All).unwrap().is_empty());
+        assert!(index.search(&weighed, 0.0, (3, Mask::All), &Pace::endless()).unwrap().is_empty());
     }
 }
 
@@ -211,9 +218,48 @@ fn ordinals_that_are_left_out_are_rows_without_words() {
     builder.add(5, &["a b"]).unwrap();
     let index = builder.finish(7).unwrap();
     assert_eq!(index.rows(), 7);
-    let statistics = index.statistics(&words(&["a", "b"]), &RoaringBitmap::new()).unwrap();
+    let statistics = index.statistics(&words(&["a", "b"]), &RoaringBitmap::new(), &Pace::endless()).unwrap();
     assert_eq!(statistics, TextStatistics { documents: 2, words: 3, frequencies: vec![2, 1] });
     let weighed = statistics.weigh(&words(&["a", "b"]), &[1, 1]);
-    let found = index.search(&weighed, statistics.average_length(), 9, Mask::All).unwrap();
+    let found =
+        index.search(&weighed, statistics.average_length(), (9, Mask::All), &Pace::endless()).unwrap();
     assert_eq!(found.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [5, 2]);
+}
+
+#[test]
+fn work_over_many_words_and_rows_ends_soon_after_it_is_late() {
+    use std::cell::Cell;
+    let texts: Vec<Vec<String>> = (0..60_000).map(|row| vec![format!("a b c w{}", row % 7)]).collect();
+    let index = index(&texts, &analyzer("{}"), 64 << 20);
+    let asked = words(&["a", "b", "c", "w1", "w2", "w3"]);
+    let gone: RoaringBitmap = (0..60_000).step_by(2).collect();
+    let looks = Cell::new(0);
+    let late_after = |most: usize| {
+        looks.set(0);
+        let looks = &looks;
+        move || {
+            looks.set(looks.get() + 1);
+            looks.get() > most
+        }
+    };
+    let statistics = |most| {
+        let late = late_after(most);
+        let pace = Pace::new(&late);
+        (index.statistics(&asked, &gone, &pace).unwrap(), pace.is_late())
+    };
+    let (counted, late) = statistics(usize::MAX);
+    assert!(!late && looks.get() > 2, "{}", looks.get());
+    assert!(statistics(1).1 && looks.get() == 2, "nothing looks again once it is late");
+    let weighed = counted.weigh(&asked, &[1; 6]);
+    let few: RoaringBitmap = (0..60_000).step_by(10).collect();
+    for mask in [Mask::All, Mask::Allow(&few)] {
+        let search = |most| {
+            let late = late_after(most);
+            let pace = Pace::new(&late);
+            index.search(&weighed, 4.0, (10, mask), &pace).unwrap();
+            pace.is_late()
+        };
+        assert!(!search(usize::MAX) && looks.get() > 1, "{}", looks.get());
+        assert!(search(1) && looks.get() == 2);
+    }
 }

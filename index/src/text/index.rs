@@ -18,11 +18,14 @@ use super::options::TextOptions;
 use super::phrase;
 use crate::column::Column;
 use crate::error::{IndexError, Result};
+use crate::pace::Pace;
 
 /// Name of the only field.
 pub(super) const FIELD: &str = "t";
 /// A row that is gone is looked up in the postings of a word where so many times more rows have the word.
 const SEEK_FACTOR: u64 = 8;
+/// What looking at one row of a word costs, in nanoseconds or so.
+const POSTING_WORK: usize = 5;
 
 /// An immutable index over the words of the rows `0..rows`.
 pub struct TextIndex {
@@ -98,17 +101,22 @@ impl TextIndex {
         guarded("counting rows", || self.parts.iter().map(|part| part.frequency(word)).sum())
     }
 
-    /// Statistics of the rows that are not `gone`, exactly.
+    /// Statistics of the rows that are not `gone`, exactly. Ends without a meaning where `pace` says so.
     ///
     /// # Errors
     /// [`IndexError::Corrupt`] where the index cannot be read.
-    pub fn statistics(&self, words: &[String], gone: &RoaringBitmap) -> Result<TextStatistics> {
+    pub fn statistics(
+        &self,
+        words: &[String],
+        gone: &RoaringBitmap,
+        pace: &Pace<'_>,
+    ) -> Result<TextStatistics> {
         guarded("counting words", || {
             let lengths = gone.iter().map_while(|row| self.lengths.get(row as usize)).filter(|l| **l > 0);
             let (lost, lost_words) =
                 lengths.fold((0, 0), |(rows, words), length| (rows + 1, words + u64::from(*length)));
             let frequency = |word: &String| -> Result<u64> {
-                self.parts.iter().map(|part| part.frequency_without(word, gone)).sum()
+                self.parts.iter().map(|part| part.frequency_without(word, gone, pace)).sum()
             };
             Ok(TextStatistics {
                 documents: self.documents - lost,
@@ -188,7 +196,7 @@ impl Part {
         self.words.read_postings(&Term::from_field_text(self.field, word), option).map_err(failed)
     }
 
-    fn frequency_without(&self, word: &str, gone: &RoaringBitmap) -> Result<u64> {
+    fn frequency_without(&self, word: &str, gone: &RoaringBitmap, pace: &Pace<'_>) -> Result<u64> {
         let lost = gone.range_cardinality(self.first..self.end());
         if lost == 0 {
             return self.frequency(word);
@@ -197,7 +205,7 @@ impl Part {
         let all = u64::from(postings.doc_freq());
         if lost.saturating_mul(SEEK_FACTOR) > all {
             let mut left = 0;
-            while postings.doc() != TERMINATED {
+            while postings.doc() != TERMINATED && pace.go_on(POSTING_WORK) {
                 left += u64::from(!gone.contains(self.first + postings.doc()));
                 postings.advance();
             }
@@ -205,6 +213,9 @@ impl Part {
         }
         let mut left = all;
         for row in gone.range(self.first..self.end()) {
+            if !pace.go_on(POSTING_WORK) {
+                break;
+            }
             let document = row - self.first;
             if postings.doc() < document {
                 postings.seek(document);

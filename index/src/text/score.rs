@@ -9,12 +9,16 @@ use super::guard::guarded;
 use super::index::{Part, TextIndex};
 use crate::error::Result;
 use crate::mask::Mask;
+use crate::pace::Pace;
 use crate::vector::topk::{TopK, key, key_distance, key_position};
 
 /// Rows whose scores are summed at a time: they stay in the second-level cache.
 const WINDOW: u32 = 8_192;
 /// Allowed rows are looked up one by one where the words have so many times more postings.
 const SEEK_FACTOR: u64 = 8;
+
+/// What looking one row up in the postings of one word costs, in nanoseconds or so.
+const SEEK_WORK: usize = 50;
 
 /// A row and its score.
 pub type ScoredRow = (u32, f32);
@@ -31,11 +35,13 @@ struct Search<'a> {
     average_length: f64,
     mask: Mask<'a>,
     best: TopK,
+    pace: &'a Pace<'a>,
 }
 
 impl TextIndex {
     /// The best `k` of the rows that `mask` allows and that have any of the words: highest score first, ties by
-    /// ordinal. A score is the sum over the words in their order, so it does not depend on the other rows of the index.
+    /// ordinal. A score is the sum over the words in their order, so it does not depend on the other rows of the index. Ends
+    /// without a meaning where `pace` says so.
     ///
     /// # Errors
     /// [`IndexError::Corrupt`](crate::IndexError::Corrupt) where the index cannot be read.
@@ -43,11 +49,12 @@ impl TextIndex {
         &self,
         words: &[WeightedWord],
         average_length: f64,
-        k: usize,
-        mask: Mask<'_>,
+        (k, mask): (usize, Mask<'_>),
+        pace: &Pace<'_>,
     ) -> Result<Vec<ScoredRow>> {
         guarded("a search", || {
-            let mut search = Search { lengths: &self.lengths, average_length, mask, best: TopK::new(k) };
+            let best = TopK::new(k);
+            let mut search = Search { lengths: &self.lengths, average_length, mask, best, pace };
             for part in &self.parts {
                 search.part(part, words)?;
             }
@@ -70,6 +77,9 @@ impl Search<'_> {
             && rows.range_cardinality(part.first..part.end()).saturating_mul(SEEK_FACTOR) < postings
         {
             for row in rows.range(part.first..part.end()) {
+                if !self.pace.go_on(cursors.len() * SEEK_WORK) {
+                    break;
+                }
                 self.row(part, &mut cursors, row);
             }
             return Ok(());
@@ -102,6 +112,9 @@ impl Search<'_> {
         while let Some(start) = cursors.iter().map(|c| c.postings.doc()).min().filter(|d| *d != TERMINATED) {
             let end = start.saturating_add(WINDOW);
             for Cursor { weight, postings } in cursors.iter_mut() {
+                if !self.pace.go_on(WINDOW as usize) {
+                    return;
+                }
                 let mut document = postings.doc();
                 while document < end && document != TERMINATED {
                     let sum = &mut sums[(document - start) as usize];

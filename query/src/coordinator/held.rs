@@ -15,14 +15,14 @@ impl Fan {
         let calls: Vec<_> = shards().map(|scope| self.searcher.hold(scope.clone())).collect();
         let gathered = gather(calls.into_iter(), self.deadline).await?;
         let mut scopes = self.scopes.as_ref().clone();
-        let mut others = self.others.to_vec();
+        let mut others = self.others.clone();
         for (number, pin) in gathered.answers {
             match number.checked_sub(scopes.len()) {
                 None => scopes[number].pin = pin,
                 Some(number) => others[number].pin = pin,
             }
         }
-        Ok(Self { scopes: Arc::new(scopes), others: others.into(), ..self })
+        Ok(Self { scopes: Arc::new(scopes), others, ..self })
     }
 
     /// The same shards until another deadline.
@@ -30,7 +30,8 @@ impl Fan {
         let until = |scope: &ShardScope| ShardScope { deadline, ..scope.clone() };
         let scopes = self.scopes.iter().map(until).collect();
         let others = self.others.iter().map(until).collect();
-        Self { scopes: Arc::new(scopes), others, deadline, ..self.clone() }
+        let (searcher, schema) = (self.searcher.clone(), self.schema.clone());
+        Self { searcher, schema, scopes: Arc::new(scopes), others, deadline }
     }
 }
 

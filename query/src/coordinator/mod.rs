@@ -46,7 +46,7 @@ pub(crate) struct Fan {
     /// Shards the request is about, region by region; never empty.
     pub scopes: Arc<Vec<ShardScope>>,
     /// Shards of the other regions, where words are counted there too; see [`Fan::counting`].
-    pub others: Arc<[ShardScope]>,
+    pub others: Vec<ShardScope>,
     pub deadline: Instant,
 }
 
@@ -80,7 +80,7 @@ impl Fan {
             }
         }
         let scopes = scopes(&schema, read, deadline, true).collect();
-        Ok(Self { searcher, schema, scopes: Arc::new(scopes), others: Arc::default(), deadline })
+        Ok(Self { searcher, schema, scopes: Arc::new(scopes), others: Vec::new(), deadline })
     }
 
     /// The same shards, which rank by words as these occur in the whole collection: `read`, which this fan was made for, says

@@ -52,6 +52,11 @@ impl Shape {
         })
     }
 
+    /// What making one point costs, in nanoseconds or so.
+    fn work(&self, run: &Run, ordinal: u32) -> usize {
+        COPY_WORK + if self.payload.is_some() { parse_work(run.payload(ordinal)) } else { 0 }
+    }
+
     fn point(&self, run: &Run, ordinal: u32) -> Result<StoredPoint> {
         let meta = run.meta(ordinal);
         let vector =
@@ -111,7 +116,7 @@ impl FetchJob {
             let Some(Place { run, ordinal }) = self.place(id) else { continue };
             let run = &self.snapshot.runs[run].run;
             if self.shown.shows(&run.meta(ordinal)) {
-                spend(&pace, parse_work(run.payload(ordinal)))?;
+                spend(&pace, shape.work(run, ordinal))?;
                 points.push(shape.point(run, ordinal)?);
             }
         }
@@ -167,7 +172,7 @@ impl ScrollJob {
         let pace = Pace::new(&late);
         for (_, run, ordinal) in rows {
             let run = &self.snapshot.runs[run].run;
-            spend(&pace, parse_work(run.payload(ordinal)))?;
+            spend(&pace, shape.work(run, ordinal))?;
             points.push(shape.point(run, ordinal)?);
         }
         Ok(points)

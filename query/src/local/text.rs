@@ -13,7 +13,7 @@ use engram_storage::shard::{RunView, ShardSnapshot};
 use roaring::RoaringBitmap;
 use serde_json::Value;
 
-use super::compute::{Work, after, check_deadline, spend};
+use super::compute::{Work, after, spend};
 use super::rows::{Place, Rows, Visibility, gone};
 use super::search::{FILTER_WORK, Placed, hit};
 use crate::error::Result;
@@ -100,11 +100,14 @@ impl TextStatisticsJob {
     /// Statistics of the rows that are alive and shown.
     pub fn run(&self) -> Result<TextStatistics> {
         let mut sum = TextStatistics { frequencies: vec![0; self.words.len()], ..TextStatistics::default() };
+        let late = after(self.shown.deadline);
+        let pace = Pace::new(&late);
         for view in self.snapshot.runs.iter() {
-            check_deadline(self.shown.deadline)?;
+            spend(&pace, usize::MAX)?;
             let gone = gone(view, &self.shown);
             if let Some(index) = self.field.index(&view.run) {
-                sum.add(&index.statistics(&self.words, &gone)?);
+                sum.add(&index.statistics(&self.words, &gone, &pace)?);
+                spend(&pace, 0)?;
                 continue;
             }
             let live = Rows::Without(gone).part(0..u32::try_from(view.run.len()).unwrap_or(u32::MAX));
@@ -136,18 +139,21 @@ impl TextSearchJob {
     /// The best rows of all runs, best first, ties by id.
     pub fn run(&self) -> Result<Vec<Placed>> {
         let mut best: Vec<Placed> = Vec::new();
+        let late = after(self.request.scope.deadline);
+        let pace = Pace::new(&late);
         for (run, view) in self.snapshot.runs.iter().enumerate() {
-            check_deadline(self.request.scope.deadline)?;
+            spend(&pace, usize::MAX)?;
             let rows = Rows::of(view, &self.shown, self.filter())?;
             let found = match self.request.field.index(&view.run) {
                 Some(index) => index.search(
                     &self.request.words,
                     self.request.average_length,
-                    self.request.k,
-                    rows.mask(),
+                    (self.request.k, rows.mask()),
+                    &pace,
                 )?,
                 None => self.read(view, &rows)?,
             };
+            spend(&pace, 0)?;
             let placed = |(ordinal, score): (u32, f32)| Placed {
                 hit: hit(view, Neighbor { ordinal, distance: -score }),
                 place: Place { run, ordinal },
