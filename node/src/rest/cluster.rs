@@ -14,13 +14,13 @@ pub(crate) async fn status(call: Call) -> Result<Answer, RestError> {
 
 pub(crate) async fn of_collection(call: Call) -> Result<Answer, RestError> {
     let schema = call.schema()?;
-    let mut local = Vec::new();
+    let (mut local, now) = (Vec::new(), call.context.engine.clock().now_ms());
     for shard in shards(&call.context, &schema).await? {
-        let stats = shard.stats().await?;
+        let points = shard.points_shown(schema.retention_cutoff(&shard.key().region, now), now);
         // Regions one after the other, in the order of the collection.
         let region = schema.regions.iter().position(|region| *region == shard.key().region).unwrap_or(0);
         let id = region * schema.shards_per_region as usize + shard.key().bucket as usize;
-        local.push(json!({ "shard_id": id, "points_count": stats.points, "state": "Active" }));
+        local.push(json!({ "shard_id": id, "points_count": points, "state": "Active" }));
     }
     call.answer(&json!({
         "peer_id": 0,

@@ -166,6 +166,30 @@ async fn rest_aliases_stand_for_collections() {
 }
 
 #[tokio::test]
+async fn rest_aliases_of_one_request_change_as_one() {
+    let running = start().await;
+    docs(&running).await;
+    running.ok("PUT", "/collections/green", json!({ "vectors": { "size": 2, "distance": "Euclid" } })).await;
+    let create =
+        |alias: &str, to: &str| json!({ "create_alias": { "collection_name": to, "alias_name": alias } });
+    let delete = |alias: &str| json!({ "delete_alias": { "alias_name": alias } });
+    let rename = |from: &str| json!({ "rename_alias": { "old_alias_name": from, "new_alias_name": "x" } });
+    let swap = |to: &str| json!({ "actions": [delete("live"), create("live", to)] });
+    running.ok("POST", "/collections/aliases", swap("docs")).await;
+    for (bad, status) in
+        [(create("live", "none"), 404), (rename("live"), 404), (create("docs", "green"), 409)]
+    {
+        let actions = json!({ "actions": [create("new", "green"), delete("live"), bad] });
+        assert_eq!(running.send("POST", "/collections/aliases", actions).await.status, status, "{bad}");
+        let all = json!({ "aliases": [{ "alias_name": "live", "collection_name": "docs" }] });
+        assert_eq!(running.ok("GET", "/aliases", Value::Null).await, all, "{bad}: all or none");
+    }
+    running.ok("POST", "/collections/aliases", swap("green")).await;
+    let all = json!({ "aliases": [{ "alias_name": "live", "collection_name": "green" }] });
+    assert_eq!(running.ok("GET", "/aliases", Value::Null).await, all);
+}
+
+#[tokio::test]
 async fn rest_searches_of_older_clients_are_answered() {
     let running = start().await;
     docs(&running).await;

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use engram_proto::v1;
+use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::running::{Running, detail, point, start, start_with, upsert};
@@ -90,4 +91,23 @@ async fn the_retention_job_enforces_rules_on_its_own() {
         }
     });
     erased.await.unwrap();
+}
+
+/// What a rule hides is in no figure of the collection, although it is not erased yet.
+#[tokio::test]
+async fn figures_of_a_collection_count_what_searches_see() {
+    let running = start_with(|raw| raw.retention.interval_s = 0).await;
+    five(&running).await;
+    let counts = async || {
+        let info = running.ok("GET", "/collections/docs", Value::Null).await;
+        let cluster = running.ok("GET", "/collections/docs/cluster", Value::Null).await;
+        let shards = cluster["local_shards"].as_array().unwrap().iter();
+        let shards: u64 = shards.map(|shard| shard["points_count"].as_u64().unwrap()).sum();
+        (info["points_count"].as_u64().unwrap(), shards, count(&running).await)
+    };
+    assert_eq!(counts().await, (5, 5, 5));
+    let change =
+        json!({ "metadata": { "engram": { "retention": [{ "region": "us", "max_age_s": 90 * 86_400 }] } } });
+    running.ok("PATCH", "/collections/docs", change).await;
+    assert_eq!(counts().await, (2, 2, 2));
 }

@@ -1,3 +1,6 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use engram_node::{Node, NodeConfig};
@@ -7,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request};
 
-use crate::running::{Running, detail, settings, start, start_with};
+use crate::running::{Running, detail, point, settings, start, start_with, upsert};
 
 pub const KEY: &str = "0123456789abcdef0123456789abcdef";
 
@@ -119,4 +122,37 @@ async fn a_certificate_that_is_none_is_refused_by_key() {
     raw.tls.key = file.display().to_string();
     let refused = Node::start(NodeConfig::from_raw(&raw).unwrap()).await.unwrap_err().to_string();
     assert!(refused.contains("tls."), "{refused}");
+}
+
+/// Also those of an earlier version, which made them for everyone.
+#[tokio::test]
+async fn files_of_the_server_are_its_users_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    for open in [data.clone(), data.join("log"), data.join("objects")] {
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, Permissions::from_mode(0o755)).unwrap();
+    }
+    let node = Node::start(NodeConfig::from_raw(&settings(&directory)).unwrap()).await.unwrap();
+    let channel = Endpoint::from_shared(format!("http://{}", node.grpc_addr())).unwrap().connect_lazy();
+    let running = Running { node, channel, directory };
+    running.create("docs").await;
+    running.points().upsert(upsert("docs", vec![point(1, &[1.0, 0.0], "{}")])).await.unwrap();
+    running.admin().flush(v1::FlushRequest::default()).await.unwrap();
+    let snapshot = v1::CreateSnapshotRequest { collection: "docs".into() };
+    running.snapshots().create_snapshot(snapshot).await.unwrap();
+    let (mut dirs, mut files) = (vec![data], 0);
+    while let Some(dir) = dirs.pop() {
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&dir), 0o700, "{}", dir.display());
+        for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                dirs.push(entry.path());
+            } else {
+                assert_eq!(mode(&entry.path()), 0o600, "{}", entry.path().display());
+                files += 1;
+            }
+        }
+    }
+    assert!(files > 6, "log, manifest, segment, snapshot, catalog and lock: {files}");
 }
