@@ -51,6 +51,9 @@ pub use engram_storage::op::MAX_PAYLOAD_BYTES;
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 /// Most keys of a payload, all its objects together.
 pub const MAX_PAYLOAD_KEYS: usize = 1_024;
+/// Most values of a payload, those in its arrays and objects included: as a tree, which some filters read, a tiny one takes
+/// many times its text.
+pub const MAX_PAYLOAD_VALUES: usize = 1 << 18;
 /// Most dotted paths of a projection or a deletion of keys.
 pub const MAX_PATHS: usize = 1_024;
 /// Longest dotted path, bytes.
