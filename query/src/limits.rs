@@ -45,7 +45,7 @@ pub const MAX_FACET_BYTES: usize = 64 << 20;
 pub const MAX_MATRIX_SAMPLE: usize = 4_096;
 /// Most components of the vectors that one query holds at once, to compare points with each other: 64 MiB.
 pub const MAX_COMPARED_COMPONENTS: usize = 1 << 24;
-pub use engram_storage::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS};
+pub use engram_storage::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, MAX_PAYLOAD_VALUES};
 
 /// Most dotted paths of a projection or a deletion of keys.
 pub const MAX_PATHS: usize = 1_024;

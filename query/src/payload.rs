@@ -10,7 +10,7 @@ use engram_index::payload::{Entries, LazyJson, Segment};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::error::{QueryError, Result};
-use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS};
+use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, MAX_PAYLOAD_VALUES};
 use crate::stages::order::path;
 
 /// Objects with more keys look for duplicates by hashing, smaller ones by comparing.
@@ -48,6 +48,7 @@ pub fn check(json: &[u8]) -> Result<()> {
 struct Counter {
     depth: Cell<usize>,
     keys: Cell<usize>,
+    values: Cell<usize>,
     /// The limit that was exceeded; tells such errors from those of the syntax.
     exceeded: Cell<Option<String>>,
 }
@@ -70,6 +71,16 @@ impl Counter {
         if self.keys.get() > MAX_PAYLOAD_KEYS {
             return self
                 .refuse(format!("the payload has more than {MAX_PAYLOAD_KEYS} keys: store fewer fields"));
+        }
+        Ok(())
+    }
+
+    fn value<E: serde::de::Error>(&self) -> Result<(), E> {
+        self.values.set(self.values.get() + 1);
+        if self.values.get() > MAX_PAYLOAD_VALUES {
+            return self.refuse(format!(
+                "the payload has more than {MAX_PAYLOAD_VALUES} values: store long lists elsewhere, or as a text"
+            ));
         }
         Ok(())
     }
@@ -121,6 +132,7 @@ struct Any<'a>(&'a Counter);
 impl<'de> DeserializeSeed<'de> for Any<'_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        self.0.value()?;
         from.deserialize_any(self)
     }
 }
@@ -393,6 +405,9 @@ mod tests {
             code(&format!("{{{}}}", fields.join(",")))
         };
         assert_eq!((keys(MAX_PAYLOAD_KEYS), keys(MAX_PAYLOAD_KEYS + 1)), ("ok", "limit_exceeded"));
+        // The list itself is one.
+        let values = |n: usize| code(&format!("{{\"a\":[{}]}}", vec!["1"; n - 1].join(",")));
+        assert_eq!((values(MAX_PAYLOAD_VALUES), values(MAX_PAYLOAD_VALUES + 1)), ("ok", "limit_exceeded"));
         let long = |n: usize| code(&format!("{{\"a\":\"{}\"}}", "x".repeat(n - 8)));
         assert_eq!((long(MAX_PAYLOAD_BYTES), long(MAX_PAYLOAD_BYTES + 1)), ("ok", "limit_exceeded"));
     }

@@ -52,7 +52,12 @@ pub(super) async fn aside<T: Send + 'static>(
     if body.len() <= INLINE {
         return work();
     }
-    let _turn = READERS.acquire().await.map_err(RestError::internal)?;
+    let turn = READERS.acquire().await.map_err(RestError::internal)?;
+    // Held until the work is done, even where nobody waits for it any more.
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.map_err(RestError::internal)?
 }
 

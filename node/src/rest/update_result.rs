@@ -1,7 +1,9 @@
 //! What a write answers.
 
 use engram_query::request::WriteAnswer;
-use engram_storage::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, OpOutcome};
+use engram_storage::op::{
+    MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, MAX_PAYLOAD_VALUES, OpOutcome,
+};
 use engram_storage::point::PointId;
 use serde::Serialize;
 
@@ -34,8 +36,8 @@ impl UpdateResult {
         if answer.too_large > 0 {
             return Err(RestError::wrong(format!(
                 "the payload of {} points would be larger than {MAX_PAYLOAD_BYTES} bytes, have more than \
-                 {MAX_PAYLOAD_KEYS} keys, or be deeper than {MAX_PAYLOAD_DEPTH}; they stay as they are, the others are \
-                 changed",
+                 {MAX_PAYLOAD_KEYS} keys or {MAX_PAYLOAD_VALUES} values, or be deeper than {MAX_PAYLOAD_DEPTH}; they stay \
+                 as they are, the others are changed",
                 answer.too_large
             )));
         }

@@ -13,6 +13,7 @@ mod observability;
 mod points;
 mod rest_access;
 mod rest_behaviour;
+mod rest_bodies;
 mod rest_changes;
 mod rest_dialect;
 mod rest_limits;

@@ -2072,7 +2072,7 @@ pub enum WriteOutcome {
     NotFound = 3,
     /// Durable in the log, not applied yet (`wait` was false).
     Accepted = 4,
-    /// The payload after the change would have more than 1 MiB or 1,024 keys, or be deeper than 32; the point stays as it
+    /// The payload after the change would have more than 1 MiB, 1,024 keys or 262,144 values, or be deeper than 32; it stays as it
     /// is.
     PayloadTooLarge = 5,
 }

@@ -14,6 +14,10 @@ pub fn groups(stage: Stage, group_size: usize) -> GroupsRequest {
     GroupsRequest { query: request(stage), group_by: "g".into(), group_size, lookup: None }
 }
 
+/// A value of some points, as it is compared, and as it is stored.
+const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+const STORED_UUID: &str = "67E5504410B1426F9247BB680E5FE0C8";
+
 type Expected = Vec<(Value, Vec<u64>)>;
 
 /// Groups of a complete ranking.
@@ -32,7 +36,9 @@ fn reference(s: &Subject, ranking: &[(u64, f32)], (wanted, size): (usize, usize)
         }
     }
     groups.truncate(wanted);
-    groups
+    // As its best point has it stored first.
+    let stored = |id: Value| if id == UUID { json!(STORED_UUID) } else { id };
+    groups.into_iter().map(|(id, list)| (stored(id), list)).collect()
 }
 
 fn got(groups: &[Group]) -> Expected {
@@ -197,4 +203,26 @@ async fn groups_come_with_the_points_that_they_name() {
         }
     }
     assert_eq!(looked_up, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spellings_of_a_uuid_are_one_group_told_as_it_is_stored() {
+    let world = World::new().await;
+    world.create(NAME, &["eu"], 2).await;
+    let at = |id: u64, g: &str| NewPoint {
+        id: Some(PointId::Num(id)),
+        vectors: vec![(String::new(), vec![id as f32; DIM].into())],
+        payload: json!({"g": g}).to_string().into(),
+        ..NewPoint::default()
+    };
+    let other = "550e8400e29b41d4a716446655440000";
+    let urn = format!("urn:uuid:{UUID}");
+    world.put(NAME, vec![at(1, STORED_UUID), at(2, other), at(3, UUID), at(4, "plain"), at(5, &urn)]).await;
+    for size in [1, 3] {
+        let found = world.db.query_groups(OWNER, groups(near(&[0.0; DIM], 10), size)).await.unwrap();
+        let mut members = vec![1, 3, 5];
+        members.truncate(size);
+        let wanted = [(json!(STORED_UUID), members), (json!(other), vec![2]), (json!("plain"), vec![4])];
+        assert_eq!(got(&found), wanted);
+    }
 }

@@ -107,6 +107,9 @@ pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 /// Most keys of a payload, all its objects together.
 pub const MAX_PAYLOAD_KEYS: usize = 1_024;
+/// Most values of a payload, those in its arrays and objects included: as a tree, which some filters read, a tiny one takes
+/// many times its text.
+pub const MAX_PAYLOAD_VALUES: usize = 1 << 18;
 
 /// What became of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +128,7 @@ pub enum OpOutcome {
     },
     /// There was no such point.
     NotFound,
-    /// The payload after the change would have more than [`MAX_PAYLOAD_BYTES`] or [`MAX_PAYLOAD_KEYS`], or be deeper than
-    /// [`MAX_PAYLOAD_DEPTH`]; the point stays as it is.
+    /// The payload after the change would have more than [`MAX_PAYLOAD_BYTES`], [`MAX_PAYLOAD_KEYS`] or
+    /// [`MAX_PAYLOAD_VALUES`], or be deeper than [`MAX_PAYLOAD_DEPTH`]; the point stays as it is.
     PayloadTooLarge,
 }

@@ -5,7 +5,7 @@ use engram_index::payload::{Entries, LazyJson, PayloadPath, Segment, merge_keys}
 use serde::Serialize;
 
 use crate::error::{Result, StorageError};
-use crate::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, PayloadChange};
+use crate::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, MAX_PAYLOAD_VALUES, PayloadChange};
 
 /// The payload after `change`; `None` where it would pass a limit of payloads. What a merge makes is held to that of bytes
 /// alone where `bytes_only` says so.
@@ -43,26 +43,38 @@ pub(super) fn changed(payload: &[u8], change: &PayloadChange, bytes_only: bool) 
     after.map(|json| fits(&json).then_some(json))
 }
 
-/// Whether a payload has no more keys, and is no deeper, than one that is written whole may be.
+/// Whether a payload has no more keys and values, and is no deeper, than one that is written whole may be.
 fn fits(json: &[u8]) -> bool {
-    let (mut depth, mut keys) = (0, 0);
+    let (mut depth, mut keys, mut values) = (0, 0, 0);
     let (mut in_string, mut escaped) = (false, false);
+    let mut before = b' ';
     for &byte in json {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
             b'"' => in_string = !in_string,
             _ if in_string => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth -= 1,
+            b'{' | b'[' => {
+                depth += 1;
+                // Its first; the others follow a comma.
+                values += 1;
+            }
+            b'}' | b']' => {
+                depth -= 1;
+                values -= usize::from(matches!(before, b'{' | b'['));
+            }
             b':' => keys += 1,
+            b',' => values += 1,
             _ => {}
+        }
+        if !byte.is_ascii_whitespace() {
+            before = byte;
         }
         if depth > MAX_PAYLOAD_DEPTH || keys > MAX_PAYLOAD_KEYS {
             return false;
         }
     }
-    true
+    values <= MAX_PAYLOAD_VALUES
 }
 
 fn corrupt(e: serde_json::Error) -> StorageError {
@@ -149,6 +161,9 @@ mod tests {
         let deep = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
         assert!(merged("{}", &at("a", deep(MAX_PAYLOAD_DEPTH - 1)), false));
         assert!(!merged("{}", &at("a", deep(MAX_PAYLOAD_DEPTH)), false));
+        let list = |n: usize| format!("{{\"l\":[{}]}}", vec!["[ ]"; n].join(","));
+        assert!(merged("{}", &merge(list(MAX_PAYLOAD_VALUES - 1)), false), "as many values as may be");
+        assert!(!merged("{}", &merge(list(MAX_PAYLOAD_VALUES)), false));
         // Records from before were decided by bytes alone.
         assert!(merged(&object("a", half), &merge(object("b", half + 1)), true));
         // What is beyond the limits since then can be made smaller.
