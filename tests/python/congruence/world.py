@@ -96,8 +96,8 @@ class World:
         return [point.id for point in self.rng.sample(points, min(len(points), self.rng.randint(1, most)))]
 
     def dense(self, size: int) -> list[float]:
-        """A vector that is not zero, of numbers that are exact in 32 bits, and so many that scores are hardly ever equal."""
-        return [self.rng.randint(-8_192, 8_192) / 4_096 or 0.25 for _ in range(size)]
+        """A vector that is not zero, of numbers whose sums are exact in 32 bits, and so many that scores are hardly ever equal."""
+        return [self.rng.randint(-(2**19), 2**19) / 2**18 or 0.25 for _ in range(size)]
 
     def sparse(self) -> models.SparseVector:
         """A sparse vector."""
