@@ -171,9 +171,9 @@ async fn memory_for_comparisons_is_bounded_over_all_stages() {
         s.world.db.compared_bytes(OWNER, requests.iter().map(|request| (request, request.stage.limit)))
     };
     let plain = QueryRequest { collection: "wide".into(), ..request(ids_stage(10)) };
-    assert_eq!(bytes(&[plain.clone()]), 0);
+    assert_eq!(bytes(std::slice::from_ref(&plain)), 0);
     let diverse = fused(vec![mmr(example(1), 9), by_value(10)]);
-    assert_eq!(bytes(&[diverse.clone()]), 20 * 16_384 * 4);
+    assert_eq!(bytes(std::slice::from_ref(&diverse)), 20 * 16_384 * 4);
     assert!(bytes(&[plain, diverse]) >= 20 * 16_384 * 4);
     assert_eq!(bytes(&[fused(vec![by_value(MAX_K)])]), MAX_COMPARED_COMPONENTS * 4);
 }
