@@ -11,9 +11,9 @@ impl Fan {
     /// The same shards, each in the state it has now: all requests of this fan then see the very same points. A shard that
     /// cannot keep a state, or does not answer, is read anew by each request.
     pub async fn hold(self) -> Result<Self> {
-        let shards = || self.scopes.iter().chain(self.others.iter());
-        let calls: Vec<_> = shards().map(|scope| self.searcher.hold(scope.clone())).collect();
-        let gathered = gather(calls.into_iter(), self.deadline).await?;
+        let shards: Vec<&ShardScope> = self.scopes.iter().chain(self.others.iter()).collect();
+        let calls = shards.into_iter().map(|scope| self.searcher.hold(scope.clone()));
+        let gathered = gather(calls, self.deadline).await?;
         let mut scopes = self.scopes.as_ref().clone();
         let mut others = self.others.clone();
         for (number, pin) in gathered.answers {
