@@ -106,6 +106,13 @@ async fn refused(
     }
 }
 
+/// Gives a file another content, as a new file: a read that a refused opening left behind may have the old one mapped.
+fn replace(file: &std::path::Path, content: impl AsRef<[u8]>) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, content).unwrap();
+    std::fs::rename(new, file).unwrap();
+}
+
 #[tokio::test]
 async fn segment_damage_of_any_file_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
@@ -119,7 +126,7 @@ async fn segment_damage_of_any_file_is_noticed() {
         let file = dir.path().join(&object.path);
         let good = std::fs::read(&file).unwrap();
         let check = |how: &'static str, bad: Vec<u8>| {
-            std::fs::write(&file, bad).unwrap();
+            replace(&file, bad);
             refused(&store, &entry, &schema, &object.path, how)
         };
         for step in 0..60 {
@@ -144,7 +151,7 @@ async fn segment_damage_of_any_file_is_noticed() {
         }
         std::fs::remove_file(&file).unwrap();
         refused(&store, &entry, &schema, &object.path, "removal").await;
-        std::fs::write(&file, good).unwrap();
+        replace(&file, good);
     }
     Segment::open(&store, &entry, &schema).await.unwrap();
 }
@@ -164,7 +171,7 @@ async fn segment_headers_are_checked_behind_the_checksum() {
                 bad[at] = value;
                 let mut changed = entry.clone();
                 changed.blobs.insert(name.clone(), ObjectRef::of(&object.path, &bad));
-                std::fs::write(&file, &bad).unwrap();
+                replace(&file, &bad);
                 let opened = Segment::open(&store, &changed, &schema).await;
                 // Padding after the header is the one thing that may change. A segment opens without a graph that cannot
                 // be read: it is built anew.
@@ -177,7 +184,7 @@ async fn segment_headers_are_checked_behind_the_checksum() {
                 }
             }
         }
-        std::fs::write(&file, good).unwrap();
+        replace(&file, good);
     }
     // Blobs exchanged inside one segment, references and all.
     for (a, b) in [("vec.0", "vec.1"), ("rows", "vec.0"), ("pidx.0", "graph.0"), ("sparse.2", "multi.3")] {
@@ -217,7 +224,7 @@ async fn segment_damage_of_a_graph_that_checks_itself_never_shows_in_answers() {
     for step in 0..400 {
         let mut bad = good.clone();
         bad[step * (good.len() - 1) / 399] ^= 0x10;
-        std::fs::write(&file, &bad).unwrap();
+        replace(&file, &bad);
         let run = match Segment::open(&store, &entry, &schema).await {
             Ok(run) => run,
             Err(StorageError::Corrupt { path, .. }) if path == object.path => {
@@ -236,7 +243,7 @@ async fn segment_damage_of_a_graph_that_checks_itself_never_shows_in_answers() {
     }
     assert!(refused > 0 && noticed > 0, "{refused} refused, {noticed} noticed");
     for at in [0, 40, good.len() / 2, good.len() - 1] {
-        std::fs::write(&file, &good[..at]).unwrap();
+        replace(&file, &good[..at]);
         assert!(matches!(Segment::open(&store, &entry, &schema).await, Err(StorageError::Corrupt { .. })));
     }
 }
