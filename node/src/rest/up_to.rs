@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn longer_lists_are_counted_and_not_kept() {
         let read = |json: &str| serde_json::from_str::<UpTo<u8, 2>>(json).unwrap();
-        assert_eq!(read("[]").list("ids").unwrap(), []);
+        assert!(read("[]").list("ids").unwrap().is_empty());
         assert_eq!(read("[1,2]").list("ids").unwrap(), [1, 2]);
         let long = read("[1,2,3,null,{}]");
         assert_eq!(long.list, [1, 2]);
