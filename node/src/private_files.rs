@@ -4,8 +4,5 @@
 /// by this process, and much of it by libraries that take no permissions.
 pub(crate) fn keep() {
     #[cfg(unix)]
-    // SAFETY: umask takes an integer, cannot fail, and only changes the permissions of what is made later.
-    unsafe {
-        libc::umask(0o077);
-    }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
