@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::error::{QueryError, Result};
 
-/// Analyzers that are kept. Each is some hundred KiB at most: the stop words of all languages.
+/// Analyzers that are kept. Each is some hundred KiB at most: the stop words of all languages, and those of the options.
 const KEPT: usize = 64;
 
 /// Those made last, the latest at the end. Making one costs up to milliseconds, which a request must not pay again for each

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::answer::{Answer, TOKEN_HEADER};
 use super::error::RestError;
-use super::reading::{aside, read, weigh};
+use super::reading::{aside, away, read, weigh};
 use super::weight::Shape;
 use crate::grpc::{Context, to_the_end};
 use crate::serve::answer_room::{AnswerRoom, Charged, Expected, expected_bytes};
@@ -110,12 +110,12 @@ impl Call {
         T: DeserializeOwned + Send + 'static,
     {
         let (body, context) = (self.body.clone(), self.context.clone());
-        let bytes = aside(&self.body, move || weigh(&body, shape, &context.config.limits)).await?;
+        let bytes = away(&self.body, move || weigh(&body, shape, &context.config.limits)).await?;
         if let Some(room) = &self.room {
             room.take_read(bytes, self.body.len()).await?;
         }
         let body = self.body.clone();
-        aside(&self.body, move || read(&body)).await
+        self.aside(move || read(&body)).await
     }
 
     /// As [`Call::json`], where no body stands for the default.
@@ -131,7 +131,7 @@ impl Call {
         &self,
         work: impl FnOnce() -> Result<T, RestError> + Send + 'static,
     ) -> Result<T, RestError> {
-        aside(&self.body, work).await
+        aside(&self.body, self.context.config.limits.queue_wait, work).await
     }
 
     /// Whether a write is to be answered after it is applied.
@@ -199,7 +199,8 @@ impl Call {
             let schema = self.context.database.collection(self.principal, collection).ok()?;
             Some(expected_bytes(&schema, selection, count.min(MAX_EXPECTED)))
         };
-        let expected = parts.filter_map(part).fold(Expected { least: 0, likely: bytes }, Expected::and);
+        let expected =
+            parts.filter_map(part).fold(Expected { beside: bytes, ..Expected::default() }, Expected::and);
         Ok(Charged::take(self.room.clone(), expected).await?)
     }
 
@@ -210,13 +211,13 @@ impl Call {
 
     /// Room for an answer of so many values.
     pub(crate) async fn values_room(&self, count: usize, each: usize) -> Result<Charged, RestError> {
-        let expected = Expected { least: 0, likely: count.min(MAX_VALUES).saturating_mul(each) };
+        let expected = Expected { likely: count.min(MAX_VALUES).saturating_mul(each), ..Expected::default() };
         Ok(Charged::take(self.room.clone(), expected).await?)
     }
 
     /// Room for the parts of a file that is sent.
     pub(crate) async fn file_room(&self) -> Result<Charged, RestError> {
-        let expected = Expected { least: 0, likely: FILE_BYTES };
+        let expected = Expected { likely: FILE_BYTES, ..Expected::default() };
         Ok(Charged::take(self.room.clone(), expected).await?)
     }
 

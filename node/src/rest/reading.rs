@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -13,6 +14,7 @@ use super::error::RestError;
 use super::weight::{MAX_DEFINITION_BYTES, Shape};
 use crate::config::Limits;
 use crate::serve::admission::COPIES;
+use crate::status::exhausted;
 
 /// Smaller bodies are read where they are.
 pub(super) const INLINE: usize = 64 << 10;
@@ -44,21 +46,35 @@ pub(super) fn weigh(body: &[u8], shape: Shape, limits: &Limits) -> Result<usize,
     ))
 }
 
-/// Does what takes as long as `body` is long.
-pub(super) async fn aside<T: Send + 'static>(
+/// Does what takes milliseconds where `body` is long.
+pub(super) async fn away<T: Send + 'static>(
     body: &Bytes,
     work: impl FnOnce() -> Result<T, RestError> + Send + 'static,
 ) -> Result<T, RestError> {
     if body.len() <= INLINE {
         return work();
     }
-    let turn = READERS.acquire().await.map_err(RestError::internal)?;
+    tokio::task::spawn_blocking(work).await.map_err(RestError::internal)?
+}
+
+/// Does what takes as long as `body` is long, in its turn; `wait` is how long it waits for that.
+pub(super) async fn aside<T: Send + 'static>(
+    body: &Bytes,
+    wait: Duration,
+    work: impl FnOnce() -> Result<T, RestError> + Send + 'static,
+) -> Result<T, RestError> {
+    if body.len() <= INLINE {
+        return work();
+    }
+    let turn = tokio::time::timeout(wait, READERS.acquire()).await;
+    let turn =
+        turn.map_err(|_| exhausted("large bodies wait for a processor"))?.map_err(RestError::internal)?;
     // Held until the work is done, even where nobody waits for it any more.
     let work = move || {
         let _turn = turn;
         work()
     };
-    tokio::task::spawn_blocking(work).await.map_err(RestError::internal)?
+    away(body, work).await
 }
 
 /// Reads JSON. Every refusal is the caller's to mend.

@@ -20,6 +20,8 @@ const UNIT: usize = 1024;
 /// A message in work is held about this many times: as received, as vectors, as a log record, compressed.
 pub(crate) const COPIES: usize = 4;
 
+const FULL: &str = "requests in work hold as much memory as they may";
+
 /// The bound.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
@@ -27,6 +29,8 @@ pub(crate) struct Admission {
     bytes: Arc<Semaphore>,
     total_units: u32,
     queue_wait: Duration,
+    /// The place of the one request that waits for more bytes while it holds a whole message.
+    growing: Arc<Semaphore>,
 }
 
 impl Admission {
@@ -37,6 +41,7 @@ impl Admission {
             bytes: Arc::new(Semaphore::new(total_units as usize)),
             total_units,
             queue_wait: limits.queue_wait,
+            growing: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -78,8 +83,16 @@ impl Admission {
         let wait = self.bytes.clone().acquire_many_owned(self.units(held, len));
         match tokio::time::timeout(patience.unwrap_or(self.queue_wait), wait).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(exhausted("requests in work hold as much memory as they may")),
+            Ok(Err(_)) | Err(_) => Err(exhausted(FULL)),
         }
+    }
+
+    /// As [`Admission::beside`], for a request that holds a whole message. One of them waits; the others give way at once,
+    /// and what they held may be what it waits for: if all waited, none of them could end.
+    pub(crate) async fn grow(self, held: u32, len: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let growing = self.growing.clone();
+        let _place = growing.try_acquire().map_err(|_| exhausted(FULL))?;
+        self.beside(held, len, None).await
     }
 
     /// Requests in work may hold this many bytes together, and hold this many.

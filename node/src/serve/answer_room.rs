@@ -35,6 +35,8 @@ pub(crate) struct Expected {
     pub(crate) least: usize,
     /// Most likely: with what else is sent of a point.
     pub(crate) likely: usize,
+    /// What is held once, while the answer is gathered, and never sent.
+    pub(crate) beside: usize,
 }
 
 impl Expected {
@@ -43,6 +45,7 @@ impl Expected {
         Self {
             least: self.least.saturating_add(other.least),
             likely: self.likely.saturating_add(other.likely),
+            beside: self.beside.saturating_add(other.beside),
         }
     }
 }
@@ -63,7 +66,15 @@ impl AnswerRoom {
     pub(crate) async fn take_read(&self, bytes: usize, len: usize) -> Result<(), Status> {
         match (bytes / COPIES).saturating_sub(len) {
             0 => Ok(()),
-            more => self.charge(more).await,
+            more => {
+                let held = self.held.units();
+                let charge = match self.admission.try_beside(held, more) {
+                    Some(charge) => charge,
+                    None => self.admission.clone().grow(held, more).await?,
+                };
+                self.held.push(charge);
+                Ok(())
+            }
         }
     }
 
@@ -84,7 +95,7 @@ impl AnswerRoom {
         }
         // What is only a guess refuses nothing, but no answer that can be sent is longer.
         let bytes = expected.likely.min(self.max_message);
-        self.charge(bytes).await?;
+        self.charge(bytes.saturating_add(expected.beside / COPIES)).await?;
         Ok(bytes)
     }
 
@@ -156,6 +167,7 @@ pub(crate) fn expected_bytes(schema: &CollectionSchema, selection: &Selection, c
     Expected {
         least: count.saturating_mul(vectors),
         likely: count.saturating_mul(POINT_BYTES + vectors + guessed + payload),
+        beside: 0,
     }
 }
 
@@ -180,7 +192,7 @@ mod tests {
     }
 
     fn likely(likely: usize) -> Expected {
-        Expected { least: 0, likely }
+        Expected { likely, ..Expected::default() }
     }
 
     fn point(payload: usize) -> StoredPoint {
@@ -211,7 +223,7 @@ mod tests {
         let (admission, room) = beside(10);
         let _other = admission.try_message(BUDGET / 8).unwrap();
         let before = admission.bytes_held();
-        let expected = Expected { least: BUDGET + 1, likely: BUDGET + 2 };
+        let expected = Expected { least: BUDGET + 1, likely: BUDGET + 2, beside: 0 };
         let refused = Charged::take(Some(room), expected).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         assert_eq!(detail_of(&refused).unwrap().code, "answer_too_large");
@@ -241,6 +253,32 @@ mod tests {
         assert_eq!(admission.bytes_held().1, before);
         room.take_read(100 * 1024, 1024).await.unwrap();
         assert!(admission.bytes_held().1 >= before + 96 * 1024);
+    }
+
+    #[tokio::test]
+    async fn of_those_that_hold_a_message_and_need_more_one_waits() {
+        let (admission, first) = beside(BUDGET / 16);
+        let second = InFlight::default();
+        second.push(admission.try_message(BUDGET / 8).unwrap());
+        let second = AnswerRoom::new(admission.clone(), second, BUDGET);
+        let mut waits = Box::pin(first.take_read(BUDGET / 2 + BUDGET / 4, 0));
+        assert!(futures::poll!(&mut waits).is_pending(), "the other holds half of it");
+        // The wait is an hour long: this ends since it does not wait.
+        let refused = second.take_read(BUDGET, 0).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        drop(second);
+        waits.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_held_beside_an_answer_is_charged_once_and_in_full() {
+        let (admission, room) = beside(10);
+        let room = AnswerRoom { max_message: BUDGET / 64, ..room };
+        let before = admission.bytes_held().1;
+        let expected = Expected { beside: BUDGET / 2, ..Expected::default() };
+        let _charged = Charged::take(Some(room), expected).await.unwrap();
+        let more = admission.bytes_held().1 - before;
+        assert!((BUDGET as u64 / 2..BUDGET as u64 / 2 + 4096).contains(&more), "{more}");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engram_storage::point::PointId;
 
-use super::{Fan, gather};
+use super::{Fan, fetch_by_shard, gather};
 use crate::error::Result;
 use crate::filter::Bound;
 use crate::merge::merge_by_id;
@@ -43,15 +43,38 @@ pub(crate) async fn scroll(
     from: Option<PointId>,
     (limit, selection): (usize, Arc<Selection>),
 ) -> Result<(Vec<StoredPoint>, Option<PointId>)> {
+    let whole = fan.scopes.len() == 1 || !(selection.payload || selection.vectors);
+    if whole {
+        let pages = pages(fan, filter, from, (limit, selection)).await?;
+        let mut points = merge_by_id(pages, limit + 1, |point| point.id);
+        let next = if points.len() > limit { points.pop().map(|point| point.id) } else { None };
+        return Ok((points, next));
+    }
+    // Most of what many shards find is on no page: what is long is read of the others alone, from the same states.
+    let fan = fan.clone().hold().await?;
+    let pages = pages(&fan, filter, from, (limit, Arc::default())).await?.into_iter().enumerate();
+    let ids = pages.map(|(shard, page)| page.iter().map(|point| (shard, point.id)).collect()).collect();
+    let mut ids = merge_by_id(ids, limit + 1, |(_, id)| *id);
+    let next = if ids.len() > limit { ids.pop().map(|(_, id)| id) } else { None };
+    let (mut points, late) = fetch_by_shard(&fan, ids.iter().copied(), &selection).await?;
+    match late {
+        Some(e) => Err(e),
+        None => Ok((ids.iter().filter_map(|(_, id)| points.remove(id)).collect(), next)),
+    }
+}
+
+/// The page of each shard, with one point more: it tells where the next page starts.
+async fn pages(
+    fan: &Fan,
+    filter: Option<Bound>,
+    from: Option<PointId>,
+    (limit, selection): (usize, Arc<Selection>),
+) -> Result<Vec<Vec<StoredPoint>>> {
     let calls = fan.scopes.iter().map(|scope| {
         let (scope, filter, selection) = (scope.clone(), filter.clone(), selection.clone());
-        // One more than the page holds tells where the next one starts.
         fan.searcher.scroll(ShardScrollRequest { scope, filter, from, limit: limit + 1, selection })
     });
-    let pages = gather(calls, fan.deadline).await?.complete()?;
-    let mut points = merge_by_id(pages, limit + 1, |point| point.id);
-    let next = if points.len() > limit { points.pop().map(|point| point.id) } else { None };
-    Ok((points, next))
+    gather(calls, fan.deadline).await?.complete()
 }
 
 /// Number of matching points.

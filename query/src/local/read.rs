@@ -156,9 +156,7 @@ impl ScrollJob {
 
     /// The first points from `from` on.
     pub fn run(&self) -> Result<Vec<StoredPoint>> {
-        let mut shape = Shape::new(&self.scope, &self.selection)?;
-        // The pages of all shards make one.
-        shape.budget = shape.budget.anew();
+        let shape = Shape::new(&self.scope, &self.selection)?;
         let mut rows: Vec<(PointId, usize, u32)> = Vec::new();
         for (at, view) in self.snapshot.runs.iter().enumerate() {
             check_deadline(self.scope.deadline)?;

@@ -25,11 +25,6 @@ impl AnswerBudget {
         Self(Some(Arc::new(Budget { max, left: AtomicUsize::new(max.saturating_mul(SLACK)) })))
     }
 
-    /// As large a budget that nothing was taken of: for a page, most of which may not be in the answer.
-    pub(crate) fn anew(&self) -> Self {
-        self.0.as_ref().map(|budget| Self::new(budget.max)).unwrap_or_default()
-    }
-
     /// Takes what a point takes.
     ///
     /// # Errors
@@ -68,7 +63,6 @@ mod tests {
         budget.take(150).unwrap();
         other.take(50).unwrap();
         assert_eq!(budget.take(1).unwrap_err().code(), "answer_too_large");
-        budget.anew().take(200).unwrap();
         AnswerBudget::default().take(usize::MAX).unwrap();
     }
 }

@@ -34,6 +34,19 @@ const ROUNDS: usize = 6;
 /// Most candidates of a diverse ranking, where the request does not ask for more: their number counts twice in its work.
 const DIVERSE_ROUND: usize = 1_000;
 
+/// Diverse rankings of a plan, and the components of the longest vector that one compares. Those of sparse and multi
+/// vectors are counted when they are there.
+fn diverse(plan: &StagePlan) -> (usize, usize) {
+    let own = match &plan.by {
+        By::Diverse { like, .. } => match like.as_ref() {
+            VectorValue::Dense(vector) => (1, vector.len()),
+            VectorValue::Sparse(_) | VectorValue::Multi(_) => (1, 0),
+        },
+        _ => (0, 0),
+    };
+    plan.prefetch.iter().map(diverse).fold(own, |all, one| (all.0 + one.0, all.1.max(one.1)))
+}
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Grouping {
@@ -91,7 +104,7 @@ impl Grouper<'_> {
         let mut limit = self.first().min(most);
         // At first over all: most collections have a value in every point, and asking each point for one may cost a look
         // at its payload.
-        let (mut plan, mut narrowed) = (self.plan.of_length(limit, DIVERSE_ROUND), false);
+        let (mut plan, mut narrowed) = (self.plan.of_length(limit, self.diverse_round()), false);
         loop {
             let before = groups.len();
             let round = self.round(&plan).await?;
@@ -103,7 +116,7 @@ impl Grouper<'_> {
                 break;
             }
             limit = if groups.is_empty() { most } else { limit.saturating_mul(4).min(most) };
-            (plan, narrowed) = (self.without_groups(&seen)?.of_length(limit, DIVERSE_ROUND), true);
+            (plan, narrowed) = (self.without_groups(&seen)?.of_length(limit, self.diverse_round()), true);
         }
         self.fill(&mut groups).await?;
         Ok(groups)
@@ -120,14 +133,15 @@ impl Grouper<'_> {
 
     /// Most results of one ranking. Each of a diverse one is compared with all others, and all of them are held.
     fn most(&self) -> usize {
-        let By::Diverse { candidates, ref like, .. } = self.plan.by else { return MAX_K };
+        let By::Diverse { candidates, .. } = self.plan.by else { return MAX_K };
+        self.diverse_round().max(candidates)
+    }
+
+    /// Most candidates that grouping adds to a diverse ranking: no query is refused for what it did not ask for.
+    fn diverse_round(&self) -> usize {
+        let (stages, components) = diverse(self.plan);
         let free = MAX_COMPARED_COMPONENTS.saturating_sub(self.runner.held);
-        let fit = match like.as_ref() {
-            VectorValue::Dense(vector) => free / vector.len().max(1),
-            // They are counted when they are there.
-            VectorValue::Sparse(_) | VectorValue::Multi(_) => DIVERSE_ROUND,
-        };
-        fit.min(DIVERSE_ROUND).max(candidates)
+        DIVERSE_ROUND.min(free / (stages * components).max(1))
     }
 
     /// Takes the groups of a ranking, and the points of those groups that it found first.
@@ -183,7 +197,7 @@ impl Grouper<'_> {
     async fn fill_some(&self, groups: &mut [Members], open: &[usize], limit: usize) -> Result<()> {
         let number: HashMap<Scalar, usize> = open.iter().map(|at| (groups[*at].key.clone(), *at)).collect();
         let filter = self.having(FieldPredicate::Any(number.keys().cloned().collect()))?;
-        let plan = self.plan.narrowed(&filter).of_length(limit, DIVERSE_ROUND);
+        let plan = self.plan.narrowed(&filter).of_length(limit, self.diverse_round());
         let round = self.round(&plan).await?;
         for at in open {
             groups[*at].list.clear();
@@ -217,7 +231,7 @@ impl Grouper<'_> {
     fn widened(&self, plan: &StagePlan, limit: usize) -> StagePlan {
         let times = |inner: &StagePlan| inner.limit.saturating_mul(self.grouping.size).min(MAX_K);
         let prefetch = plan.prefetch.iter().map(|inner| self.widened(inner, times(inner))).collect();
-        StagePlan { prefetch, ..plan.of_length(limit, DIVERSE_ROUND) }
+        StagePlan { prefetch, ..plan.of_length(limit, self.diverse_round()) }
     }
 
     async fn round(&self, plan: &StagePlan) -> Result<Round> {
