@@ -2,7 +2,9 @@
 
 use crate::support::*;
 use engram_query::database::CollectionChange;
-use engram_query::request::{QueryVector, ReadOptions, ScrollRequest, SearchRequest, Selection};
+use engram_query::request::{
+    AnswerBudget, QueryVector, ReadOptions, ScrollRequest, SearchRequest, Selection, StoredPoint,
+};
 use engram_query::token::ConsistencyToken;
 use engram_storage::ErrorKind;
 use engram_storage::point::PointId;
@@ -199,6 +201,37 @@ async fn pages_cover_every_match_once() {
             assert_eq!(seen.len() as u64, expected);
             assert!(seen.is_sorted());
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_many_shards_gathers_no_more_than_its_answer_may_have() {
+    let world = filled().await;
+    let page = |bytes: Option<usize>, odd_only: bool| {
+        let budget = bytes.map(AnswerBudget::new).unwrap_or_default();
+        let selection = Selection { payload: true, vectors: true, budget, ..Selection::default() };
+        let request = ScrollRequest {
+            collection: "many".into(),
+            filter: odd_only.then(odd),
+            from: Some(PointId::Num(101)),
+            order_by: None,
+            limit: 64,
+            selection,
+            read: ReadOptions::default(),
+        };
+        world.db.scroll(OWNER, request)
+    };
+    for odd_only in [false, true] {
+        let whole = page(None, odd_only).await.unwrap();
+        let bytes: usize = whole.points.iter().map(StoredPoint::bytes).sum();
+        let step = if odd_only { 2 } else { 1 };
+        let ids: Vec<PointId> = (0..64).map(|i| PointId::Num(101 + step * i)).collect();
+        assert_eq!(whole.points.iter().map(|p| p.id).collect::<Vec<_>>(), ids);
+        assert_eq!(whole.next, Some(PointId::Num(101 + step * 64)));
+        assert_eq!(page(Some(bytes), odd_only).await.unwrap(), whole);
+        // All shards share it.
+        let refused = page(Some(bytes / 3), odd_only).await.unwrap_err();
+        assert_eq!(refused.code(), "answer_too_large");
     }
 }
 
