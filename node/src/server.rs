@@ -17,7 +17,7 @@ use engram_query::Database;
 use engram_storage::engine::Engine;
 use engram_storage::log::file::SyncFault;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
@@ -37,7 +37,7 @@ use crate::grpc::snapshots::SnapshotsService;
 use crate::jobs::Jobs;
 use crate::lock::DirectoryLock;
 use crate::metrics::Metrics;
-use crate::rest::{self, Rest, accepted};
+use crate::rest::{self, Rest};
 use crate::serve::admission::Admission;
 use crate::serve::front::{Front, FrontLayer};
 use crate::serve::http::{self, HttpState};
@@ -124,7 +124,7 @@ impl Node {
             metrics,
             jobs,
             config,
-            background: Arc::new(Semaphore::new(accepted::PLACES)),
+            background: Arc::default(),
             started: Instant::now(),
         };
         let context = Arc::new(context);

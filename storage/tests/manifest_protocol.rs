@@ -43,7 +43,7 @@ async fn manifest_round_trip() {
     assert_eq!(manifests.load_latest().await.unwrap(), None);
     let mut next = Manifest::empty(3, "node-1");
     next.segments.push(segment(&store).await);
-    next.dedupe.push(DedupeEntry { key: [7; 16], content: [8; 8], at: -5, offset: u64::MAX });
+    next.dedupe.push(DedupeEntry { key: [7; 16], content: [8; 8], at: -5, offset: u64::MAX, too_large: 3 });
     next.checkpoint = 41;
     manifests.publish(&mut next).await.unwrap();
     assert_eq!(next.version, 1);

@@ -7,12 +7,12 @@ use engram_query::Database;
 use engram_query::request::Principal;
 use engram_storage::ErrorKind;
 use engram_storage::engine::Engine;
-use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
 use crate::config::NodeConfig;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
+use crate::rest::accepted::Background;
 use crate::serve::answer_room::AnswerRoom;
 use crate::serve::front::CallTimeout;
 use crate::status::status;
@@ -33,7 +33,7 @@ pub(crate) struct Context {
     pub(crate) jobs: Jobs,
     pub(crate) config: NodeConfig,
     /// Places for work that goes on after its answer.
-    pub(crate) background: Arc<Semaphore>,
+    pub(crate) background: Arc<Background>,
     pub(crate) started: std::time::Instant,
 }
 

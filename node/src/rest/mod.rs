@@ -46,6 +46,7 @@ mod index;
 mod metadata;
 mod metrics;
 mod name_or;
+mod named;
 mod openapi;
 mod payload;
 mod plain;

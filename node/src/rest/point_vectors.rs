@@ -10,6 +10,7 @@ use super::call::{Call, finish};
 use super::error::RestError;
 use super::filter;
 use super::given::Given;
+use super::named::Named;
 use super::point_id::Id;
 use super::points::{Ids, apply, selector};
 use super::shard_key::NoShardKey;
@@ -94,7 +95,7 @@ pub(crate) async fn set(
         Ok(VectorUpdate { id: point.id.0, set, remove: Vec::new(), if_version: None })
     };
     let updates = points.into_iter().map(one).collect::<Result<Vec<_>, RestError>>()?;
-    let named: Vec<_> = updates.iter().map(|update| update.id).collect();
+    let named = Named::new(updates.iter().map(|update| update.id).collect(), &options);
     let (context, principal) = (call.context.clone(), call.principal);
     let collection = call.collection().to_owned();
     finish(async move {
@@ -107,7 +108,7 @@ pub(crate) async fn set(
         };
         context.metrics.points_written.inc_by(answer.affected);
         if wait {
-            UpdateResult::all_there(&named, &answer)?;
+            named.all_there(database, (principal, &collection), &answer).await?;
         }
         Ok(answer)
     })

@@ -11,6 +11,7 @@ use super::call::{Call, finish};
 use super::error::RestError;
 use super::given::Given;
 use super::metadata::PointFields;
+use super::named::Named;
 use super::point::{RecordOut, records};
 use super::point_id::{Id, ids, uuid};
 use super::selection::{WithPayload, WithVector, selection};
@@ -141,17 +142,17 @@ pub(crate) async fn apply(
     }
     let (context, principal) = (call.context.clone(), call.principal);
     let collection = call.collection().to_owned();
-    let named: Vec<PointId> = match (&points, &change) {
+    let named = match (&points, &change) {
         (PointSelector::Ids(ids), Change::Payload(_) | Change::RemoveVectors(_)) if options.wait => {
             at_most("the number of ids", ids.len(), MAX_BATCH, "split the request into smaller batches")?;
-            ids.iter().map(|(id, _)| *id).collect()
+            Named::new(ids.iter().map(|(id, _)| *id).collect(), &options)
         }
-        _ => Vec::new(),
+        _ => Named::default(),
     };
     finish(async move {
         let answer = context.database.change(principal, &collection, (points, change), options).await?;
         context.metrics.points_written.inc_by(answer.affected);
-        UpdateResult::all_there(&named, &answer)?;
+        named.all_there(&context.database, (principal, &collection), &answer).await?;
         Ok(answer)
     })
     .await

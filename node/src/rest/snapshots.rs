@@ -1,7 +1,7 @@
 //! Snapshots of a collection: made, listed, removed, recovered. Files of them go through [`super::snapshot_file`].
 
 use engram_query::QueryError;
-use engram_query::database::{SnapshotFile, SnapshotInfo, SnapshotSource};
+use engram_query::database::{Passage, SnapshotFile, SnapshotInfo, SnapshotSource};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
@@ -65,8 +65,10 @@ pub(crate) async fn list(call: Call) -> Result<Answer, RestError> {
 pub(crate) async fn create(call: Call) -> Result<Answer, RestError> {
     call.schema()?;
     let (context, principal, name) = (call.context.clone(), call.principal, call.collection().to_owned());
+    // Before it is answered: what was accepted is not refused any more.
+    let passage = context.database.snapshot_passage(principal)?;
     let made = async move {
-        let made = context.database.create_snapshot(principal, &name).await?;
+        let made = context.database.create_snapshot_in(principal, passage, &name).await?;
         Ok(SnapshotDescription::from(made))
     };
     call.run_or_accept("make a snapshot", made).await
@@ -92,11 +94,13 @@ pub(crate) async fn recover(call: Call) -> Result<Answer, RestError> {
     let (collection, file) = find(&call, &snapshot).await?;
     let (context, principal, target) = (call.context.clone(), call.principal, call.collection().to_owned());
     let source = SnapshotSource::Listed { collection, snapshot };
+    context.database.check_recovery(principal, &source, &target)?;
+    let passage = context.database.snapshot_passage(principal)?;
     let recovered = async move {
         if let Some(checksum) = checksum {
-            compare(checksum, file).await?;
+            compare(checksum, file, &passage).await?;
         }
-        context.database.recover_snapshot(principal, source, (&target, true)).await?;
+        context.database.recover_snapshot_in(principal, passage, source, (&target, true)).await?;
         Ok(true)
     };
     call.run_or_accept("recover from a snapshot", recovered).await
@@ -120,11 +124,13 @@ async fn find(call: &Call, snapshot: &str) -> Result<(String, SnapshotFile), Res
     Err(absent(snapshot))
 }
 
-async fn compare(mut checksum: Checksum, mut file: SnapshotFile) -> Result<(), RestError> {
+async fn compare(mut checksum: Checksum, mut file: SnapshotFile, passage: &Passage) -> Result<(), RestError> {
     if checksum.is(&file.info.blake3) {
         return Ok(());
     }
     while let Some(part) = file.next_part().await? {
+        // A purge does not wait for the whole file.
+        passage.check()?;
         checksum.update(&part);
     }
     checksum.finish().map_err(RestError::wrong)

@@ -1,10 +1,7 @@
 //! What a write answers.
 
 use engram_query::request::WriteAnswer;
-use engram_storage::op::{
-    MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, MAX_PAYLOAD_VALUES, OpOutcome,
-};
-use engram_storage::point::PointId;
+use engram_storage::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, MAX_PAYLOAD_VALUES};
 use serde::Serialize;
 
 use super::error::RestError;
@@ -43,20 +40,6 @@ impl UpdateResult {
         }
         let offsets = answer.token.shards.iter().map(|(_, _, offset)| *offset);
         Ok(Self::at(offsets.max().unwrap_or(0), waited))
-    }
-
-    /// Of a write that names the points of `ids`, in the order of its outcomes: the first one that is not there is told.
-    ///
-    /// # Errors
-    /// A point that is not there.
-    pub(crate) fn all_there(ids: &[PointId], answer: &WriteAnswer) -> Result<(), RestError> {
-        let mut outcomes = ids.iter().zip(&answer.outcomes);
-        match outcomes.find(|(_, outcome)| **outcome == Some(OpOutcome::NotFound)) {
-            None => Ok(()),
-            Some((id, _)) => Err(RestError::not_found(format!(
-                "No point with id {id} found; those of the request that are there are changed"
-            ))),
-        }
     }
 
     /// Of a change of a definition, which is seen at once.

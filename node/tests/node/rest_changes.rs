@@ -160,6 +160,56 @@ async fn rest_a_merge_that_would_pass_a_limit_is_told_by_ids_and_by_a_filter() {
 }
 
 #[tokio::test]
+async fn rest_a_repeat_is_no_success_where_the_first_try_was_none() {
+    let running = start().await;
+    docs(&running).await;
+    let keys =
+        |name: &str, n: usize| Value::Object((0..n).map(|i| (format!("{name}{i}"), json!(0))).collect());
+    running
+        .ok(
+            "POST",
+            &format!("{POINTS}/payload?wait=true"),
+            json!({ "payload": keys("a", 600), "points": [1, 2] }),
+        )
+        .await;
+    let vectors =
+        json!({ "points": [{ "id": 2, "vector": { "b": [9] } }, { "id": 9, "vector": { "b": [9] } }] });
+    let set = json!({ "set_payload": { "payload": { "x": 1 }, "points": [3, 9] } });
+    let all = json!({ "must": [] });
+    let changes = [
+        ("fine", "POST", "/payload", json!({ "payload": { "x": 1 }, "points": [3, 4] }), 200),
+        ("absent", "POST", "/payload", json!({ "payload": { "x": 1 }, "points": [1, 9] }), 404),
+        ("twice", "POST", "/payload/clear", json!({ "points": [9, 4, 9] }), 404),
+        ("vectors", "PUT", "/vectors", vectors, 404),
+        ("gone", "POST", "/vectors/delete", json!({ "vector": ["b"], "points": [4, 9] }), 404),
+        ("batch", "POST", "/batch", json!({ "operations": [set] }), 404),
+        ("large", "POST", "/payload", json!({ "payload": keys("b", 500), "points": [1, 3] }), 400),
+        ("filter", "POST", "/payload", json!({ "payload": keys("c", 500), "filter": all }), 400),
+    ];
+    for (key, method, path, body, status) in &changes {
+        let path = format!("{POINTS}{path}?wait=true");
+        let headers = [("idempotency-key", *key)];
+        let mut errors = Vec::new();
+        for round in 0..3 {
+            let answer = running.raw(method, &path, &headers, body.to_string().as_bytes()).await;
+            assert_eq!(answer.status, *status, "{key}, round {round}: {answer:?}");
+            if *status != 200 {
+                errors.push(answer.error());
+            }
+        }
+        assert!(errors.windows(2).all(|pair| pair[0] == pair[1]), "{key}: {errors:?}");
+    }
+    // Once the point is there, nothing is left to tell.
+    let nine = json!({ "points": [{ "id": 9, "vector": { "": [9, 0], "b": [9] } }] });
+    running.ok("PUT", &format!("{POINTS}?wait=true"), nine).await;
+    let (key, method, path, body, _) = &changes[1];
+    let path = format!("{POINTS}{path}?wait=true");
+    let answer = running.raw(method, &path, &[("idempotency-key", *key)], body.to_string().as_bytes()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(one(&running, 9).await["payload"].get("x"), None, "a repeat changes nothing");
+}
+
+#[tokio::test]
 async fn rest_a_vector_field_is_taken_away_and_its_name_is_free() {
     let running = start().await;
     docs(&running).await;

@@ -44,7 +44,7 @@ pub use collections::{CollectionChange, GraphChange};
 pub use keys::MAX_GRACE_MS;
 pub use purge::PurgeScope;
 pub use recheck::RecallCount;
-pub use snapshots::{SnapshotFile, SnapshotInfo, SnapshotSource, Upload};
+pub use snapshots::{Passage, SnapshotFile, SnapshotInfo, SnapshotSource, Upload};
 pub(crate) use text::text_words;
 
 /// Settings of a database.

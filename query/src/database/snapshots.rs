@@ -14,7 +14,7 @@ use super::definition::check_definition;
 use crate::error::{QueryError, Result};
 use crate::request::Principal;
 
-pub use engram_storage::engine::SnapshotSource;
+pub use engram_storage::engine::{Passage, SnapshotSource};
 pub use engram_storage::snapshot::{SnapshotInfo, Upload};
 
 /// Bytes of a part of a download.
@@ -46,6 +46,29 @@ impl Database {
     pub async fn create_snapshot(&self, principal: Principal, collection: &str) -> Result<SnapshotInfo> {
         self.schema_for(principal, collection, Role::Admin)?;
         Ok(self.inner.engine.create_snapshot(principal.tenant, collection).await?)
+    }
+
+    /// Begins work on a snapshot, so that it cannot be refused later for want of a place.
+    ///
+    /// # Errors
+    /// `forbidden`, `exhausted`, `unavailable` while a purge runs.
+    pub fn snapshot_passage(&self, principal: Principal) -> Result<Passage> {
+        self.grant(principal, Role::Admin)?;
+        Ok(self.inner.engine.snapshot_passage(principal.tenant)?)
+    }
+
+    /// As [`Database::create_snapshot`], in a place that was taken before.
+    ///
+    /// # Errors
+    /// As [`Database::create_snapshot`].
+    pub async fn create_snapshot_in(
+        &self,
+        principal: Principal,
+        passage: Passage,
+        collection: &str,
+    ) -> Result<SnapshotInfo> {
+        self.schema_for(principal, collection, Role::Admin)?;
+        Ok(self.inner.engine.create_snapshot_in(passage, collection).await?)
     }
 
     /// The snapshots of a collection, the oldest first.
@@ -98,13 +121,25 @@ impl Database {
         &self,
         principal: Principal,
         source: SnapshotSource,
+        target: (&str, bool),
+    ) -> Result<Arc<CollectionSchema>> {
+        self.check_recovery(principal, &source, target.0)?;
+        let passage = self.inner.engine.snapshot_passage(principal.tenant)?;
+        self.recover_snapshot_in(principal, passage, source, target).await
+    }
+
+    /// As [`Database::recover_snapshot`], in a place that was taken before.
+    ///
+    /// # Errors
+    /// As [`Database::recover_snapshot`].
+    pub async fn recover_snapshot_in(
+        &self,
+        principal: Principal,
+        passage: Passage,
+        source: SnapshotSource,
         (name, replace): (&str, bool),
     ) -> Result<Arc<CollectionSchema>> {
-        check_name(name).map_err(|m| QueryError::invalid("invalid_name", m))?;
-        self.check_new_name(principal, name)?;
-        if let SnapshotSource::Listed { collection, .. } = &source {
-            self.schema_for(principal, collection, Role::Admin)?;
-        }
+        self.check_recovery(principal, &source, name)?;
         // A refusal keeps its own code; the engine only needs to know that there is one.
         let refused = Arc::new(Mutex::new(None));
         let refusal = refused.clone();
@@ -116,13 +151,26 @@ impl Database {
             })
         });
         let target = RecoverTarget { tenant: principal.tenant, name: name.to_owned(), replace };
-        let recovered = self.inner.engine.recover_snapshot(source, target, check).await;
+        let recovered = self.inner.engine.recover_snapshot_in(passage, source, target, check).await;
         let (schema, replaced) =
             recovered.map_err(|e| refused.lock().take().unwrap_or_else(|| no_snapshot(e)))?;
         if let Some(id) = replaced {
             self.forget_samples_of_collection(id);
         }
         Ok(schema)
+    }
+
+    /// Checks what [`Database::recover_snapshot`] can refuse at once.
+    ///
+    /// # Errors
+    /// `invalid_name`, `forbidden`, `collection_not_found`.
+    pub fn check_recovery(&self, principal: Principal, source: &SnapshotSource, name: &str) -> Result<()> {
+        check_name(name).map_err(|m| QueryError::invalid("invalid_name", m))?;
+        self.check_new_name(principal, name)?;
+        if let SnapshotSource::Listed { collection, .. } = source {
+            self.schema_for(principal, collection, Role::Admin)?;
+        }
+        Ok(())
     }
 }
 

@@ -84,7 +84,8 @@ pub enum PointSelector {
 pub struct WriteAnswer {
     /// What it was acknowledged at.
     pub token: ConsistencyToken,
-    /// Aligned with the request's points or ids; `None` where the write is durable but not applied yet.
+    /// Aligned with the request's points or ids; `None` where the write is durable but not applied yet, and
+    /// where an earlier one answered.
     pub outcomes: Vec<Option<OpOutcome>>,
     /// Points reached.
     pub affected: u64,

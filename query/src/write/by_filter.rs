@@ -13,7 +13,7 @@ use engram_storage::schema::ShardKey;
 
 use super::change::{Edit, admit_change, op_of};
 use super::identity::Content;
-use super::{Writer, check_options, count, write_shard};
+use super::{Writer, check_options, reached, write_shard};
 use crate::coordinator::gather;
 use crate::error::{QueryError, Result};
 use crate::filter::{Bound, Filter};
@@ -162,8 +162,9 @@ impl Matching {
             let ack = write_shard(&self.writer.engine, key, batch, true).await?;
             done.offset = done.offset.max(ack.offset);
             done.repeated = ack.repeated;
+            done.counts.too_large += ack.too_large;
             for (outcome, (id, _)) in ack.outcomes.unwrap_or_default().into_iter().zip(chunk) {
-                count(&mut done.counts, &outcome);
+                done.counts.affected += reached(&outcome);
                 // Version 0 is a point that went: nothing is left to do.
                 if matches!(outcome, OpOutcome::VersionMismatch { current } if current != 0) {
                     done.missed.insert(*id);

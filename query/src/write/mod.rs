@@ -135,13 +135,8 @@ pub(super) fn reached(outcome: &OpOutcome) -> u64 {
     }
 }
 
-/// Adds an outcome to what the write did.
-pub(super) fn count(answer: &mut WriteAnswer, outcome: &OpOutcome) {
-    answer.affected += reached(outcome);
-    answer.too_large += u64::from(*outcome == OpOutcome::PayloadTooLarge);
-}
-
 fn note_outcomes(answer: &mut WriteAnswer, slots: &[Vec<usize>], ops: u64, ack: WriteAck) {
+    answer.too_large += ack.too_large;
     if ack.repeated {
         return;
     }
@@ -151,7 +146,7 @@ fn note_outcomes(answer: &mut WriteAnswer, slots: &[Vec<usize>], ops: u64, ack: 
         return;
     };
     for (outcome, slots) in outcomes.into_iter().zip(slots) {
-        count(answer, &outcome);
+        answer.affected += reached(&outcome);
         for slot in slots {
             if let Some(place) = answer.outcomes.get_mut(*slot) {
                 *place = Some(outcome);

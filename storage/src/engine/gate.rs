@@ -32,7 +32,8 @@ struct Gate {
 }
 
 /// Work on a snapshot. While it is there, no purge of the tenant runs.
-pub(super) struct Passage {
+pub struct Passage {
+    tenant: TenantId,
     stop: watch::Receiver<u32>,
     _open: OwnedRwLockReadGuard<()>,
     _places: [OwnedSemaphorePermit; 2],
@@ -68,7 +69,8 @@ impl Gates {
         let own = gate.places.clone().try_acquire_owned().map_err(|_| full(OF_A_TENANT, "yours"))?;
         let place = self.places.clone().try_acquire_owned().map_err(|_| full(AT_ONCE, "this node"))?;
         let open = gate.lock.clone().try_read_owned().map_err(|_| made_way())?;
-        let passage = Passage { stop: gate.erasing.subscribe(), _open: open, _places: [own, place] };
+        let stop = gate.erasing.subscribe();
+        let passage = Passage { tenant, stop, _open: open, _places: [own, place] };
         passage.check()?;
         Ok(passage)
     }
@@ -95,13 +97,21 @@ fn full(most: usize, whose: &str) -> StorageError {
 }
 
 impl Passage {
+    /// Whose work it is.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
     /// Fails once a purge wants to begin.
+    ///
+    /// # Errors
+    /// `Unavailable`.
     pub fn check(&self) -> Result<()> {
         if *self.stop.borrow() > 0 { Err(made_way()) } else { Ok(()) }
     }
 
     /// Raised when a purge wants to begin.
-    pub fn stop(&self) -> watch::Receiver<u32> {
+    pub(super) fn stop(&self) -> watch::Receiver<u32> {
         self.stop.clone()
     }
 }

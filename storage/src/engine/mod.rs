@@ -39,6 +39,7 @@ use tenants::Tenants;
 pub use aliases::AliasDraft;
 pub use collections::NewCollection;
 pub use downloads::Download;
+pub use gate::Passage;
 pub use keys::NewKey;
 pub use purge::{PurgePlan, PurgeRequest};
 pub use recover::{DefinitionCheck, RecoverTarget, SnapshotSource};

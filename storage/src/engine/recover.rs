@@ -81,9 +81,26 @@ impl Engine {
         target: RecoverTarget,
         check: DefinitionCheck,
     ) -> Result<(Arc<CollectionSchema>, Option<CollectionId>)> {
+        self.recover_snapshot_in(self.snapshot_passage(target.tenant)?, source, target, check).await
+    }
+
+    /// As [`Engine::recover_snapshot`], in a place that was taken before, by the tenant of the target.
+    ///
+    /// # Errors
+    /// As [`Engine::recover_snapshot`].
+    pub async fn recover_snapshot_in(
+        self: &Arc<Self>,
+        passage: Passage,
+        source: SnapshotSource,
+        target: RecoverTarget,
+        check: DefinitionCheck,
+    ) -> Result<(Arc<CollectionSchema>, Option<CollectionId>)> {
         check_name(&target.name).map_err(StorageError::Invalid)?;
+        if passage.tenant() != target.tenant {
+            return Err(StorageError::Internal("a place for snapshots is of another tenant".into()));
+        }
         let engine = self.clone();
-        let work = tokio::spawn(async move { engine.recover(source, &target, check).await });
+        let work = tokio::spawn(async move { engine.recover(source, &target, check, passage).await });
         work.await
             .unwrap_or_else(|e| Err(StorageError::Internal(format!("recovering a snapshot failed: {e}"))))
     }
@@ -93,8 +110,8 @@ impl Engine {
         source: SnapshotSource,
         target: &RecoverTarget,
         check: DefinitionCheck,
+        passage: Passage,
     ) -> Result<(Arc<CollectionSchema>, Option<CollectionId>)> {
-        let passage = self.gates.enter(target.tenant)?;
         self.check_tenant(target.tenant)?;
         let mut standing = Standing { replaces: self.replaced_by(target)?.map(|old| old.id), home: None };
         let input: Box<dyn Read + Send> = match source {

@@ -32,14 +32,38 @@ impl Engine {
         tenant: TenantId,
         collection: &str,
     ) -> Result<SnapshotInfo> {
-        let schema = self.collection(tenant, collection)?;
+        self.collection(tenant, collection)?;
+        self.create_snapshot_in(self.snapshot_passage(tenant)?, collection).await
+    }
+
+    /// Begins work on a snapshot of this tenant, so that it cannot be refused later for want of a place.
+    ///
+    /// # Errors
+    /// `Unavailable` while a purge of the tenant runs, `Exhausted` while too many snapshots are in work.
+    pub fn snapshot_passage(&self, tenant: TenantId) -> Result<Passage> {
+        self.gates.enter(tenant)
+    }
+
+    /// As [`Engine::create_snapshot`], in a place that was taken before.
+    ///
+    /// # Errors
+    /// As [`Engine::create_snapshot`].
+    pub async fn create_snapshot_in(
+        self: &Arc<Self>,
+        passage: Passage,
+        collection: &str,
+    ) -> Result<SnapshotInfo> {
+        let schema = self.collection(passage.tenant(), collection)?;
         let engine = self.clone();
-        let work = tokio::spawn(async move { engine.save_collection(&schema).await });
+        let work = tokio::spawn(async move { engine.save_collection(&schema, passage).await });
         work.await.unwrap_or_else(|e| Err(StorageError::Internal(format!("making a snapshot failed: {e}"))))
     }
 
-    async fn save_collection(self: &Arc<Self>, schema: &CollectionSchema) -> Result<SnapshotInfo> {
-        let passage = self.gates.enter(schema.tenant)?;
+    async fn save_collection(
+        self: &Arc<Self>,
+        schema: &CollectionSchema,
+        passage: Passage,
+    ) -> Result<SnapshotInfo> {
         let folder = self.snapshot_folder(schema);
         if folder.names().await?.len() >= MAX_SNAPSHOTS {
             return Err(StorageError::Exhausted(format!(

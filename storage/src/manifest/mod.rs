@@ -108,6 +108,13 @@ pub struct DedupeEntry {
     pub at: i64,
     /// Its offset.
     pub offset: Offset,
+    /// Points that it left as they were, since their payload would have passed a limit: a repeat tells them again.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub too_large: u64,
+}
+
+fn is_none_of_them(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The state of a shard that its log need not repeat.

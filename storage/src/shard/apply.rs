@@ -21,6 +21,8 @@ pub(super) struct Applied {
     pub outcomes: Vec<OpOutcome>,
     /// Offset of the write that this one repeats.
     pub repeats: Option<Offset>,
+    /// Points that stay as they are, since their payload would have passed a limit; of a repeat, those of the first time.
+    pub too_large: u64,
 }
 
 /// Batches applied together become one run; the group holds what they wrote so far.
@@ -54,7 +56,9 @@ impl Group<'_> {
         if let Some(write) = &batch.idempotency {
             match self.state.dedupe.check(write) {
                 Seen::New => self.state.dedupe.note(write, offset),
-                Seen::Repeat(first) => return Ok(Ok(Applied { outcomes: Vec::new(), repeats: Some(first) })),
+                Seen::Repeat { offset, too_large } => {
+                    return Ok(Ok(Applied { outcomes: Vec::new(), repeats: Some(offset), too_large }));
+                }
                 Seen::Mismatch => return Ok(Err(StorageError::IdempotencyMismatch)),
             }
         }
@@ -62,7 +66,12 @@ impl Group<'_> {
         for op in batch.ops {
             outcomes.push(self.op(offset, op)?);
         }
-        Ok(Ok(Applied { outcomes, repeats: None }))
+        let too_large =
+            outcomes.iter().filter(|outcome| **outcome == OpOutcome::PayloadTooLarge).count() as u64;
+        if let Some(write) = &batch.idempotency {
+            self.state.dedupe.note_too_large(write, too_large);
+        }
+        Ok(Ok(Applied { outcomes, repeats: None, too_large }))
     }
 
     fn op(&mut self, offset: Offset, ConditionalOp { op, if_version }: ConditionalOp) -> Result<OpOutcome> {

@@ -208,7 +208,12 @@ impl Shard {
                 Some(pending.answer)
             } else {
                 // A writer that went away meanwhile does not mind.
-                let _ = pending.answer.send(Ok(WriteAck { offset, outcomes: None, repeated: false }));
+                let _ = pending.answer.send(Ok(WriteAck {
+                    offset,
+                    outcomes: None,
+                    repeated: false,
+                    too_large: 0,
+                }));
                 None
             };
             queue.durable.push_back(Durable {
@@ -311,6 +316,7 @@ impl Shard {
                         offset: applied.repeats.unwrap_or(durable.offset),
                         repeated: applied.repeats.is_some(),
                         outcomes: Some(applied.outcomes),
+                        too_large: applied.too_large,
                     }),
                 },
             };

@@ -18,8 +18,13 @@ const MAX_ENTRIES: usize = 100_000;
 pub(super) enum Seen {
     /// Never seen, or forgotten.
     New,
-    /// The same content was applied at this offset.
-    Repeat(Offset),
+    /// The same content was applied.
+    Repeat {
+        /// Where.
+        offset: Offset,
+        /// Points that it left as they were, since their payload would have passed a limit.
+        too_large: u64,
+    },
     /// Other content was applied under the key.
     Mismatch,
 }
@@ -47,14 +52,24 @@ impl Dedupe {
     pub fn check(&self, write: &Idempotency) -> Seen {
         match self.by_key.get(&write.key).filter(|entry| self.is_recent(entry)) {
             None => Seen::New,
-            Some(entry) if entry.content == write.content => Seen::Repeat(entry.offset),
+            Some(entry) if entry.content == write.content => {
+                Seen::Repeat { offset: entry.offset, too_large: entry.too_large }
+            }
             Some(_) => Seen::Mismatch,
         }
     }
 
     /// Remembers that this write was applied at `offset`.
     pub fn note(&mut self, write: &Idempotency, offset: Offset) {
-        self.insert(DedupeEntry { key: write.key, content: write.content, at: write.at, offset });
+        let Idempotency { key, content, at } = *write;
+        self.insert(DedupeEntry { key, content, at, offset, too_large: 0 });
+    }
+
+    /// Remembers how many points a write that was noted left as they were.
+    pub fn note_too_large(&mut self, write: &Idempotency, too_large: u64) {
+        if let Some(entry) = self.by_key.get_mut(&write.key) {
+            entry.too_large = too_large;
+        }
     }
 
     /// Entries to keep in the manifest of `checkpoint`: those applied up to it and still inside the window.
@@ -93,12 +108,16 @@ mod tests {
         Idempotency { key: [key; 16], content: [content; 8], at }
     }
 
+    fn repeat(offset: Offset, too_large: u64) -> Seen {
+        Seen::Repeat { offset, too_large }
+    }
+
     #[test]
     fn a_repeat_is_told_from_other_content() {
         let mut table = Dedupe::default();
         assert_eq!(table.check(&write(1, 1, 0)), Seen::New);
         table.note(&write(1, 1, 0), 7);
-        assert_eq!(table.check(&write(1, 1, 5)), Seen::Repeat(7));
+        assert_eq!(table.check(&write(1, 1, 5)), repeat(7, 0));
         assert_eq!(table.check(&write(1, 2, 5)), Seen::Mismatch);
     }
 
@@ -122,6 +141,19 @@ mod tests {
         table.note(&write(3, 1, WINDOW_MS + 2), 3);
         let offsets: Vec<_> = table.entries(2).iter().map(|e| e.offset).collect();
         assert_eq!(offsets, [2]);
-        assert_eq!(Dedupe::restore(&table.entries(3)).check(&write(3, 1, 0)), Seen::Repeat(3));
+        assert_eq!(Dedupe::restore(&table.entries(3)).check(&write(3, 1, 0)), repeat(3, 0));
+    }
+
+    #[test]
+    fn what_was_refused_is_told_again_also_from_the_manifest() {
+        let mut table = Dedupe::default();
+        for key in 1..=2 {
+            table.note(&write(key, 1, 0), u64::from(key));
+        }
+        table.note_too_large(&write(2, 1, 0), 5);
+        for table in [&table, &Dedupe::restore(&table.entries(2))] {
+            assert_eq!(table.check(&write(1, 1, 9)), repeat(1, 0));
+            assert_eq!(table.check(&write(2, 1, 9)), repeat(2, 5));
+        }
     }
 }

@@ -328,6 +328,9 @@ pub struct WriteAck {
     pub outcomes: Option<Vec<crate::op::OpOutcome>>,
     /// An earlier write with the same idempotency key answered.
     pub repeated: bool,
+    /// Points that stay as they are, since their payload would have passed a limit; those of the earlier write where that
+    /// one answered. None are known when the caller did not wait.
+    pub too_large: u64,
 }
 
 /// What became of a physical erasure of one shard.
