@@ -3,16 +3,41 @@
 use bytes::Bytes;
 use engram_index::payload::{Entries, LazyJson, PayloadPath, Segment, merge_keys};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::error::{Result, StorageError};
 use crate::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, MAX_PAYLOAD_VALUES, PayloadChange};
 
-/// The payload after `change`; `None` where it would pass a limit of payloads. What a merge makes is held to that of bytes
-/// alone where `bytes_only` says so.
+/// The payload after `change`; `None` where it would pass a limit of payloads. With `bytes_only` as servers decided before
+/// they kept texts: of trees that are printed, and held to the limit of bytes alone.
 ///
 /// # Errors
 /// `Corrupt` where a stored payload is no JSON object; the ways in refuse such payloads.
 pub(super) fn changed(payload: &[u8], change: &PayloadChange, bytes_only: bool) -> Result<Option<Bytes>> {
+    if !bytes_only {
+        return changed_text(payload, change, false);
+    }
+    // The text of a printed tree is what printing it again gives, so a change of the text is the change of the tree.
+    let change = match change {
+        PayloadChange::Overwrite(_) | PayloadChange::Clear => return changed_text(payload, change, true),
+        PayloadChange::Merge(update) => PayloadChange::Merge(printed_tree(update)?),
+        PayloadChange::MergeAt { path, update } => {
+            PayloadChange::MergeAt { path: path.clone(), update: printed_tree(update)? }
+        }
+        PayloadChange::DeleteKeys(paths) => PayloadChange::DeleteKeys(paths.clone()),
+    };
+    changed_text(&printed_tree(payload)?, &change, true)
+}
+
+/// An object as it prints once it was a tree: without whitespace, characters as themselves, numbers in one spelling.
+fn printed_tree(json: &[u8]) -> Result<Bytes> {
+    if json.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    print(&serde_json::from_slice::<Map<String, Value>>(json).map_err(corrupt)?)
+}
+
+fn changed_text(payload: &[u8], change: &PayloadChange, bytes_only: bool) -> Result<Option<Bytes>> {
     let merges = matches!(change, PayloadChange::Merge(_) | PayloadChange::MergeAt { .. });
     let fits = |json: &[u8]| json.len() <= MAX_PAYLOAD_BYTES && (bytes_only || !merges || fits(json));
     let after = match change {
@@ -169,6 +194,61 @@ mod tests {
         // What is beyond the limits since then can be made smaller.
         let over = object("a", MAX_PAYLOAD_KEYS + 2);
         assert!(merged(&over, &PayloadChange::DeleteKeys(vec!["a0".into()]), false));
+    }
+
+    /// What servers decided when a payload was a tree: written with trees, as they did.
+    fn decided_before(payload: &str, update: &str) -> Option<String> {
+        let parse = |json| serde_json::from_str::<Map<String, Value>>(json).unwrap();
+        let mut object = parse(payload);
+        object.extend(parse(update));
+        Some(Value::Object(object).to_string()).filter(|json| json.len() <= MAX_PAYLOAD_BYTES)
+    }
+
+    #[test]
+    fn older_records_decide_as_when_payloads_were_trees() {
+        let changed = |payload: &str, change: &PayloadChange, bytes_only| {
+            changed(payload.as_bytes(), change, bytes_only)
+                .unwrap()
+                .map(|json| String::from_utf8(json.to_vec()).unwrap())
+        };
+        let merge = |update: &str| PayloadChange::Merge(Bytes::copy_from_slice(update.as_bytes()));
+        let at = |path: &str, update: &str| PayloadChange::MergeAt {
+            path: path.into(),
+            update: Bytes::copy_from_slice(update.as_bytes()),
+        };
+        let long = format!(r#"{{"t":"{}"}}"#, "x".repeat(200_000));
+        let escaped = format!(r#"{{"s":"{}"}}"#, r"\u00e9".repeat(150_000));
+        let spaced = format!(r#"{{"s":{}1}}"#, " ".repeat(900_000));
+        let zeros = format!(r#"{{"s":1.5{}}}"#, "0".repeat(900_000));
+        // Printed from a tree it is more than three times as long.
+        let numbers = format!(r#"{{"s":[{}]}}"#, vec!["1e14"; 60_000].join(","));
+        for (payload, fits, fits_as_text) in
+            [(&escaped, true, false), (&spaced, true, true), (&zeros, true, false), (&numbers, false, true)]
+        {
+            let start = &payload[..20];
+            let wanted = decided_before(payload, &long);
+            assert_eq!(wanted.is_some(), fits, "{start}");
+            assert!(changed(payload, &merge(&long), true) == wanted, "{start}");
+            assert_eq!(changed(payload, &merge(&long), false).is_some(), fits_as_text, "{start}");
+            // The update counts as it prints, too, at each of its places.
+            let into_list = changed(r#"{"l":[{}]}"#, &at("l[]", payload), true);
+            assert_eq!(into_list.is_some(), payload != &numbers, "{start}");
+        }
+        let two_places = changed(r#"{"l":[{},{}]}"#, &at("l[]", &escaped), true);
+        assert!(two_places.is_some(), "each takes what it prints as");
+        let payload = r#"{ "a": 1.50, "b": 1e3, "o": {"x": "\u00e9", "y": 2 } }"#;
+        assert_eq!(
+            changed(payload, &merge(r#"{"c": 2.50, "o": null}"#), true).unwrap(),
+            r#"{"a":1.5,"b":1000.0,"c":2.5}"#
+        );
+        let delete = PayloadChange::DeleteKeys(vec!["o.y".into()]);
+        assert_eq!(changed(payload, &delete, true).unwrap(), r#"{"a":1.5,"b":1000.0,"o":{"x":"é"}}"#);
+        assert_eq!(changed(payload, &delete, false).unwrap(), r#"{"a":1.50,"b":1e3,"o":{"x":"\u00e9"}}"#);
+        assert_eq!(
+            changed(payload, &at("o", r#"{"y": 1e1}"#), true).unwrap(),
+            r#"{"a":1.5,"b":1000.0,"o":{"x":"é","y":10.0}}"#
+        );
+        assert_eq!(changed("", &delete, true).unwrap(), "{}");
     }
 
     #[test]
