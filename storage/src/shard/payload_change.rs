@@ -1,5 +1,7 @@
 //! Changing a stored payload. What a change does not touch keeps its text.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use engram_index::payload::{Entries, LazyJson, PayloadPath, Segment, merge_keys};
 use serde::Serialize;
@@ -7,6 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::error::{Result, StorageError};
 use crate::op::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_KEYS, MAX_PAYLOAD_VALUES, PayloadChange};
+
+/// For up to so many paths the keys are looked through, for more they are hashed.
+const FEW_PATHS: usize = 16;
 
 /// The payload after `change`; `None` where it would pass a limit of payloads. With `bytes_only` as servers decided before
 /// they kept texts: of trees that are printed, and held to the limit of bytes alone.
@@ -59,9 +64,7 @@ fn changed_text(payload: &[u8], change: &PayloadChange, bytes_only: bool) -> Res
         }
         PayloadChange::DeleteKeys(paths) => {
             let mut object = parse(payload)?;
-            for path in paths {
-                remove(&mut object, path).map_err(corrupt)?;
-            }
+            remove(&mut object, paths).map_err(corrupt)?;
             print(&object)
         }
     };
@@ -114,17 +117,35 @@ fn print(object: &impl Serialize) -> Result<Bytes> {
     serde_json::to_vec(object).map(Bytes::from).map_err(|e| StorageError::Internal(e.to_string()))
 }
 
-/// Removes what stands at a path; a literal key that contains its dots goes first. `a[].b` is removed from each element of
-/// `a`, `a[]` empties it. One element alone stays, since those after it would take its place: a repeat would remove more.
-fn remove(object: &mut Entries<'_>, path: &str) -> serde_json::Result<()> {
-    if object.remove(path) {
-        return Ok(());
+/// Removes what stands at each path, one after the other; a literal key that contains its dots goes first. `a[].b` is
+/// removed from each element of `a`, `a[]` empties it. One element alone stays, since those after it would take its place:
+/// a repeat would remove more.
+fn remove(object: &mut Entries<'_>, paths: &[String]) -> serde_json::Result<()> {
+    let (keys, values): (Vec<String>, Vec<LazyJson<'_>>) = std::mem::take(&mut object.0).into_iter().unzip();
+    // What is gone is none; the others keep their places until the end.
+    let mut values: Vec<_> = values.into_iter().map(Some).collect();
+    let many = paths.len() > FEW_PATHS;
+    let places: HashMap<&str, usize> = if many {
+        keys.iter().enumerate().map(|(n, key)| (key.as_str(), n)).collect()
+    } else {
+        HashMap::new()
+    };
+    let place = |key: &str| {
+        if many { places.get(key).copied() } else { keys.iter().position(|name| name == key) }
+    };
+    for path in paths {
+        if place(path).and_then(|n| values[n].take()).is_some() {
+            continue;
+        }
+        let Ok(path) = PayloadPath::parse(path) else { continue };
+        let Some((Segment::Key(key), rest)) = path.segments().split_first() else { continue };
+        match place(key).map(|n| &mut values[n]) {
+            Some(value) if rest.is_empty() => *value = None,
+            Some(Some(value)) => remove_inside(value, rest)?,
+            _ => {}
+        }
     }
-    if let Ok(path) = PayloadPath::parse(path)
-        && let Some((Segment::Key(key), rest)) = path.segments().split_first()
-    {
-        return remove_key(object, key, rest);
-    }
+    object.0 = keys.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))).collect();
     Ok(())
 }
 
@@ -280,6 +301,27 @@ mod tests {
         let delete = PayloadChange::DeleteKeys(vec!["o.y".into(), "z".into()]);
         let wanted = r#"{"n":123456789012345678901234567890,"o":{"x":18446744073709551616}}"#;
         assert_eq!(after(payload, &delete), wanted);
+    }
+
+    #[test]
+    fn many_paths_are_removed_as_few_are() {
+        let keys: Vec<String> = (0..60).map(|n| format!(r#""k{n}":{{"a":1,"b":2}},"k{n}.a":0"#)).collect();
+        let payload = format!("{{{}}}", keys.join(","));
+        // Literal keys before what is inside others; what is absent and what is gone already does no harm.
+        let paths: Vec<String> = (0..90)
+            .flat_map(|n| match n % 4 {
+                0 => vec![format!("k{n}.a")],
+                1 => vec![format!("k{n}.a"), format!("k{n}.a"), format!("k{n}.a.x")],
+                2 => vec![format!("k{n}"), format!("k{n}.b"), format!("k{n}")],
+                _ => vec![format!("\"k{n}.a\""), format!("k{n}.b")],
+            })
+            .collect();
+        let all = after(&payload, &PayloadChange::DeleteKeys(paths.clone()));
+        let one_by_one = paths
+            .into_iter()
+            .fold(payload, |payload, path| after(&payload, &PayloadChange::DeleteKeys(vec![path])));
+        assert_eq!(all, one_by_one);
+        assert!(all.starts_with(r#"{"k0":{"a":1,"b":2},"k1":{"b":2},"k2.a":0,"k3":{"a":1},"k4""#), "{all}");
     }
 
     #[test]
