@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use engram_storage::StorageError;
+use engram_storage::op::Op;
+use engram_storage::point::Point;
 use engram_storage::schema::DEFAULT_TENANT;
 use engram_storage::snapshot::format::{ContainerReader, ContainerWriter, EntryKind};
 use engram_storage::snapshot::{ShardSummary, SnapshotHeader};
 
 use super::snapshots::{recover, target, upload};
-use super::{Fixture, NOW, upserts};
+use super::{Fixture, NOW, batch, point, upserts};
 
 /// A snapshot taken apart.
 struct Parts {
@@ -127,4 +129,19 @@ async fn forged_snapshots_are_refused_and_leave_nothing() {
     }
     let outside = fixture.dir.path().join("objects/escaped");
     assert!(!outside.exists() && !Path::new("/tmp/escaped").exists());
+}
+
+/// Payloads that readers of texts and readers of trees would take for different ones, or that some could not read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payloads_that_no_writer_lets_in_are_refused_with_the_point() {
+    let deep = format!("{}1{}", r#"{"a":"#.repeat(128), "}".repeat(128));
+    for (payload, why) in [(r#"{"o":{"a":1,"a":2}}"#.to_owned(), "repeated"), (deep, "recursion limit")] {
+        let fixture = Fixture::new().await;
+        let bad = Point { payload: payload.into(), ..point(1234, "", NOW) };
+        fixture.shard().await.write(batch([Op::Upsert(bad)]), true).await.unwrap();
+        let bytes = fixture.bytes_of(&fixture.snapshot().await);
+        let e = recover(&fixture.engine, upload(&bytes, 1 << 16), target("r", false)).await.unwrap_err();
+        assert!(e.to_string().contains("1234") && e.to_string().contains(why), "{e}");
+        assert!(fixture.engine.collection(DEFAULT_TENANT, "r").is_err(), "{why}");
+    }
 }
