@@ -71,8 +71,8 @@ fn op() -> impl Strategy<Value = Op> {
         point().prop_map(Op::Upsert),
         id().prop_map(Op::Delete),
         (id(), change(), any::<i64>(), any::<bool>()).prop_map(|(id, change, ingested_at, old)| {
-            let merges = matches!(change, PayloadChange::Merge(_) | PayloadChange::MergeAt { .. });
-            Op::SetPayload { id, change, ingested_at, bytes_only: old && merges }
+            let whole = matches!(change, PayloadChange::Overwrite(_) | PayloadChange::Clear);
+            Op::SetPayload { id, change, ingested_at, bytes_only: old && !whole }
         }),
         (id(), vectors(), vec(any::<u16>(), 0..5), any::<i64>())
             .prop_map(|(id, set, remove, ingested_at)| Op::UpdateVectors { id, set, remove, ingested_at }),
@@ -192,20 +192,30 @@ fn huge_counts_are_refused_before_memory_is_taken() {
 }
 
 #[test]
-fn merges_of_older_records_are_held_to_the_limit_that_they_were_written_under() {
+fn changes_of_older_records_are_decided_as_they_were_when_written() {
     let (path, update) = ("a.b".to_owned(), Bytes::from_static(b"{}"));
-    for change in
-        [PayloadChange::Merge(update.clone()), PayloadChange::MergeAt { path, update: update.clone() }]
-    {
+    for (change, version) in [
+        (PayloadChange::Merge(update.clone()), 1),
+        (PayloadChange::DeleteKeys(vec![path.clone()]), 1),
+        (PayloadChange::MergeAt { path, update: update.clone() }, 3),
+    ] {
         let batch = |bytes_only| {
             let op =
                 Op::SetPayload { id: PointId::Num(7), change: change.clone(), ingested_at: 1, bytes_only };
             OpBatch { ops: vec![ConditionalOp { op, if_version: None }], idempotency: None }
         };
         let (old, new) = (batch(true).encode(), batch(false).encode());
-        assert!(old[0] < 4, "as older servers wrote it");
-        assert_eq!(new[0], 4, "older servers must not decide it by their limit");
+        assert_eq!(old[0], version, "as older servers wrote it");
+        assert_eq!(new[0], 4, "older servers must not decide it their way");
         assert_eq!(OpBatch::decode(old).unwrap(), batch(true));
         assert_eq!(OpBatch::decode(new).unwrap(), batch(false));
+    }
+    // Bytes of an older server: version, flags, count; tag, id, time; the change.
+    let bytes = |version: u8, change: &[u8]| {
+        let head = [version, 0, 1, 3, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+        OpBatch::decode([&head, change].concat().into()).unwrap()
+    };
+    for batch in [bytes(1, b"\x01\x02{}"), bytes(1, b"\x03\x01\x01a"), bytes(3, b"\x05\x01a\x02{}")] {
+        assert!(matches!(batch.ops[0].op, Op::SetPayload { bytes_only: true, .. }), "{batch:?}");
     }
 }

@@ -3,6 +3,8 @@
 //! What nobody looks into keeps its text: a whole number of more than 64 bits stays what it is, where a tree would make
 //! another number of it, and costs no more than its text.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use serde::de::{Deserializer as _, MapAccess, Visitor};
@@ -11,18 +13,22 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, Result};
 
+/// Up to so many keys are compared one by one, more are hashed.
+pub(super) const FEW_KEYS: usize = 16;
+
 /// A JSON value.
 #[derive(Clone, Debug)]
 pub enum LazyJson<'a> {
     /// One that nobody has looked into.
     Text(&'a RawValue),
-    /// An object; its keys are there once each.
+    /// An object.
     Object(Entries<'a>),
     /// An array.
     Array(Vec<LazyJson<'a>>),
 }
 
-/// Keys and values of an object, in their order.
+/// Keys and values of an object, in their order; each key is there once. Of a key that the text repeats the last value counts,
+/// as it does for those who read a tree.
 #[derive(Clone, Debug, Default)]
 pub struct Entries<'a>(pub Vec<(String, LazyJson<'a>)>);
 
@@ -56,9 +62,48 @@ impl<'a> Entries<'a> {
 
     /// Takes a key out; whether it was there.
     pub fn remove(&mut self, key: &str) -> bool {
-        let before = self.0.len();
-        self.0.retain(|(name, _)| name != key);
-        self.0.len() < before
+        let place = self.0.iter().position(|(name, _)| name == key);
+        place.map(|n| self.0.remove(n)).is_some()
+    }
+
+    /// Takes out the entries whose place is marked.
+    pub(super) fn drop_marked(&mut self, marked: &[bool]) {
+        let mut marks = marked.iter();
+        self.0.retain(|_| marks.next() != Some(&true));
+    }
+
+    /// Leaves the last value of each key, in the place of the first.
+    fn once_each(&mut self) {
+        let repeats = self.repeats();
+        if repeats.is_empty() {
+            return;
+        }
+        let mut marked = vec![false; self.0.len()];
+        for (first, repeat) in repeats {
+            self.0.swap(first, repeat);
+            marked[repeat] = true;
+        }
+        self.drop_marked(&marked);
+    }
+
+    /// Where a key is repeated: its first place, and that of the repeat.
+    fn repeats(&self) -> Vec<(usize, usize)> {
+        let keys = || self.0.iter().map(|(key, _)| key.as_str()).enumerate();
+        if self.0.len() <= FEW_KEYS {
+            let first = |key| keys().find(|(_, other)| *other == key).map(|(n, _)| n);
+            return keys()
+                .filter_map(|(n, key)| first(key).filter(|first| *first < n).map(|first| (first, n)))
+                .collect();
+        }
+        let mut places = HashMap::with_capacity(self.0.len());
+        let mut repeats = Vec::new();
+        for (n, key) in keys() {
+            match places.entry(key) {
+                Entry::Occupied(first) => repeats.push((*first.get(), n)),
+                Entry::Vacant(free) => drop(free.insert(n)),
+            }
+        }
+        repeats
     }
 }
 
@@ -104,7 +149,9 @@ impl<'de> Visitor<'de> for Level {
         while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
             entries.push((key, LazyJson::Text(value)));
         }
-        Ok(Entries(entries))
+        let mut entries = Entries(entries);
+        entries.once_each();
+        Ok(entries)
     }
 }
 
@@ -148,6 +195,19 @@ mod tests {
         assert!(Entries::read(b"").unwrap().0.is_empty());
         for bad in ["[]", "1", "{", "{} x"] {
             assert!(Entries::read(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_last_value_of_a_repeated_key_counts() {
+        for others in [0, FEW_KEYS] {
+            let others: String = (0..others).map(|n| format!(r#","k{n}":{n}"#)).collect();
+            let json = format!(r#"{{"a":1,"b":{{"c":1,"c":2}},"a":2{others},"a":3}}"#);
+            let mut all = Entries::read(json.as_bytes()).unwrap();
+            all.get_mut("b").unwrap().open().unwrap();
+            let tree: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(serde_json::to_string(&all).unwrap(), tree.to_string());
+            assert!(all.remove("a") && all.get_mut("a").is_none());
         }
     }
 }

@@ -1,12 +1,17 @@
 //! Setting keys at a path of a payload.
 
+use std::collections::HashMap;
+
 use serde_json::{Result, Value};
 
-use super::lazy::{Entries, LazyJson};
+use super::lazy::{Entries, FEW_KEYS, LazyJson};
 use super::path::{PayloadPath, Segment};
 
 /// Sets the keys of `update` in an object; as in a merge patch (RFC 7396), null takes a key out.
 pub fn merge_keys<'a>(object: &mut Entries<'a>, update: Entries<'a>) {
+    if update.0.len() > FEW_KEYS {
+        return merge_many(object, update);
+    }
     for (key, value) in update.0 {
         if value.is_null() {
             object.remove(&key);
@@ -14,6 +19,23 @@ pub fn merge_keys<'a>(object: &mut Entries<'a>, update: Entries<'a>) {
             object.insert(key, value);
         }
     }
+}
+
+/// As that, without looking through the object once a key.
+fn merge_many<'a>(object: &mut Entries<'a>, update: Entries<'a>) {
+    let places: HashMap<&str, usize> =
+        object.0.iter().enumerate().map(|(n, (key, _))| (key.as_str(), n)).collect();
+    let places: Vec<_> = update.0.iter().map(|(key, _)| places.get(key.as_str()).copied()).collect();
+    let mut gone = vec![false; object.0.len()];
+    for ((key, value), place) in update.0.into_iter().zip(places) {
+        match place {
+            Some(n) if value.is_null() => gone[n] = true,
+            Some(n) => object.0[n].1 = value,
+            None if value.is_null() => {}
+            None => object.0.push((key, value)),
+        }
+    }
+    object.drop_marked(&gone);
 }
 
 impl PayloadPath {
@@ -134,6 +156,25 @@ mod tests {
         let without = merged("a", r#"{"a":{"x":1}}"#, r#"{"x":null,"y":1}"#, 1_000).unwrap();
         assert_eq!(without, r#"{"a":{"y":1}}"#, "null takes a key out");
         assert_eq!(PayloadPath::parse("a[].\"b\\\".c").unwrap().around("{}"), r#"{"a":[{"b\\":{"c":{}}}]}"#);
+    }
+
+    #[test]
+    fn many_keys_are_merged_as_few_are() {
+        let object = |keys: std::ops::Range<usize>, value: &dyn Fn(usize) -> String| {
+            let keys: Vec<String> = keys.map(|n| format!("\"k{n}\":{}", value(n))).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        let payload = object(0..40, &|_| "[1]".to_owned());
+        let update = object(20..60, &|n| if n % 3 == 0 { "null".to_owned() } else { n.to_string() });
+        let mut many = Entries::read(payload.as_bytes()).unwrap();
+        merge_keys(&mut many, Entries::read(update.as_bytes()).unwrap());
+        let mut one_by_one = Entries::read(payload.as_bytes()).unwrap();
+        for entry in Entries::read(update.as_bytes()).unwrap().0 {
+            merge_keys(&mut one_by_one, Entries(vec![entry]));
+        }
+        let many = serde_json::to_string(&many).unwrap();
+        assert_eq!(many, serde_json::to_string(&one_by_one).unwrap());
+        assert!(many.contains("\"k20\":20,\"k22\":22") && many.ends_with("\"k58\":58,\"k59\":59}"), "{many}");
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! ```
 //! Integers and floats are little-endian. A batch is of version 1
 //! unless it has a vector that is not dense, of version 3 where it changed a payload at a path, and of version 4 where it
-//! merges payloads, which are held to all limits from then on. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
+//! merges payloads, which are held to all limits from then on, or deletes keys, which leaves the text of the others alone
+//! from then on. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
 //! every length against the bytes that are left before it takes memory for it.
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ const DENSE_VERSION: u8 = 1;
 const KINDS_VERSION: u8 = 2;
 /// As that, and payloads are changed at paths.
 const PATHS_VERSION: u8 = 3;
-/// As that, and merged payloads are held to all limits.
+/// As that, merged payloads are held to all limits, and what a change does not touch keeps its text.
 const VERSION: u8 = 4;
 const HAS_IDEMPOTENCY: u8 = 1;
 const CONDITIONAL: u8 = 0x80;
@@ -54,6 +55,7 @@ const CLEAR: u8 = 4;
 const MERGE_AT: u8 = 5;
 const HELD_MERGE: u8 = 6;
 const HELD_MERGE_AT: u8 = 7;
+const TEXT_DELETE_KEYS: u8 = 8;
 
 /// The shortest operation is the delete of a number: tag, kind and eight bytes.
 const MIN_OP: usize = 10;
@@ -142,7 +144,10 @@ fn version_of(op: &Op) -> u8 {
         Op::UpdateVectors { set, .. } => set,
         Op::SetPayload { change, bytes_only, .. } => {
             return match (change, bytes_only) {
-                (PayloadChange::Merge(_) | PayloadChange::MergeAt { .. }, false) => VERSION,
+                (
+                    PayloadChange::Merge(_) | PayloadChange::MergeAt { .. } | PayloadChange::DeleteKeys(_),
+                    false,
+                ) => VERSION,
                 (PayloadChange::MergeAt { .. }, true) => PATHS_VERSION,
                 _ => DENSE_VERSION,
             };
@@ -291,7 +296,7 @@ impl Writer {
                 self.bytes(b);
             }
             PayloadChange::DeleteKeys(keys) => {
-                self.out.push(DELETE_KEYS);
+                self.out.push(if bytes_only { DELETE_KEYS } else { TEXT_DELETE_KEYS });
                 self.varint(keys.len());
                 for key in keys {
                     self.bytes(key.as_bytes());
@@ -475,14 +480,14 @@ impl<'a> Reader<'a> {
         Ok(Point { id, vectors, payload, created_at, ingested_at, expires_at, version: 0 })
     }
 
-    /// A change, and whether its result is held to the limit of bytes alone.
+    /// A change, and whether it is decided as servers did before version 4.
     fn change(&mut self) -> Result<(PayloadChange, bool)> {
         let kind = self.u8()?;
         let change = match kind {
             MERGE | HELD_MERGE => PayloadChange::Merge(self.bytes()?),
             MERGE_AT | HELD_MERGE_AT => PayloadChange::MergeAt { path: self.text()?, update: self.bytes()? },
             OVERWRITE => PayloadChange::Overwrite(self.bytes()?),
-            DELETE_KEYS => {
+            DELETE_KEYS | TEXT_DELETE_KEYS => {
                 let count = self.count(1)?;
                 let mut keys = Vec::with_capacity(count.min(64));
                 for _ in 0..count {
@@ -493,6 +498,6 @@ impl<'a> Reader<'a> {
             CLEAR => PayloadChange::Clear,
             _ => return Err(self.corrupt("unknown change of a payload")),
         };
-        Ok((change, [MERGE, MERGE_AT].contains(&kind)))
+        Ok((change, [MERGE, MERGE_AT, DELETE_KEYS].contains(&kind)))
     }
 }

@@ -28,8 +28,9 @@ pub enum Op {
         change: PayloadChange,
         /// Server time of the write.
         ingested_at: i64,
-        /// Of a record from before merges were held to all limits of a payload: only to that of its bytes, so that a
-        /// replay decides what was decided.
+        /// Of a record from before changes kept the text of what they do not touch, and before merges were held to all
+        /// limits of a payload: printed anew as a whole and held only to the limit of its bytes, so that a replay decides
+        /// what was decided.
         bytes_only: bool,
     },
     /// Sets and removes vectors of an existing point.

@@ -29,6 +29,7 @@ mod content;
 mod folder;
 mod purged;
 mod restore;
+mod row_payload;
 mod rows;
 mod save;
 mod upload;

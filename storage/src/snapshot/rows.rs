@@ -3,9 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use serde::de::IgnoredAny;
-
 use super::error::SnapshotError;
+use super::row_payload;
 use crate::error::Result;
 use crate::log::Offset;
 use crate::manifest::SegmentEntry;
@@ -44,8 +43,13 @@ fn check_segment(segment: &OpenedSegment, buckets: u32) -> Result<()> {
         if meta.version == 0 || meta.version > segment.checkpoint {
             return misfit(format!("point {id} is of version {}, later than its log", meta.version));
         }
-        if payload.len() > MAX_PAYLOAD_BYTES || !(payload.is_empty() || is_object(payload)) {
-            return misfit(format!("the payload of point {id} is none"));
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return misfit(format!("the payload of point {id} has more than {MAX_PAYLOAD_BYTES} bytes"));
+        }
+        if !payload.is_empty()
+            && let Err(e) = row_payload::check(payload)
+        {
+            return misfit(format!("the payload of point {id} is none: {e}"));
         }
         (oldest, newest) = (oldest.min(meta.created_at), newest.max(meta.created_at));
         expiry = [expiry, meta.expires_at].into_iter().flatten().min();
@@ -55,11 +59,6 @@ fn check_segment(segment: &OpenedSegment, buckets: u32) -> Result<()> {
         return misfit("its times are not those of its rows".to_owned());
     }
     Ok(())
-}
-
-fn is_object(payload: &[u8]) -> bool {
-    let first = payload.iter().find(|b| !b.is_ascii_whitespace());
-    first == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(payload).is_ok()
 }
 
 /// A point is alive once, also over regions. The rows of a segment ascend by id, so they are merged.

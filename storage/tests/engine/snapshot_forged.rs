@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use engram_storage::StorageError;
+use engram_storage::op::Op;
+use engram_storage::point::Point;
 use engram_storage::schema::DEFAULT_TENANT;
 use engram_storage::snapshot::format::{ContainerReader, ContainerWriter, EntryKind};
 use engram_storage::snapshot::{ShardSummary, SnapshotHeader};
 
 use super::snapshots::{recover, target, upload};
-use super::{Fixture, NOW, upserts};
+use super::{Fixture, NOW, batch, point, upserts};
 
 /// A snapshot taken apart.
 struct Parts {
@@ -127,4 +129,16 @@ async fn forged_snapshots_are_refused_and_leave_nothing() {
     }
     let outside = fixture.dir.path().join("objects/escaped");
     assert!(!outside.exists() && !Path::new("/tmp/escaped").exists());
+}
+
+/// A payload that readers of texts and readers of trees would take for different ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_that_repeats_a_key_is_refused_with_its_point() {
+    let fixture = Fixture::new().await;
+    let bad = Point { payload: r#"{"o":{"a":1,"a":2}}"#.into(), ..point(1234, "", NOW) };
+    fixture.shard().await.write(batch([Op::Upsert(bad)]), true).await.unwrap();
+    let bytes = fixture.bytes_of(&fixture.snapshot().await);
+    let e = recover(&fixture.engine, upload(&bytes, 1 << 16), target("r", false)).await.unwrap_err();
+    assert!(e.to_string().contains("1234") && e.to_string().contains("key \"a\" is repeated"), "{e}");
+    assert!(fixture.engine.collection(DEFAULT_TENANT, "r").is_err());
 }
