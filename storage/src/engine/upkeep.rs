@@ -25,11 +25,19 @@ impl Engine {
         self.finish_purges().await;
     }
 
+    /// Failed purges need not wait for the next run of the retention job where what they failed at is gone.
+    async fn retry_freed(self: Arc<Self>) {
+        if let Err(e) = self.retry_failed_purges().await {
+            tracing::error!(error = %e, "failed purges could not be tried again");
+        }
+    }
+
     /// Runs until the engine is shut down.
     pub(super) async fn upkeep(self: Arc<Self>) {
         while !self.is_stopped() {
             tokio::select! {
                 () = self.stop.notified() => return,
+                () = self.purges.freed.notified() => drop(tokio::spawn(self.clone().retry_freed())),
                 () = self.parts.grown.notified() => self.relieve_memory(),
                 () = tokio::time::sleep(TICK) => {
                     self.relieve_memory();
