@@ -211,6 +211,18 @@ impl Engine {
     /// First hides what any of them names, then lets those of a tenant run one after the other, oldest first. The caller
     /// holds `resuming`: one pass at a time.
     pub(super) async fn finish_purges(&self) {
+        self.hide_unfinished().await;
+        futures::stream::iter(self.purges.unfinished())
+            .for_each_concurrent(RETRIES_AT_ONCE, |(tenant, ids)| async move {
+                for id in ids {
+                    self.finish_purge(tenant, &id).await;
+                }
+            })
+            .await;
+    }
+
+    /// Hides what unfinished purges name.
+    pub(super) async fn hide_unfinished(&self) {
         let unfinished = self.purges.unfinished();
         let each = |(tenant, ids): &(TenantId, Vec<String>)| {
             let tenant = *tenant;
@@ -221,13 +233,6 @@ impl Engine {
             .for_each_concurrent(RETRIES_AT_ONCE, |(tenant, id)| async move {
                 if let Err(e) = self.hide_purge(tenant, &id).await {
                     tracing::error!(receipt = id, error = %e, "what a purge names could not be hidden");
-                }
-            })
-            .await;
-        futures::stream::iter(unfinished)
-            .for_each_concurrent(RETRIES_AT_ONCE, |(tenant, ids)| async move {
-                for id in ids {
-                    self.finish_purge(tenant, &id).await;
                 }
             })
             .await;

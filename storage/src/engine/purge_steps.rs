@@ -46,9 +46,18 @@ impl Engine {
                 return failures;
             }
         };
-        for target in targets(&self.purged_collections(receipt), &request, now) {
-            if let Err(e) = self.hide(&target, now, receipt).await {
-                failures.note(Some(target.key.collection), e);
+        let (schemas, mut hiding) = (self.purged_collections(receipt), BTreeSet::new());
+        for target in targets(&schemas, &request, now) {
+            match self.hide(&target, now, receipt).await {
+                Ok(0) => {}
+                Ok(_) => drop(hiding.insert(target.key.collection)),
+                Err(e) => failures.note(Some(target.key.collection), e),
+            }
+        }
+        // Nor does a download show them any more; others are refused from the receipt on.
+        for schema in schemas.iter().filter(|schema| hiding.contains(&schema.id)) {
+            if let Err(e) = self.end_downloads(schema, &[]).await {
+                failures.note(Some(schema.id), e);
             }
         }
         // What failed is stored with the failure.
@@ -66,19 +75,22 @@ impl Engine {
         failures
     }
 
-    async fn hide(&self, target: &Target, now: i64, receipt: &mut Receipt) -> Result<()> {
+    /// Gives back how many points it hid.
+    async fn hide(&self, target: &Target, now: i64, receipt: &mut Receipt) -> Result<u64> {
         let name = target.key.to_string();
         if receipt.hidden_shards.contains(&name) {
-            return Ok(());
+            return Ok(0);
         }
+        let mut hidden = 0;
         if let Some(shard) = self.purged_shard(&target.key).await? {
             let (before, erased) = shard.delete_older(target.created_before, now).await?;
             receipt.points_before += before;
             receipt.points_erased += erased;
+            hidden = erased;
         }
         // Also one that does not exist yet: whatever comes into it is later.
         receipt.hidden_shards.insert(name);
-        Ok(())
+        Ok(hidden)
     }
 
     /// Rewrites the files of every shard in which the points are hidden, and removes snapshots that hold them, but for

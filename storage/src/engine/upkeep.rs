@@ -17,6 +17,8 @@ impl Engine {
     /// Ends what an earlier run of the server left unfinished.
     pub(super) async fn finish_leftovers(self: Arc<Self>, dropped: Vec<CollectionSchema>) {
         let _resuming = self.resuming.lock().await;
+        // First: removing files may take long, and what purges name must not be seen meanwhile.
+        self.hide_unfinished().await;
         for schema in dropped {
             if let Err(e) = self.remove_files(&schema).await {
                 tracing::warn!(collection = %schema.id, error = %e, "files of a dropped collection remain; the next start tries again");

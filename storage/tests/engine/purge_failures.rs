@@ -267,3 +267,34 @@ async fn a_failed_purge_by_rules_enforces_them_until_it_is_complete() {
     fixture.engine.retry_failed_purges().await.unwrap();
     assert!(!fixture.engine.is_enforcing(&fixture.schema));
 }
+
+/// A broken collection keeps the snapshots of no other, and what is hidden is not downloaded either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_that_fails_elsewhere_removes_snapshots_and_ends_downloads() {
+    let fixture = Fixture::planted().await;
+    let engine = &fixture.engine;
+    fixture.another("d").await;
+    let kept = fixture.snapshot().await.name;
+    let removed = engine.create_snapshot(DEFAULT_TENANT, "d").await.unwrap().name;
+    let (_, download) = engine.open_snapshot(DEFAULT_TENANT, "c", &kept).await.unwrap();
+    assert_eq!(download.next(64).await.unwrap().len(), 64);
+    let blocked = Blocked::new(fixture.objects_of("eu").join("seg"));
+    engine.purge(&request(None)).await.unwrap_err();
+    let failed = fixture.only_receipt().await;
+    assert_eq!((failed.state.as_str(), failed.points_erased), ("failed", 40));
+    assert_eq!(engine.snapshots(DEFAULT_TENANT, "d").await.unwrap().len(), 0);
+    assert!(failed.removed.iter().any(|file| file.path.ends_with(&removed)));
+
+    // The snapshot of the broken one is there, and nobody gets at it.
+    assert_eq!(fixture.names().await, std::slice::from_ref(&kept));
+    let e = download.next(64).await.unwrap_err();
+    assert_eq!(e.kind(), engram_storage::ErrorKind::NotFound, "{e}");
+    let Err(e) = engine.open_snapshot(DEFAULT_TENANT, "c", &kept).await else { panic!("it is shown") };
+    assert!(matches!(&e, StorageError::Snapshot(SnapshotError::Purged(id)) if *id == failed.id), "{e}");
+    blocked.give_back();
+    engine.retry_failed_purges().await.unwrap();
+    assert_eq!(fixture.only_receipt().await.state, "complete");
+    assert_eq!(fixture.names().await, Vec::<String>::new());
+    let later = fixture.snapshot().await.name;
+    engine.open_snapshot(DEFAULT_TENANT, "c", &later).await.unwrap();
+}
