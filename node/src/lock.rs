@@ -9,6 +9,9 @@ use engram_storage::private_dir;
 
 use crate::NodeError;
 
+/// Name of the file that is locked.
+const LOCK: &str = "LOCK";
+
 /// Holds the lock until it is dropped; the system releases it when the process dies, however it dies.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock(#[allow(dead_code, reason = "held, not read")] File);
@@ -19,8 +22,8 @@ impl DirectoryLock {
         let failed = |what: &str, e: &std::io::Error| {
             NodeError::DataDirectory(format!("data_dir {}: {what}: {e}", directory.display()))
         };
-        private_dir::create_or_tighten(directory).map_err(|e| failed("cannot be made", &e))?;
-        let path = directory.join("LOCK");
+        private_dir::create_or_tighten(directory, &[LOCK]).map_err(|e| failed("cannot be made", &e))?;
+        let path = directory.join(LOCK);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -32,7 +32,8 @@ pub(crate) async fn open(
     let logs: Arc<dyn LogProvider> = match config.log {
         LogBackend::File => {
             let root = config.data_dir.join("log");
-            private_dir::create_or_tighten(&root).map_err(|e| NodeError::DataDirectory(e.to_string()))?;
+            private_dir::create_or_tighten(&root, &["r"])
+                .map_err(|e| NodeError::DataDirectory(e.to_string()))?;
             Arc::new(FileLogProvider::testing(root, clock.clone(), FileLogOptions::default(), fault))
         }
     };

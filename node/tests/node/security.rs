@@ -133,6 +133,8 @@ async fn files_of_the_server_are_its_users_alone() {
         std::fs::create_dir(&open).unwrap();
         std::fs::set_permissions(&open, Permissions::from_mode(0o755)).unwrap();
     }
+    // Without it the directory is not the server's own, and stays as it is.
+    std::fs::write(data.join("LOCK"), b"").unwrap();
     let node = Node::start(NodeConfig::from_raw(&settings(&directory)).unwrap()).await.unwrap();
     let channel = Endpoint::from_shared(format!("http://{}", node.grpc_addr())).unwrap().connect_lazy();
     let running = Running { node, channel, directory };

@@ -83,7 +83,8 @@ impl Database {
     /// A snapshot of the listing, to be read part by part.
     ///
     /// # Errors
-    /// `collection_not_found`, `snapshot_not_found`, those of a damaged file.
+    /// `collection_not_found`, `snapshot_not_found`, `snapshot_purged` for one that a purge reaches, those of a damaged
+    /// file.
     pub async fn open_snapshot(
         &self,
         principal: Principal,

@@ -181,7 +181,9 @@ impl Engine {
             self.snapshot_folder(schema).remove().await?;
             self.end_downloads(schema, &[]).await?;
         }
-        self.catalog.forget_collection(schema.id).await
+        self.catalog.forget_collection(schema.id).await?;
+        self.purges.note_removed(schema);
+        Ok(())
     }
 
     pub(super) fn collection_by_id(&self, id: CollectionId) -> Option<Arc<CollectionSchema>> {

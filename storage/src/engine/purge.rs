@@ -5,8 +5,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Engine;
+use super::purge_steps::Failures;
 use crate::catalog::Receipt;
-use crate::error::{Result, StorageError};
+use crate::error::Result;
 use crate::schema::{CollectionId, CollectionSchema, RegionName, ShardKey, TenantId};
 
 /// What to erase.
@@ -67,12 +68,12 @@ impl Engine {
     /// Records the intent, durably. [`Engine::run_purge`] does the work; an interrupted one is resumed at start.
     ///
     /// # Errors
-    /// `NotFound`, `Exhausted` where too many purges of the tenant are not complete, and those of the catalog.
+    /// `NotFound`, `Exhausted` where too many purges of the tenant wait or failed, and those of the catalog.
     pub async fn accept_purge(&self, request: &PurgeRequest) -> Result<Receipt> {
         // With it held no recovery brings in a collection that this would miss.
         let _defining = self.defining.lock().await;
         let collections = self.purge_collections(request)?;
-        self.purges.check_room(request.tenant)?;
+        self.purges.check_room(request.tenant, &collections)?;
         let now = self.clock().now_ms();
         // Keys see receipts by the name of the collection: an alias would show them to those of another.
         let named = request.collection.is_some().then(|| collections.first()).flatten();
@@ -91,7 +92,7 @@ impl Engine {
             ..Receipt::default()
         };
         let receipt = self.catalog.put_receipt(receipt).await?;
-        self.purges.place(request.tenant, &receipt.id);
+        self.purges.note(&receipt);
         Ok(receipt)
     }
 
@@ -110,14 +111,16 @@ impl Engine {
         let mut receipt = self.catalog.receipt(tenant, &id).await?.unwrap_or(accepted);
         if !receipt.is_final() {
             begin(&mut receipt);
-            if let Err(e) = self.hide_all(&mut receipt).await {
-                return Err(self.note_failure(receipt, e).await);
+            let mut failures = self.hide_all(&mut receipt).await;
+            // Where the points are hidden they are erased all the same: one broken shard keeps no other from it.
+            self.note_failure(&mut receipt, &failures).await;
+            if !(failures.any() && self.is_stopped()) {
+                let _erasing = place.erasing.lock().await;
+                let _closed = self.gates.close(tenant).await;
+                self.erase_all(&mut receipt, &mut failures).await;
+                self.note_failure(&mut receipt, &failures).await;
             }
-            let _erasing = place.erasing.lock().await;
-            let _closed = self.gates.close(tenant).await;
-            if let Err(e) = self.erase_all(&mut receipt).await {
-                return Err(self.note_failure(receipt, e).await);
-            }
+            failures.into_result()?;
             receipt = self.note_completion(receipt).await?;
         }
         self.purges.done(tenant, &id);
@@ -129,10 +132,11 @@ impl Engine {
         let place = self.purges.place(tenant, id);
         let Ok(_attempt) = place.attempt.try_lock() else { return Ok(()) };
         match self.catalog.receipt(tenant, id).await? {
-            Some(mut receipt) if !receipt.is_final() => match self.hide_all(&mut receipt).await {
-                Ok(()) => Ok(()),
-                Err(e) => Err(self.note_failure(receipt, e).await),
-            },
+            Some(mut receipt) if !receipt.is_final() => {
+                let failures = self.hide_all(&mut receipt).await;
+                self.note_failure(&mut receipt, &failures).await;
+                failures.into_result()
+            }
             _ => {
                 self.purges.done(tenant, id);
                 Ok(())
@@ -148,17 +152,18 @@ impl Engine {
         self.catalog.put_receipt(receipt).await
     }
 
-    async fn note_failure(&self, mut receipt: Receipt, e: StorageError) -> StorageError {
+    /// Stores how far an attempt came that failed somewhere.
+    async fn note_failure(&self, receipt: &mut Receipt, failures: &Failures) {
+        let Some(first) = &failures.first else { return };
         if !self.is_stopped() {
             receipt.state = Receipt::FAILED.into();
-            receipt.error = e.to_string();
+            receipt.error = first.to_string();
+            self.purges.note_failure(receipt, failures.collections.clone());
         }
-        let id = receipt.id.clone();
-        if let Err(unstored) = self.catalog.put_receipt(receipt).await {
+        if let Err(unstored) = self.catalog.put_receipt(receipt.clone()).await {
             // It stays as it was, unfinished: the next attempt finds it all the same.
-            tracing::error!(receipt = id, error = %unstored, "how far a purge came could not be stored");
+            tracing::error!(receipt = receipt.id, error = %unstored, "how far a purge came could not be stored");
         }
-        e
     }
 
     /// [`Engine::accept_purge`] and [`Engine::run_purge`] in one.

@@ -140,7 +140,7 @@ async fn purges_that_are_not_complete_are_bounded_also_after_a_restart() {
         }
     };
     assert_eq!(refused.kind(), ErrorKind::Exhausted);
-    assert!(refused.to_string().contains("wait until some are"), "{refused}");
+    assert!(refused.to_string().contains("wait until some are complete"), "{refused}");
     engine.accept_purge(&request(other)).await.unwrap();
     // One that is complete makes room for one.
     engine.run_purge(last.unwrap()).await.unwrap();

@@ -181,7 +181,8 @@ impl Engine {
         })
     }
 
-    async fn check_purges(&self, header: &SnapshotHeader, tenant: TenantId) -> Result<()> {
+    /// Refuses a snapshot that holds what a purge erased, or is about to.
+    pub(super) async fn check_purges(&self, header: &SnapshotHeader, tenant: TenantId) -> Result<()> {
         let own = |id| self.collection_by_id(id).is_some_and(|schema| schema.tenant == tenant);
         let mut reached = None;
         self.each_page_of_receipts(tenant, usize::MAX, |page| {

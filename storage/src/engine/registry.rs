@@ -52,14 +52,19 @@ impl Engine {
         self.shards.lock().values().filter_map(|cell| cell.get().cloned()).collect()
     }
 
-    /// Takes the shard of a dropped collection out of the registry and closes it; one that is being opened is waited
+    /// Closes the shard of a dropped collection and takes it out of the registry; one that is being opened is waited
     /// for. The collection's name is gone already, so no other opens it again.
     pub(super) async fn close_dropped(&self, key: &ShardKey) {
-        let cell = self.shards.lock().remove(key);
+        let cell = self.shards.lock().get(key).cloned();
         let Some(cell) = cell else { return };
         let never = || async { Err(StorageError::NotFound("the collection was deleted".into())) };
         if let Ok(shard) = cell.get_or_try_init(never).await {
             shard.close(Closed::Dropped).await;
+        }
+        // Only now: whoever else removes the collection's files finds the shard and waits for it too.
+        let mut shards = self.shards.lock();
+        if shards.get(key).is_some_and(|now| Arc::ptr_eq(now, &cell)) {
+            shards.remove(key);
         }
     }
 

@@ -189,7 +189,8 @@ impl Engine {
     /// A snapshot of the listing with its bytes, to be read to its end.
     ///
     /// # Errors
-    /// `NotFound` for the collection or the snapshot; [`crate::snapshot::SnapshotError`] for a damaged one.
+    /// `NotFound` for the collection or the snapshot; [`crate::snapshot::SnapshotError`] for a damaged one, and for one
+    /// that a purge reaches, which is to remove it or to find that it may stay.
     pub async fn open_snapshot(
         &self,
         tenant: TenantId,
@@ -200,6 +201,9 @@ impl Engine {
         let folder = self.snapshot_folder(&schema);
         let download = self.downloads.begin(&folder, name);
         let info = folder.info(name).await?;
+        let (header, _) = folder.read(&info.name).await?;
+        // After the download was noted: a purge that is accepted later than this look ends it.
+        self.check_purges(&header, tenant).await?;
         let (_, file) = folder.open(&info.name).await?;
         download.open(file)?;
         Ok((info, download))

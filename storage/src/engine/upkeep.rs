@@ -17,6 +17,8 @@ impl Engine {
     /// Ends what an earlier run of the server left unfinished.
     pub(super) async fn finish_leftovers(self: Arc<Self>, dropped: Vec<CollectionSchema>) {
         let _resuming = self.resuming.lock().await;
+        // First: removing files may take long, and what purges name must not be seen meanwhile.
+        self.hide_unfinished().await;
         for schema in dropped {
             if let Err(e) = self.remove_files(&schema).await {
                 tracing::warn!(collection = %schema.id, error = %e, "files of a dropped collection remain; the next start tries again");
@@ -25,11 +27,19 @@ impl Engine {
         self.finish_purges().await;
     }
 
+    /// Failed purges need not wait for the next run of the retention job where what they failed at is gone.
+    async fn retry_freed(self: Arc<Self>) {
+        if let Err(e) = self.retry_failed_purges().await {
+            tracing::error!(error = %e, "failed purges could not be tried again");
+        }
+    }
+
     /// Runs until the engine is shut down.
     pub(super) async fn upkeep(self: Arc<Self>) {
         while !self.is_stopped() {
             tokio::select! {
                 () = self.stop.notified() => return,
+                () = self.purges.freed.notified() => drop(tokio::spawn(self.clone().retry_freed())),
                 () = self.parts.grown.notified() => self.relieve_memory(),
                 () = tokio::time::sleep(TICK) => {
                     self.relieve_memory();

@@ -67,7 +67,7 @@ impl DurableStore {
     /// `Io`.
     pub fn local(root: &std::path::Path) -> Result<Self> {
         let fault = |e: &std::io::Error| StorageError::io(format!("open {}", root.display()), e);
-        crate::private_dir::create_or_tighten(root).map_err(|e| fault(&e))?;
+        crate::private_dir::create_or_tighten(root, &["r", "snapshots"]).map_err(|e| fault(&e))?;
         let root = std::fs::canonicalize(root).map_err(|e| fault(&e))?;
         let name = root.display().to_string();
         let inner = LocalFileSystem::new_with_prefix(&root).map_err(|e| translate("open", &name, &e))?;

@@ -1,13 +1,14 @@
 //! Purges that fail: they stay unfinished, go on where they stopped, and are complete once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engram_storage::StorageError;
 use engram_storage::catalog::{Receipt, verify_chain};
-use engram_storage::engine::PurgeRequest;
+use engram_storage::engine::{NewCollection, PurgeRequest};
 use engram_storage::op::Op;
-use engram_storage::schema::DEFAULT_TENANT;
+use engram_storage::schema::{CollectionSchema, DEFAULT_TENANT, RegionName};
 use engram_storage::snapshot::SnapshotError;
 
 use super::snapshots::{CANARY, recover, shard_of, target, upload};
@@ -75,6 +76,26 @@ impl Fixture {
         verify_chain(&receipts).unwrap();
         let [receipt] = receipts.try_into().unwrap();
         receipt
+    }
+
+    /// Another collection like `c`, with 20 points that are due.
+    async fn another(&self, name: &str) -> Arc<CollectionSchema> {
+        let new = NewCollection {
+            tenant: DEFAULT_TENANT,
+            name: name.into(),
+            vectors: self.schema.vectors.clone(),
+            payload_indexes: vec![],
+            regions: self.schema.regions.clone(),
+            default_region: self.schema.default_region.clone(),
+            shards_per_region: 1,
+            retention: vec![],
+            metadata: Default::default(),
+            client_options: Default::default(),
+        };
+        let schema = self.engine.create_collection(new, false).await.unwrap();
+        let shard = shard_of(&self.engine, &schema, "eu").await;
+        shard.write(batch((0..20).map(|id| Op::Upsert(point(id, CANARY, OLD)))), true).await.unwrap();
+        schema
     }
 
     /// A point that came after the purge and is older than its limit.
@@ -198,4 +219,82 @@ async fn a_receipt_names_the_collection_and_not_its_alias() {
     fixture.engine.set_alias(DEFAULT_TENANT, "alias", "c").await.unwrap();
     let receipt = fixture.engine.purge(&request(Some("alias"))).await.unwrap();
     assert_eq!((receipt.collection.as_str(), receipt.points_erased), ("c", 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_purges_of_one_collection_keep_no_other_from_its_erasure() {
+    let fixture = Fixture::planted().await;
+    fixture.another("d").await;
+    let blocked = Blocked::new(fixture.objects_of("eu").join("seg"));
+    for n in 0..40 {
+        let e = fixture.engine.purge(&request(Some("c"))).await.unwrap_err();
+        assert_ne!(e.kind(), engram_storage::ErrorKind::Exhausted, "purge {n}: {e}");
+    }
+    let receipt = fixture.engine.purge(&request(Some("d"))).await.unwrap();
+    assert_eq!((receipt.state.as_str(), receipt.points_erased), ("complete", 20));
+
+    // Also after a restart, which tries all of them again.
+    let fixture = fixture.reopen().await;
+    fixture.engine.purge(&request(Some("d"))).await.unwrap();
+    let failed = fixture.engine.receipts(DEFAULT_TENANT, 100).await.unwrap();
+    assert_eq!(failed.iter().filter(|receipt| !receipt.is_complete()).count(), 40);
+
+    // What they failed at is gone with the collection.
+    blocked.give_back();
+    assert!(fixture.engine.drop_collection(DEFAULT_TENANT, "c").await.unwrap());
+    let complete = until_some("the failed purges to be complete", Duration::from_secs(60), || async {
+        let receipts = fixture.engine.receipts(DEFAULT_TENANT, 100).await?;
+        Ok(receipts.iter().all(Receipt::is_complete).then_some(receipts.len()))
+    });
+    assert_eq!(complete.await.unwrap(), 42);
+}
+
+/// What the retention job asks before it accepts another purge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_purge_by_rules_enforces_them_until_it_is_complete() {
+    let fixture = Fixture::planted().await;
+    let other = fixture.another("d").await;
+    let blocked = Blocked::new(fixture.objects_of("eu").join("seg"));
+    fixture.engine.purge(&request(Some("c"))).await.unwrap_err();
+    let by_rules = PurgeRequest { created_before: None, ..request(Some("c")) };
+    let eu = RegionName::try_from("eu").unwrap();
+    fixture.engine.purge(&PurgeRequest { region: Some(eu), ..by_rules.clone() }).await.unwrap_err();
+    assert!(!fixture.engine.is_enforcing(&fixture.schema), "neither is by rules in all regions");
+    fixture.engine.purge(&by_rules).await.unwrap_err();
+    assert!(fixture.engine.is_enforcing(&fixture.schema));
+    assert!(!fixture.engine.is_enforcing(&other));
+    blocked.give_back();
+    fixture.engine.retry_failed_purges().await.unwrap();
+    assert!(!fixture.engine.is_enforcing(&fixture.schema));
+}
+
+/// A broken collection keeps the snapshots of no other, and what is hidden is not downloaded either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_that_fails_elsewhere_removes_snapshots_and_ends_downloads() {
+    let fixture = Fixture::planted().await;
+    let engine = &fixture.engine;
+    fixture.another("d").await;
+    let kept = fixture.snapshot().await.name;
+    let removed = engine.create_snapshot(DEFAULT_TENANT, "d").await.unwrap().name;
+    let (_, download) = engine.open_snapshot(DEFAULT_TENANT, "c", &kept).await.unwrap();
+    assert_eq!(download.next(64).await.unwrap().len(), 64);
+    let blocked = Blocked::new(fixture.objects_of("eu").join("seg"));
+    engine.purge(&request(None)).await.unwrap_err();
+    let failed = fixture.only_receipt().await;
+    assert_eq!((failed.state.as_str(), failed.points_erased), ("failed", 40));
+    assert_eq!(engine.snapshots(DEFAULT_TENANT, "d").await.unwrap().len(), 0);
+    assert!(failed.removed.iter().any(|file| file.path.ends_with(&removed)));
+
+    // The snapshot of the broken one is there, and nobody gets at it.
+    assert_eq!(fixture.names().await, std::slice::from_ref(&kept));
+    let e = download.next(64).await.unwrap_err();
+    assert_eq!(e.kind(), engram_storage::ErrorKind::NotFound, "{e}");
+    let Err(e) = engine.open_snapshot(DEFAULT_TENANT, "c", &kept).await else { panic!("it is shown") };
+    assert!(matches!(&e, StorageError::Snapshot(SnapshotError::Purged(id)) if *id == failed.id), "{e}");
+    blocked.give_back();
+    engine.retry_failed_purges().await.unwrap();
+    assert_eq!(fixture.only_receipt().await.state, "complete");
+    assert_eq!(fixture.names().await, Vec::<String>::new());
+    let later = fixture.snapshot().await.name;
+    engine.open_snapshot(DEFAULT_TENANT, "c", &later).await.unwrap();
 }
