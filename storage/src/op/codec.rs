@@ -17,6 +17,9 @@
 //! from then on. Vectors are copied as blocks, so coding runs at the speed of memory. A decoder checks
 //! every length against the bytes that are left before it takes memory for it.
 
+/// Changes of payloads.
+mod payload_change;
+
 use bytes::Bytes;
 use engram_index::vector::{MultiVector, SparseVector, VectorValue};
 
@@ -47,15 +50,6 @@ const DELETE_OLDER: u8 = 5;
 const DENSE: u8 = 0;
 const SPARSE: u8 = 1;
 const MULTI: u8 = 2;
-
-const MERGE: u8 = 1;
-const OVERWRITE: u8 = 2;
-const DELETE_KEYS: u8 = 3;
-const CLEAR: u8 = 4;
-const MERGE_AT: u8 = 5;
-const HELD_MERGE: u8 = 6;
-const HELD_MERGE_AT: u8 = 7;
-const TEXT_DELETE_KEYS: u8 = 8;
 
 /// The shortest operation is the delete of a number: tag, kind and eight bytes.
 const MIN_OP: usize = 10;
@@ -279,32 +273,6 @@ impl Writer {
         self.bytes(&p.payload);
         self.vectors(&p.vectors);
     }
-
-    fn change(&mut self, change: &PayloadChange, bytes_only: bool) {
-        match change {
-            PayloadChange::Merge(b) => {
-                self.out.push(if bytes_only { MERGE } else { HELD_MERGE });
-                self.bytes(b);
-            }
-            PayloadChange::MergeAt { path, update } => {
-                self.out.push(if bytes_only { MERGE_AT } else { HELD_MERGE_AT });
-                self.bytes(path.as_bytes());
-                self.bytes(update);
-            }
-            PayloadChange::Overwrite(b) => {
-                self.out.push(OVERWRITE);
-                self.bytes(b);
-            }
-            PayloadChange::DeleteKeys(keys) => {
-                self.out.push(if bytes_only { DELETE_KEYS } else { TEXT_DELETE_KEYS });
-                self.varint(keys.len());
-                for key in keys {
-                    self.bytes(key.as_bytes());
-                }
-            }
-            PayloadChange::Clear => self.out.push(CLEAR),
-        }
-    }
 }
 
 struct Reader<'a> {
@@ -478,26 +446,5 @@ impl<'a> Reader<'a> {
         };
         let (payload, vectors) = (self.bytes()?, self.vectors()?);
         Ok(Point { id, vectors, payload, created_at, ingested_at, expires_at, version: 0 })
-    }
-
-    /// A change, and whether it is decided as servers did before version 4.
-    fn change(&mut self) -> Result<(PayloadChange, bool)> {
-        let kind = self.u8()?;
-        let change = match kind {
-            MERGE | HELD_MERGE => PayloadChange::Merge(self.bytes()?),
-            MERGE_AT | HELD_MERGE_AT => PayloadChange::MergeAt { path: self.text()?, update: self.bytes()? },
-            OVERWRITE => PayloadChange::Overwrite(self.bytes()?),
-            DELETE_KEYS | TEXT_DELETE_KEYS => {
-                let count = self.count(1)?;
-                let mut keys = Vec::with_capacity(count.min(64));
-                for _ in 0..count {
-                    keys.push(self.text()?);
-                }
-                PayloadChange::DeleteKeys(keys)
-            }
-            CLEAR => PayloadChange::Clear,
-            _ => return Err(self.corrupt("unknown change of a payload")),
-        };
-        Ok((change, [MERGE, MERGE_AT, DELETE_KEYS].contains(&kind)))
     }
 }
