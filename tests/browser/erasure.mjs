@@ -13,8 +13,13 @@ export const checks = {
   "a purge is counted, confirmed and leaves a receipt": {
     async run(tab, { open }) {
       const before = (await open.call("GET", "/collections/articles")).points_count;
+      const hidden = async () => {
+        const { collections: [{ shards }] } = await open.call("GET", "/engram/v1/stats?collection=articles");
+        return shards.reduce((total, shard) => total + shard.hidden, 0);
+      };
       const { points } = await open.call("POST", "/engram/v1/purge", { collection: "articles", dry_run: true });
       assert.equal(points > 0, true);
+      assert.equal(await hidden(), points, "no read sees them any more");
       await tab.go("#/erasure");
       await tab.page.waitForSelector(".empty >> text=Nothing was purged yet");
       await counted(tab, { collection: "articles" });
@@ -27,7 +32,8 @@ export const checks = {
       await tab.page.waitForSelector(".done");
       assert.match(await tab.text(".done"), new RegExp(`^${points} points? erased`));
       await tab.until("its receipt", () => tab.texts("td[data-title=Erased]"), ([text]) => text === String(points));
-      assert.equal((await open.call("GET", "/collections/articles")).points_count, before - points);
+      assert.equal((await open.call("GET", "/collections/articles")).points_count, before);
+      assert.equal(await hidden(), 0);
       await tab.$("text=Its receipt").click();
       await tab.page.waitForSelector("h1:text-is('Receipt')");
       const { receipts: [receipt] } = await open.call("GET", "/engram/v1/receipts");

@@ -12,6 +12,8 @@ export const checks = {
       assert.equal(sum(await tab.texts(".tile b")), all);
       assert.equal(await tab.$("table >> nth=0 >> tbody tr").count(), 6);
       assert.equal(sum(await tab.texts("td[data-title=Points]")), all);
+      assert.equal(sum(await tab.texts("td[data-title='Past their time']")), 130);
+      assert.equal((await tab.texts(".tile")).some((text) => /130 more are past their time/.test(text)), true);
     },
   },
   "what is written meanwhile appears": {

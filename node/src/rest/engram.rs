@@ -101,16 +101,19 @@ fn named(call: &Call, name: Option<&str>) -> Result<Vec<Arc<CollectionSchema>>, 
 }
 
 pub(crate) async fn stats(call: Call) -> Result<Answer, RestError> {
-    let mut collections = Vec::new();
+    let (mut collections, now) = (Vec::new(), call.context.engine.clock().now_ms());
     for schema in named(&call, call.parameter("collection"))? {
         let mut all = Vec::new();
         for shard in shards(&call.context, &schema).await? {
             let stats = shard.stats().await?;
+            let shown = shard.points_shown(schema.retention_cutoff(&shard.key().region, now), now);
             let segments = stats.segments.iter().map(|s| {
                 json!({ "id": s.id, "rows": s.rows, "deleted": s.deleted, "bytes": s.bytes, "graphs": s.graphs })
             });
             all.push(json!({
-                "region": shard.key().region, "bucket": shard.key().bucket, "points": stats.points,
+                "region": shard.key().region, "bucket": shard.key().bucket, "points": shown,
+                // Past their time: no read sees them, and they wait to be erased.
+                "hidden": stats.points.saturating_sub(shown),
                 "memtable_rows": stats.memtable_rows, "memtable_bytes": stats.memtable_bytes,
                 "log_bytes": stats.log_bytes, "applied_offset": stats.applied,
                 "checkpoint_offset": stats.checkpoint, "epoch": stats.epoch,

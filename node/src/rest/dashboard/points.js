@@ -72,9 +72,7 @@ export async function showPoints(view, { name, info, parameters, signal }) {
 
   function draw({ points, next, took }, { plan, places, all, total }) {
     const from = (places.length - 1) * PAGE;
-    const past = Math.max(0, info.points_count - all);
-    const whole = `${counted(all, "point")}${past ? `, ${count(past)} more are past their time and wait to be erased` : ""}`;
-    const matching = plan.filter && plan.by !== "words" ? `${count(total)} of ${counted(all, "point")} ${total === 1 ? "matches" : "match"}` : whole;
+    const matching = plan.filter && plan.by !== "words" ? `${count(total)} of ${counted(all, "point")} ${total === 1 ? "matches" : "match"}` : counted(all, "point");
     const last = Math.min(from + points.length, total || points.length);
     const state = [plan.by === "words" ? plan.told : matching, plan.by && plan.by !== "words" ? plan.told : "", points.length ? `${count(from + 1)}–${count(last)} shown` : "", seconds(took)];
     const empty = plan.by || plan.filter ? "No point matches. Change the words, the field or the conditions." : "There are no points yet.";

@@ -19,7 +19,8 @@ const number = (title, about, value, told = count) => ({ title, about, number: t
 const SHARDS = [
   { title: "Region", cell: (shard) => shard.region },
   number("Bucket", "Which of the region's shards", (shard) => shard.bucket),
-  number("Points", "Live points", (shard) => shard.points),
+  number("Points", "Points that reads see", (shard) => shard.points),
+  number("Past their time", "Points that no read sees and that wait to be erased", (shard) => shard.hidden),
   number("In memory", "Points that are not in a segment yet", (shard) => shard.memtable_rows),
   number("Segments", "Immutable files", (shard) => shard.segments.length),
   number("In graphs", "Vectors that a graph is searched for", (shard) => shard.indexed_vectors),
@@ -47,8 +48,10 @@ function regionCards(shards, named) {
     const own = shards.filter((shard) => shard.region === region);
     const points = sum(own, (shard) => shard.points);
     const share = make("meter", { min: 0, max: 1, value: points / all, "aria-label": `Share of ${region}` });
+    const hidden = sum(own, (shard) => shard.hidden);
+    const waiting = hidden ? ` · ${count(hidden)} more are past their time and wait to be erased` : "";
     const details = `${counted(own.length, "shard")} · ${bytes(sum(own, onDisk) + sum(own, (shard) => shard.log_bytes))} on disk`;
-    return make("div", { class: "tile" }, make("span", { class: "quiet" }, region), make("b", {}, counted(points, "point")), share, make("span", { class: "quiet" }, `${Math.round((points / all) * 100)} % · ${details}`));
+    return make("div", { class: "tile" }, make("span", { class: "quiet" }, region), make("b", {}, counted(points, "point")), share, make("span", { class: "quiet" }, `${Math.round((points / all) * 100)} % · ${details}${waiting}`));
   });
 }
 
